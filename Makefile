@@ -1,0 +1,63 @@
+# `make help` lists the targets. Every one of them sets up what it needs first.
+
+LISTEN ?= 127.0.0.1:8080
+DATA ?= data
+BENCH ?= direct
+PYTEST ?=
+
+bin := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: setup setup-tests run dev test test-long check bench fmt spec lock audit clean help
+
+setup: ## make .venv from the lock; quick when nothing changed
+	@scripts/setup
+
+setup-tests:
+	@scripts/setup --tests
+
+run: setup ## start a server (LISTEN=127.0.0.1:8080 DATA=data)
+	$(bin)/tidings serve --listen $(LISTEN) --data $(DATA)
+
+dev: setup ## start a server with two users on it, alice and bob, and say how to chat
+	@scripts/dev
+
+check: setup ## lint, format, types, imports, spec: all but the tests
+	$(bin)/ruff check --quiet
+	$(bin)/ruff format --check --quiet
+	$(bin)/mypy --no-error-summary
+	$(bin)/mypy --no-error-summary scripts/spec
+	@mkdir -p build
+	@$(bin)/lint-imports >build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
+	$(bin)/python scripts/spec --check
+
+test: setup-tests check ## check, then all tests (PYTEST='-k codec' passes arguments on)
+	$(bin)/pytest -m "not long" $(PYTEST)
+
+test-long: setup-tests ## the endless variants: twenty power cuts in a row, crashes by the dozen
+	TIDINGS_CUTS=20 $(bin)/pytest --timeout 1200 tests/durability/test_server.py
+	$(bin)/tidings bench crash --kills 40
+
+bench: setup ## measure (BENCH=direct); JSON to stdout
+	@$(bin)/tidings bench $(BENCH) --json
+
+fmt: setup ## format, and fix what ruff can fix
+	$(bin)/ruff check --fix --quiet
+	$(bin)/ruff format
+
+spec: setup ## bring the generated parts of spec/ and docs/ up to date
+	$(bin)/python scripts/spec
+
+lock: setup ## write requirements.lock anew from pyproject.toml (needs the network)
+	scripts/lock
+
+# Strict: an index that has no advisories to give must not pass for a clean bill.
+audit: setup ## look for known holes in the locked packages (needs the network)
+	$(bin)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+
+clean: ## remove what the targets made, except data/
+	rm -rf .venv build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
