@@ -1,0 +1,312 @@
+"""The frames: every struct that crosses the WebSocket, an array with an integer tag first.
+
+Tags 1-63 go from client to server, 64-127 back. A field is only ever added at the end and with
+a default, so that older and newer peers read each other; unknown trailing fields are ignored.
+Content is opaque: the server stores and forwards it and never looks inside.
+
+spec §4 (client to server), §5 (server to client)
+"""
+
+from enum import IntEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from tidings.protocol.ids import (
+    CLIENT_ID_BYTES,
+    CONVERSATION_ID_BYTES,
+    SNOWFLAKE_MAX,
+    ClientId,
+    ConversationId,
+    DeviceId,
+    EntryId,
+    MessageId,
+    UserId,
+)
+
+Counter = Annotated[int, Meta(ge=0, le=SNOWFLAKE_MAX)]
+UnixMs = Annotated[int, Meta(ge=0, le=SNOWFLAKE_MAX)]
+AConversationId = Annotated[
+    ConversationId, Meta(min_length=CONVERSATION_ID_BYTES, max_length=CONVERSATION_ID_BYTES)
+]
+AClientId = Annotated[ClientId, Meta(min_length=CLIENT_ID_BYTES, max_length=CLIENT_ID_BYTES)]
+AMessageId = Annotated[MessageId, Meta(ge=0, le=SNOWFLAKE_MAX)]
+AnEntryId = Annotated[EntryId, Meta(ge=0, le=SNOWFLAKE_MAX)]
+AUserId = Annotated[UserId, Meta(ge=0, le=SNOWFLAKE_MAX)]
+ADeviceId = Annotated[DeviceId, Meta(ge=0, le=SNOWFLAKE_MAX)]
+
+
+class Scheme(IntEnum):
+    """How a message's content is protected; a conversation's scheme never falls."""
+
+    PLAIN = 0
+    DIRECT = 1
+    SENDER_KEY = 2
+    MLS = 3
+
+
+class ConversationKind(IntEnum):
+    """What a conversation is."""
+
+    DIRECT = 1
+    GROUP = 2
+    CHANNEL = 3
+
+
+class Status(IntEnum):
+    """How far a message has come. PENDING exists only in the client that wrote it."""
+
+    PENDING = 0
+    SENT = 1
+    DELIVERED = 2
+    READ = 3
+
+
+class Frame(msgspec.Struct, array_like=True, gc=False):
+    """What all frames are: an array. Nobody changes one after it was built."""
+
+
+class Reference(Frame):
+    """Names a message for ever: who wrote it, and what its device called it."""
+
+    sender_device: ADeviceId
+    client_id: AClientId
+
+
+# --- client to server ---------------------------------------------------------------------
+
+
+class Hello(Frame, tag=1):
+    """The first frame: who this is, and from where to go on."""
+
+    token: str
+    agent: str = ""
+    have: AnEntryId | None = None
+    """the newest entry stored on the device; can only move the start back"""
+    receive: bool = True
+    """false: a side session that sends and asks, while the device's own goes on receiving"""
+    generation: Counter = 0
+    """of the device's encryption state"""
+
+
+class Send(Frame, tag=2):
+    """A new message. Repeated, with a higher `attempt`, until Sent or an Error comes."""
+
+    client_id: AClientId
+    attempt: Counter
+    """1 the first time on this connection by a process that wrote it; else greater"""
+    conversation_id: AConversationId
+    version: Counter
+    """of the membership that the sender knew"""
+    keys_at: Counter
+    """of the device lists that the sender encrypted for"""
+    scheme: Annotated[int, Meta(ge=0, le=3)]
+    content_type: str
+    content: bytes
+    envelopes: dict[ADeviceId, bytes] = {}
+    relates_to: Reference | None = None
+    silent: bool = False
+    expires_at: UnixMs | None = None
+
+
+class Ack(Frame, tag=3):
+    """All Deliver frames of this connection up to the `up_to`-th are stored on the device."""
+
+    up_to: Counter
+    unreadable: list[Counter] = []
+    """those of them (counted likewise) that could not be decrypted"""
+
+
+class Read(Frame, tag=4):
+    """The user has seen the conversation up to a message. Answered by Ok, once it is durable."""
+
+    request_id: Counter
+    conversation_id: AConversationId
+    up_to: AMessageId
+
+
+class History(Frame, tag=5):
+    """A page of a conversation: the latest, those before a message, or those after one."""
+
+    request_id: Counter
+    conversation_id: AConversationId
+    before: AMessageId | None = None
+    after: AMessageId | None = None
+    limit: Annotated[int, Meta(ge=1)] = 50
+
+
+class Heartbeat(Frame, tag=6):
+    """I am here; answered by HeartbeatOk."""
+
+
+class OpenDirect(Frame, tag=7):
+    """Open (or find) the direct conversation with the user of a handle; answered by Conversation."""
+
+    request_id: Counter
+    handle: str
+
+
+class Describe(Frame, tag=8):
+    """Who is in a conversation; answered by Conversation."""
+
+    request_id: Counter
+    conversation_id: AConversationId
+
+
+class Sync(Frame, tag=9):
+    """Which direct conversations' watermarks moved since a moment of the server's clock."""
+
+    request_id: Counter
+    since: UnixMs
+
+
+ClientFrame = Hello | Send | Ack | Read | History | Heartbeat | OpenDirect | Describe | Sync
+
+
+# --- server to client ---------------------------------------------------------------------
+
+
+class Message(Frame):
+    """A message as stored, without what is meant for one device only."""
+
+    message_id: MessageId
+    conversation_id: ConversationId
+    sender_id: UserId
+    sender_device: DeviceId
+    client_id: ClientId
+    version: int
+    scheme: int
+    content_type: str
+    content: bytes
+    created_at: int
+    """the server's wall clock, Unix milliseconds"""
+    relates_to: Reference | None = None
+    expires_at: int | None = None
+    silent: bool = False
+
+
+class Welcome(Frame, tag=64):
+    """The session stands; the inbox follows."""
+
+    user_id: UserId
+    device_id: DeviceId
+    handle: str
+    now_ms: int
+    heartbeat_s: float
+    heartbeat_answer_s: float
+    window_entries: int
+    content_bytes: int
+
+
+class Sent(Frame, tag=65):
+    """The message is durable and has its place in the order."""
+
+    client_id: ClientId
+    message_id: MessageId
+    missing: list[DeviceId] = []
+    """devices added since `keys_at`: send them the key"""
+    created_at: int = 0
+
+
+class Deliver(Frame, tag=66):
+    """One entry of the inbox: a message, and the key that was wrapped for this device."""
+
+    entry_id: EntryId
+    message: Message
+    envelope: bytes | None = None
+
+
+class SealedDeliver(Frame, tag=66):
+    """Deliver, as the server writes it: the message is already encoded."""
+
+    entry_id: EntryId
+    message: msgspec.Raw
+    envelope: bytes | None = None
+
+
+class Drained(Frame, tag=67):
+    """The inbox was empty: from here on entries come as they happen."""
+
+    now_ms: int
+
+
+class Receipt(Frame, tag=68):
+    """A member's watermarks in a conversation. State, not an event: take the maximum."""
+
+    conversation_id: ConversationId
+    user_id: UserId
+    delivered_up_to: MessageId
+    read_up_to: MessageId
+    at_ms: int
+
+
+class Ok(Frame, tag=69):
+    """The request is done and durable."""
+
+    request_id: int
+
+
+class Error(Frame, tag=70):
+    """A request or a frame was refused. See the registry for what each code means."""
+
+    code: int
+    message: str
+    request_id: int | None = None
+    client_id: ClientId | None = None
+    """the refused Send"""
+    retry_after: float | None = None
+    """seconds"""
+
+
+class HistoryItem(Frame):
+    """A message of a page, and how far it has come."""
+
+    message: Message
+    status: int
+
+
+class Page(Frame, tag=71):
+    """Messages in ascending order."""
+
+    request_id: int
+    items: list[HistoryItem]
+    more: bool
+    """there are further ones in the direction asked for"""
+
+
+class Member(Frame):
+    """A user in a conversation."""
+
+    user_id: UserId
+    handle: str
+
+
+class Conversation(Frame, tag=72):
+    """A conversation and who is in it."""
+
+    request_id: int
+    conversation_id: ConversationId
+    kind: int
+    version: int
+    members: list[Member]
+
+
+class Synced(Frame, tag=73):
+    """The watermarks that moved. Ask again with `at_ms`; at once where `more`."""
+
+    request_id: int
+    at_ms: int
+    receipts: list[Receipt]
+    more: bool = False
+
+
+class HeartbeatOk(Frame, tag=74):
+    """So am I."""
+
+    now_ms: int
+
+
+ServerFrame = (
+    Welcome | Sent | Deliver | Drained | Receipt | Ok | Error | Page | Conversation | Synced | HeartbeatOk
+)

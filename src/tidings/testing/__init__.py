@@ -1,0 +1,1 @@
+"""Parts for tests: a fake clock, a node without sockets, and the people on it."""
