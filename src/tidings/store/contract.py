@@ -1,0 +1,172 @@
+"""The store: rows in tables, and what every backend promises about them.
+
+Order. Rows of a partition come back in the table's clustering order.
+
+Atomicity. A batch is atomic within a partition only. After a crash some partitions of an
+unfinished batch may be there and others not; no rule may lean on more. Batches of one store
+object are applied in the order in which `write` was called.
+
+Durability. When `write` or `compare_and_set` returns, the rows survive the loss of the
+process and of power. When it raises, rows may or may not be there: repeat the batch or give up.
+
+Reads. What a write brings may be read before the write returns, and be gone after a crash. Let
+nothing that you read be the reason to acknowledge something, unless a write of your own that
+came after the read has returned, or the row's own rules say that all it stands for is durable.
+
+Repeats. A batch written twice is written once. Each put names its *cause*, a snowflake: of two
+puts to one row the one with the greater cause stays, whoever writes last, so a late repeat
+never resurrects what was overwritten. At a tie the later write stays.
+
+Growing columns. Tables with `grows` columns are written by `Raise` only: each such column
+keeps the highest value ever written, whoever writes last; other columns of such a row come
+from the raise that was applied last.
+
+Compare-and-set. Tables with `contested` are written by `compare_and_set` only. It may end in
+`OutcomeUnknown`: the row holds the id of the request that wrote it, so reading it settles
+what happened.
+
+Loss. A store that finds damage refuses: `StoreDamaged` at opening or on the read that met it,
+never a shorter answer.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+KeyPart = int | bytes | str
+Key = tuple[KeyPart, ...]
+"""Values of the partition columns, then of the clustering columns, in the table's order."""
+
+
+class Row(msgspec.Struct, array_like=True, gc=False):
+    """What all rows are. Columns are only ever added at the end, with a default."""
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Table(Generic[R]):
+    """The declaration of a table, from which each backend derives its keys, DDL and statements.
+
+    `partition` and `clustering` name columns of `row`. `descending` reverses the clustering
+    order. `keep_s` is how long rows live, None for ever. `grows` names columns for `Raise`;
+    `contested` is true where only `compare_and_set` writes (its rows have a `request_id`).
+    Key columns are int (0 to 2^64-1), bytes (of a fixed length a column) or str (without NUL).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        row: type[R],
+        *,
+        partition: tuple[str, ...],
+        clustering: tuple[str, ...] = (),
+        descending: bool = False,
+        keep_s: int | None = None,
+        grows: tuple[str, ...] = (),
+        contested: bool = False,
+    ) -> None:
+        self.name = name
+        self.row = row
+        self.partition = partition
+        self.clustering = clustering
+        self.key = partition + clustering
+        self.descending = descending
+        self.keep_s = keep_s
+        self.grows = grows
+        self.contested = contested
+
+    def __repr__(self) -> str:
+        return f"<Table {self.name}>"
+
+    def key_of(self, row: R) -> Key:
+        """The full key of a row."""
+        return tuple(getattr(row, column) for column in self.key)
+
+
+class Put(msgspec.Struct, gc=False):
+    """Write a row, unless a row of a greater cause is there."""
+
+    table: Table[Any]
+    row: Row
+    cause: int
+
+
+class Raise(msgspec.Struct, gc=False):
+    """Raise the growing columns of a row to at least these values; creates the row."""
+
+    table: Table[Any]
+    row: Row
+
+
+Write = Put | Raise
+Batch = Sequence[Write]
+
+
+class StoreError(Exception):
+    """What a store may answer instead of doing the work. Nothing was acknowledged."""
+
+
+class StoreFull(StoreError):
+    """No room on the disk (or within its reserve). Later writes may succeed."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be reached or is closed. A repeat may succeed."""
+
+
+class OutcomeUnknown(StoreError):
+    """A compare-and-set may or may not have happened: read the row to find out."""
+
+
+class StoreDamaged(StoreError):
+    """The data on disk is not what was written. The message says where and what to do."""
+
+
+class StoreTooNew(StoreError):
+    """The data was written by a newer version of this program."""
+
+
+class StoreInUse(StoreError):
+    """Another process has the data open."""
+
+
+class Store(Protocol):
+    """See the module's text for what is promised. Every method may raise StoreError."""
+
+    async def write(self, batch: Batch) -> None:
+        """Apply a batch; it is durable when this returns. Raises StoreFull, StoreUnavailable."""
+
+    async def get(self, table: Table[R], key: Key) -> R | None:
+        """The row of a full key, or None."""
+
+    async def get_many(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
+        """The rows of many full keys, in their order."""
+
+    async def range(
+        self,
+        table: Table[R],
+        partition: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        limit: int,
+        backwards: bool = False,
+    ) -> list[R]:
+        """At most `limit` rows of a partition in clustering order (or the reverse of it).
+
+        `after` and `before` are clustering keys, both exclusive, in terms of the *clustering
+        order*: rows that come after `after` and before `before`, also when read backwards.
+        """
+
+    async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
+        """Write `row` if the row of its key is still `expected` (None: absent).
+
+        Returns None when it was written, else the row that was found instead. Durable when it
+        returns. Raises OutcomeUnknown. Such rows never go away, so `expected` comes from a read:
+        one of a key that was never written is a bug, and an AssertionError.
+        """
+
+    async def close(self) -> None:
+        """Finish what was begun and release the files."""

@@ -1,0 +1,105 @@
+"""The backends of the store that the suite runs over, and the tables that it runs with.
+
+A further backend is one more function in `BACKENDS`: given a place, it returns a way to open
+the same data again and again.
+"""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from tidings.protocol.ids import ConversationId, MessageId, UserId
+from tidings.store.contract import Row, Store, Table
+from tidings.store.memory import MemoryStore, Tables
+from tidings.store.rocks import RocksStore
+
+
+class IntRow(Row):
+    partition: UserId
+    part: int
+    at: MessageId
+    text: str = ""
+    data: bytes = b""
+
+
+class BytesRow(Row):
+    partition: ConversationId
+    at: Annotated[bytes, Meta(min_length=4, max_length=4)]
+    text: str = ""
+
+
+class StrRow(Row):
+    partition: str
+    at: str
+    number: int
+    text: str = ""
+
+
+class LoneRow(Row):
+    name: str
+    text: str = ""
+
+
+class GrowingRow(Row):
+    partition: ConversationId
+    user: UserId
+    high: int = 0
+    higher: int = 0
+    note: str = ""
+
+
+class ContestedRow(Row):
+    name: str
+    owner: int
+    request_id: bytes
+
+
+ASCENDING = Table("ascending", IntRow, partition=("partition", "part"), clustering=("at",))
+DESCENDING = Table("descending", IntRow, partition=("partition", "part"), clustering=("at",), descending=True)
+BYTES = Table("bytes", BytesRow, partition=("partition",), clustering=("at",))
+BYTES_DOWN = Table("bytes_down", BytesRow, partition=("partition",), clustering=("at",), descending=True)
+STRS = Table("strs", StrRow, partition=("partition",), clustering=("at", "number"))
+STRS_DOWN = Table("strs_down", StrRow, partition=("partition",), clustering=("at", "number"), descending=True)
+LONE = Table("lone", LoneRow, partition=("name",))
+GROWING = Table(
+    "growing", GrowingRow, partition=("partition",), clustering=("user",), grows=("high", "higher")
+)
+CONTESTED = Table("contested", ContestedRow, partition=("name",), contested=True)
+
+TEST_TABLES: tuple[Table[Any], ...] = (
+    ASCENDING,
+    DESCENDING,
+    BYTES,
+    BYTES_DOWN,
+    STRS,
+    STRS_DOWN,
+    LONE,
+    GROWING,
+    CONTESTED,
+)
+
+Opener = Callable[[], Awaitable[Store]]
+
+
+def memory(place: Path) -> Opener:
+    """The model: its data lives as long as the test."""
+    tables = Tables()
+
+    async def open_store() -> Store:
+        return MemoryStore(tables)
+
+    return open_store
+
+
+def rocks(place: Path) -> Opener:
+    """RocksDB in a directory."""
+
+    async def open_store() -> Store:
+        return RocksStore.open(place / "store", tables=TEST_TABLES, min_free_bytes=0)
+
+    return open_store
+
+
+BACKENDS: dict[str, Callable[[Path], Opener]] = {"memory": memory, "rocks": rocks}

@@ -1,0 +1,381 @@
+"""What every backend of the store promises: see `tidings.store.contract`."""
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conformance.stores import (
+    ASCENDING,
+    BACKENDS,
+    BYTES,
+    BYTES_DOWN,
+    CONTESTED,
+    DESCENDING,
+    GROWING,
+    LONE,
+    STRS,
+    STRS_DOWN,
+    BytesRow,
+    ContestedRow,
+    GrowingRow,
+    IntRow,
+    LoneRow,
+    Opener,
+    StrRow,
+)
+from tidings.protocol.ids import ConversationId, MessageId, UserId
+from tidings.store.contract import Put, Raise, Row, Store, StoreUnavailable, Table, Write
+
+TOP = (1 << 64) - 1
+UNUSED = itertools.count(1000)
+HERE = ConversationId(b"c" * 16)
+
+
+@pytest.fixture(params=BACKENDS)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    return BACKENDS[request.param](tmp_path)
+
+
+@pytest.fixture
+async def store(opener: Opener) -> AsyncIterator[Store]:
+    store = await opener()
+    yield store
+    await store.close()
+
+
+def int_row(at: int, text: str = "", *, user: int = 7, part: int = 1) -> IntRow:
+    return IntRow(UserId(user), part, MessageId(at), text)
+
+
+async def put(store: Store, table: Table[Any], *rows: Row, cause: int = 1) -> None:
+    await store.write([Put(table, row, cause) for row in rows])
+
+
+def shuffled(rows: list[Any]) -> list[Any]:
+    return random.Random(5).sample(rows, len(rows))
+
+
+# --- order ----------------------------------------------------------------------------------
+
+ORDERS: list[tuple[Table[Any], tuple[Any, ...], list[Any]]] = [
+    (ASCENDING, (7, 1), [int_row(at) for at in (0, 1, 255, 256, 1 << 32, (1 << 63) - 1, 1 << 63, TOP)]),
+    (DESCENDING, (7, 1), [int_row(at) for at in (TOP, 1 << 63, (1 << 63) - 1, 256, 255, 1, 0)]),
+    (BYTES, (HERE,), [BytesRow(HERE, at) for at in (b"\0\0\0\0", b"\0\0\0\1", b"\1\0\0\0", b"\xff" * 4)]),
+    (BYTES_DOWN, (HERE,), [BytesRow(HERE, at) for at in (b"\xff" * 4, b"\1\0\0\0", b"\0\0\0\1", b"\0" * 4)]),
+    (
+        STRS,
+        ("p",),
+        [StrRow("p", *at) for at in (("", 9), ("a", 3), ("a", TOP), ("ab", 0), ("b", 1), ("é", 2))],
+    ),
+    (
+        STRS_DOWN,
+        ("p",),
+        [StrRow("p", *at) for at in (("é", 2), ("b", 1), ("ab", 0), ("a", 9), ("a", 3), ("", 9))],
+    ),
+]
+in_each_order = pytest.mark.parametrize(("table", "partition", "rows"), ORDERS, ids=lambda of: str(of)[:20])
+
+
+@in_each_order
+async def test_a_range_is_in_clustering_order(
+    store: Store, table: Table[Any], partition: tuple[Any, ...], rows: list[Any]
+) -> None:
+    await put(store, table, *shuffled(rows))
+    assert await store.range(table, partition, limit=99) == rows
+    assert await store.range(table, partition, limit=99, backwards=True) == rows[::-1]
+    assert await store.range(table, partition, limit=2) == rows[:2]
+    assert await store.range(table, partition, limit=2, backwards=True) == rows[:-3:-1]
+    assert await store.range(table, partition, limit=0) == []
+
+
+@in_each_order
+async def test_after_and_before_are_exclusive_in_both_directions(
+    store: Store, table: Table[Any], partition: tuple[Any, ...], rows: list[Any]
+) -> None:
+    await put(store, table, *shuffled(rows))
+    keys = [table.key_of(row)[len(table.partition) :] for row in rows]
+    for low, after in enumerate(keys):
+        assert await store.range(table, partition, after=after, limit=99) == rows[low + 1 :]
+        assert await store.range(table, partition, before=after, limit=99) == rows[:low]
+        for high, before in enumerate(keys):
+            between = rows[low + 1 : high]
+            found = await store.range(table, partition, after=after, before=before, limit=99)
+            assert found == between
+            found = await store.range(table, partition, after=after, before=before, limit=1, backwards=True)
+            assert found == between[::-1][:1]
+
+
+async def test_bounds_need_not_be_rows(store: Store) -> None:
+    await put(store, ASCENDING, *map(int_row, (10, 20, 30)))
+    await put(store, DESCENDING, *map(int_row, (10, 20, 30)))
+    assert await store.range(ASCENDING, (7, 1), after=(15,), before=(25,), limit=9) == [int_row(20)]
+    assert await store.range(DESCENDING, (7, 1), after=(25,), before=(15,), limit=9) == [int_row(20)]
+    assert await store.range(DESCENDING, (7, 1), after=(25,), limit=9) == [int_row(20), int_row(10)]
+
+
+async def test_partitions_do_not_touch(store: Store) -> None:
+    rows = [
+        int_row(at, user=user, part=part) for user in (0, 1, TOP) for part in (0, 1, TOP) for at in (0, TOP)
+    ]
+    for table in (ASCENDING, DESCENDING):
+        await put(store, table, *shuffled(rows))
+        for row in rows:
+            partition = (row.partition, row.part)
+            found = await store.range(table, partition, limit=99)
+            assert [(of.partition, of.part) for of in found] == [partition] * 2
+
+
+async def test_a_string_is_no_prefix_of_another(store: Store) -> None:
+    await put(store, STRS, *[StrRow(name, "at", 1) for name in ("al", "alice", "", "alicé")])
+    await put(store, LONE, LoneRow("al"), LoneRow("alice"))
+    for name in ("al", "alice", "", "alicé"):
+        assert await store.range(STRS, (name,), limit=9) == [StrRow(name, "at", 1)]
+    assert await store.range(STRS, ("ali",), limit=9) == []
+    assert await store.range(LONE, ("al",), limit=9) == [LoneRow("al")]
+
+
+async def test_short_bytes_match_no_partition(store: Store) -> None:
+    await put(store, BYTES, BytesRow(HERE, b"abcd"))
+    assert await store.range(BYTES, (b"c",), limit=9) == []
+    assert await store.range(BYTES, (b"",), limit=9) == []
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sets(st.integers(0, TOP), max_size=12), st.integers(0, TOP), st.booleans(), st.integers(0, 12))
+async def test_any_range_is_what_sorting_gives(
+    store: Store, ats: set[int], bound: int, backwards: bool, limit: int
+) -> None:
+    part = next(UNUSED)  # a partition of its own for each example
+    await put(store, DESCENDING, *[int_row(at, part=part) for at in ats])
+    below = sorted((at for at in ats if at < bound), reverse=not backwards)
+    found = await store.range(DESCENDING, (7, part), after=(bound,), limit=limit, backwards=backwards)
+    assert [row.at for row in found] == below[:limit]
+
+
+# --- rows -----------------------------------------------------------------------------------
+
+
+async def test_a_row_comes_back_whole_and_apart_from_the_caller(store: Store) -> None:
+    row = IntRow(UserId(1), 2, MessageId(3), "text\0\U0001f642", b"\0\xff" * (32 << 10))
+    await put(store, ASCENDING, row)
+    row.text = "changed"
+    found = await store.get(ASCENDING, (1, 2, 3))
+    assert found is not None
+    assert (found.text, len(found.data)) == ("text\0\U0001f642", 64 << 10)
+    found.text = "changed"
+    again = await store.get(ASCENDING, (1, 2, 3))
+    assert again is not None
+    assert again.text == "text\0\U0001f642"
+
+
+async def test_an_empty_value_overwrites(store: Store) -> None:
+    await put(store, ASCENDING, int_row(1, "secret"))
+    await put(store, ASCENDING, int_row(1, ""), cause=2)
+    assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "")
+
+
+async def test_get_many_keeps_the_order_of_the_keys(store: Store) -> None:
+    await put(store, ASCENDING, *map(int_row, range(5)))
+    found = await store.get_many(ASCENDING, [(7, 1, at) for at in (3, 9, 0, 3, TOP)])
+    assert found == [int_row(3), None, int_row(0), int_row(3), None]
+    assert await store.get_many(ASCENDING, []) == []
+
+
+async def test_what_is_not_there(store: Store) -> None:
+    assert await store.get(ASCENDING, (1, 2, 3)) is None
+    assert await store.range(ASCENDING, (1, 2), limit=9) == []
+    assert await store.range(ASCENDING, (1, 2), limit=9, backwards=True) == []
+
+
+async def test_an_empty_batch(store: Store) -> None:
+    await store.write([])
+
+
+# --- repeats and causes ---------------------------------------------------------------------
+
+
+async def test_a_batch_written_twice_is_written_once(store: Store) -> None:
+    batch: list[Write] = [
+        Put(ASCENDING, int_row(1, "a"), 5),
+        Put(DESCENDING, int_row(2, "b"), 5),
+        Raise(GROWING, GrowingRow(HERE, UserId(1), 4)),
+    ]
+    await store.write(batch)
+    await store.write(batch)
+    assert await store.range(ASCENDING, (7, 1), limit=9) == [int_row(1, "a")]
+    assert await store.range(DESCENDING, (7, 1), limit=9) == [int_row(2, "b")]
+    assert await store.range(GROWING, (HERE,), limit=9) == [GrowingRow(HERE, UserId(1), 4)]
+
+
+async def test_a_late_repeat_never_resurrects(store: Store) -> None:
+    await put(store, ASCENDING, int_row(1, "secret"), cause=5)
+    await put(store, ASCENDING, int_row(1, ""), cause=TOP)
+    await put(store, ASCENDING, int_row(1, "secret"), cause=5)
+    assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "")
+
+
+async def test_at_a_tie_the_later_write_stays(store: Store) -> None:
+    await put(store, ASCENDING, int_row(1, "first"), cause=5)
+    await put(store, ASCENDING, int_row(1, "second"), cause=5)
+    assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "second")
+
+
+async def test_causes_hold_within_a_batch(store: Store) -> None:
+    causes = [(3, "c"), (9, "i"), (4, "d"), (9, "j"), (0, "z")]
+    await store.write([Put(ASCENDING, int_row(1, text), cause) for cause, text in causes])
+    assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "j")
+
+
+async def test_causes_hold_over_a_reopening(opener: Opener) -> None:
+    store = await opener()
+    await put(store, ASCENDING, int_row(1, "late"), cause=9)
+    await store.close()
+    store = await opener()
+    await put(store, ASCENDING, int_row(1, "early"), cause=8)
+    assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "late")
+    await store.close()
+
+
+async def test_writes_apply_in_the_order_of_the_calls(store: Store) -> None:
+    await asyncio.gather(*[put(store, ASCENDING, int_row(1, str(number))) for number in range(50)])
+    assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "49")
+
+
+async def test_writes_that_were_joined_are_all_there(store: Store) -> None:
+    await asyncio.gather(*[put(store, ASCENDING, int_row(at), int_row(at, part=2)) for at in range(200)])
+    for part in (1, 2):
+        assert len(await store.range(ASCENDING, (7, part), limit=999)) == 200
+
+
+async def test_what_cannot_be_encoded_fails_for_its_caller_alone(store: Store) -> None:
+    bad = IntRow(UserId(7), 1, MessageId(2), object())  # type: ignore[arg-type]
+    results = await asyncio.gather(
+        put(store, ASCENDING, int_row(1)),
+        put(store, ASCENDING, bad),
+        put(store, ASCENDING, int_row(3)),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), TypeError, type(None)]
+    assert await store.range(ASCENDING, (7, 1), limit=9) == [int_row(1), int_row(3)]
+
+
+# --- growing columns ------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(0, TOP), st.integers(0, 9)), min_size=1, max_size=8),
+    st.randoms(use_true_random=False),
+    st.booleans(),
+)
+async def test_the_highest_wins_whoever_writes_last(
+    store: Store, pairs: list[tuple[int, int]], order: random.Random, joined: bool
+) -> None:
+    user = UserId(next(UNUSED))  # a row of its own for each example
+    raises: list[Write] = [Raise(GROWING, GrowingRow(HERE, user, *pair)) for pair in pairs * 2]
+    order.shuffle(raises)
+    if joined:
+        await store.write(raises)
+    else:
+        await asyncio.gather(*[store.write([one]) for one in raises])
+    highest = GrowingRow(HERE, user, max(high for high, _ in pairs), max(high for _, high in pairs))
+    assert await store.get(GROWING, (HERE, user)) == highest
+
+
+async def test_other_columns_come_from_the_last_raise(store: Store) -> None:
+    await store.write([Raise(GROWING, GrowingRow(HERE, UserId(1), 5, 1, "first"))])
+    await store.write([Raise(GROWING, GrowingRow(HERE, UserId(1), 3, 2, "second"))])
+    assert await store.get(GROWING, (HERE, 1)) == GrowingRow(HERE, UserId(1), 5, 2, "second")
+
+
+# --- compare-and-set ------------------------------------------------------------------------
+
+
+def owned(owner: int, request: bytes = b"r") -> ContestedRow:
+    return ContestedRow("alice", owner, request)
+
+
+async def test_only_one_finds_nothing_there(store: Store) -> None:
+    results = await asyncio.gather(
+        *[store.compare_and_set(CONTESTED, None, owned(owner)) for owner in range(1, 6)]
+    )
+    assert results == [None, *[owned(1)] * 4]
+    assert await store.get(CONTESTED, ("alice",)) == owned(1)
+
+
+async def test_expecting_what_was_never_written_is_a_bug_of_its_caller_alone(store: Store) -> None:
+    # None would say that it was written.
+    results = await asyncio.gather(
+        store.compare_and_set(CONTESTED, None, ContestedRow("bob", 1, b"r")),
+        store.compare_and_set(CONTESTED, owned(1), owned(2)),
+        store.compare_and_set(CONTESTED, None, ContestedRow("carol", 1, b"r")),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), AssertionError, type(None)]
+    assert await store.get(CONTESTED, ("alice",)) is None
+
+
+async def test_a_chain_of_compare_and_sets(store: Store) -> None:
+    assert await store.compare_and_set(CONTESTED, None, owned(1)) is None
+    assert await store.compare_and_set(CONTESTED, owned(2), owned(3)) == owned(1)
+    assert await store.compare_and_set(CONTESTED, owned(1), owned(2)) is None
+    assert await store.compare_and_set(CONTESTED, None, owned(4)) == owned(2)
+    assert await store.get(CONTESTED, ("alice",)) == owned(2)
+
+
+async def test_a_compare_and_set_is_there_after_a_reopening(opener: Opener) -> None:
+    store = await opener()
+    await store.compare_and_set(CONTESTED, None, owned(1))
+    await store.close()
+    store = await opener()
+    assert await store.compare_and_set(CONTESTED, None, owned(2)) == owned(1)
+    await store.close()
+
+
+# --- closing --------------------------------------------------------------------------------
+
+
+async def test_everything_is_there_after_a_reopening(opener: Opener) -> None:
+    store = await opener()
+    await put(store, ASCENDING, *map(int_row, range(100)))
+    await store.write([Raise(GROWING, GrowingRow(HERE, UserId(1), 5))])
+    await store.close()
+    store = await opener()
+    assert await store.range(ASCENDING, (7, 1), limit=999) == [int_row(at) for at in range(100)]
+    await store.write([Raise(GROWING, GrowingRow(HERE, UserId(1), 4))])
+    assert await store.get(GROWING, (HERE, 1)) == GrowingRow(HERE, UserId(1), 5)
+    await store.close()
+
+
+async def test_close_finishes_what_was_begun(opener: Opener) -> None:
+    store = await opener()
+    writes = [asyncio.ensure_future(put(store, ASCENDING, int_row(at))) for at in range(20)]
+    await asyncio.sleep(0)
+    await store.close()
+    await asyncio.gather(*writes)
+    store = await opener()
+    assert len(await store.range(ASCENDING, (7, 1), limit=99)) == 20
+    await store.close()
+
+
+async def test_a_closed_store_is_unavailable(opener: Opener) -> None:
+    store = await opener()
+    await store.close()
+    await store.close()
+    calls: list[Callable[[], Any]] = [
+        lambda: store.write([Put(ASCENDING, int_row(1), 1)]),
+        lambda: store.get(ASCENDING, (7, 1, 1)),
+        lambda: store.get_many(ASCENDING, [(7, 1, 1)]),
+        lambda: store.range(ASCENDING, (7, 1), limit=1),
+        lambda: store.compare_and_set(CONTESTED, None, owned(1)),
+    ]
+    for call in calls:
+        with pytest.raises(StoreUnavailable):
+            await call()

@@ -1,0 +1,89 @@
+"""What the store in memory can be made to do wrong, and that it stays within the contract."""
+
+import random
+
+import pytest
+
+from conformance.stores import ASCENDING, CONTESTED, ContestedRow, IntRow
+from tidings.protocol.ids import MessageId, UserId
+from tidings.store.contract import OutcomeUnknown, Put, StoreFull, StoreUnavailable
+from tidings.store.memory import Fault, MemoryStore, PlannedFaults, Tables
+
+ALICE = ContestedRow("alice", 1, b"request 1")
+
+
+@pytest.fixture
+def faults() -> PlannedFaults:
+    return PlannedFaults(random.Random(7))
+
+
+@pytest.fixture
+def tables() -> Tables:
+    return Tables()
+
+
+@pytest.fixture
+def store(tables: Tables, faults: PlannedFaults) -> MemoryStore:
+    return MemoryStore(tables, faults=faults)
+
+
+def batch(partitions: int) -> list[Put]:
+    """Two rows in each partition."""
+    return [
+        Put(ASCENDING, IntRow(UserId(user), 1, MessageId(at)), 1)
+        for at in (1, 2)
+        for user in range(partitions)
+    ]
+
+
+async def test_a_crash_tears_a_batch_between_partitions_only(
+    store: MemoryStore, tables: Tables, faults: PlannedFaults
+) -> None:
+    faults.writes.append(Fault.TORN)
+    with pytest.raises(StoreUnavailable):
+        await store.write(batch(20))
+    reopened = MemoryStore(tables)
+    found = [len(await reopened.range(ASCENDING, (user, 1), limit=9)) for user in range(20)]
+    assert set(found) == {0, 2}
+    await reopened.write(batch(20))
+    found = [len(await reopened.range(ASCENDING, (user, 1), limit=9)) for user in range(20)]
+    assert set(found) == {2}
+
+
+async def test_the_seed_decides_where_a_batch_tears() -> None:
+    outcomes = set()
+    for seed in (1, 1, 2):
+        faults = PlannedFaults(random.Random(seed))
+        faults.writes.append(Fault.TORN)
+        store = MemoryStore(faults=faults)
+        with pytest.raises(StoreUnavailable):
+            await store.write(batch(20))
+        outcomes.add(tuple([len(await store.range(ASCENDING, (user, 1), limit=9)) for user in range(20)]))
+    assert len(outcomes) == 2
+
+
+@pytest.mark.parametrize(("fault", "error"), [(Fault.FULL, StoreFull), (Fault.UNAVAILABLE, StoreUnavailable)])
+async def test_a_refused_write_leaves_nothing(
+    store: MemoryStore, faults: PlannedFaults, fault: Fault, error: type[Exception]
+) -> None:
+    faults.writes.extend((fault, None))
+    with pytest.raises(error):
+        await store.write(batch(1))
+    assert await store.range(ASCENDING, (0, 1), limit=9) == []
+    await store.write(batch(1))
+    assert len(await store.range(ASCENDING, (0, 1), limit=9)) == 2
+    faults.compare_and_sets.append(fault)
+    with pytest.raises(error):
+        await store.compare_and_set(CONTESTED, None, ALICE)
+    assert await store.get(CONTESTED, ("alice",)) is None
+
+
+@pytest.mark.parametrize(("fault", "done"), [(Fault.DONE_UNKNOWN, True), (Fault.LOST_UNKNOWN, False)])
+async def test_a_read_settles_an_unknown_outcome(
+    store: MemoryStore, faults: PlannedFaults, fault: Fault, done: bool
+) -> None:
+    faults.compare_and_sets.append(fault)
+    with pytest.raises(OutcomeUnknown):
+        await store.compare_and_set(CONTESTED, None, ALICE)
+    found = await store.get(CONTESTED, ("alice",))
+    assert (found is not None and found.request_id == ALICE.request_id) is done
