@@ -1,0 +1,177 @@
+"""The group commit: what one turn of the event loop collected goes to the store in one batch.
+
+One batch is in flight at a time; what is added meanwhile makes up the next. Nobody is answered
+before the batch that holds their rows is durable. Three kinds of rows differ in what they wait for:
+
+- `add`: start a commit at the end of this turn (messages);
+- `add_soon`: ride on the next commit, whenever it comes, at the latest after `receipt_delay_s`
+  (rows whose loss costs a repeat, never a message);
+- `raise_soon`: the same for growing rows, but kept back for the whole delay, since the many
+  raises of one row in it become one.
+
+Each batch also carries `ids_until`, the greatest id given so far, so that after a restart no id
+that was ever acknowledged is given again.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tidings.domain.clock import IdClock
+from tidings.protocol.errors import OVERLOADED, STORE_FAILED, STORE_FULL, ProtocolError
+from tidings.protocol.limits import Limits
+from tidings.store.contract import (
+    Key,
+    Raise,
+    Row,
+    Store,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    Table,
+    Write,
+)
+from tidings.store.schema import NODES, NodeRow
+
+Done = Callable[[StoreError | None], None]
+"""Called with None when the rows are durable, else with what went wrong. Must not raise."""
+
+NODE = 0
+"""A lone node's number."""
+
+
+class GroupCommit:
+    """Collects rows and writes them in batches; see the module's text."""
+
+    def __init__(self, store: Store, ids: IdClock, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._store = store
+        self._ids = ids
+        self._limits = limits
+        self._loop = loop
+        self._rows: list[Write] = []
+        self._done: list[Done] = []
+        self._riding: list[Done] = []
+        """of rows that start no commit of their own"""
+        self._raises: dict[tuple[str, Key], Raise] = {}
+        self._raised: list[Done] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = False
+        """the delay of what waits in `_raises` is over"""
+        self._writer: asyncio.Task[None] | None = None
+        self.failure: StoreError | None = None
+        """what the last batch failed with, for health"""
+
+    def admit(self) -> None:
+        """Raise ProtocolError (overloaded) while more rows wait than the limit allows."""
+        if len(self._rows) >= self._limits.commit_rows:
+            raise ProtocolError(OVERLOADED, "the disk is behind", retry_after_s=1.0)
+
+    def add(self, rows: Iterable[Write], done: Done) -> None:
+        """Commit rows with this turn's batch; `done` is called when it is durable or failed."""
+        self._rows.extend(rows)
+        self._done.append(done)
+        self._wake()
+
+    def add_soon(self, row: Write, done: Done) -> None:
+        """Commit a row with whatever batch comes next."""
+        self._rows.append(row)
+        self._riding.append(done)
+        self._arm()
+
+    def raise_soon(self, table: Table[Any], row: Row, done: Done | None = None) -> None:
+        """Raise a growing row within `receipt_delay_s`; the last values named for a row count.
+
+        The caller holds the row's values in memory, so that no call names lower ones.
+        """
+        self._raises[table.name, table.key_of(row)] = Raise(table, row)
+        if done is not None:
+            self._raised.append(done)
+        self._arm()
+
+    async def write(self, rows: Iterable[Write]) -> None:
+        """Commit rows and wait until they are durable. Raises ProtocolError (store_…)."""
+        durable: asyncio.Future[StoreError | None] = self._loop.create_future()
+        self.add(rows, lambda error: _settle(durable, error))
+        error = await durable
+        if error is not None:
+            raise refusal(error)
+
+    async def barrier(self) -> None:
+        """Wait until everything added so far, raises included, is in the store (or has failed)."""
+        passed: asyncio.Future[StoreError | None] = self._loop.create_future()
+        self._due = True
+        self.add((), lambda error: _settle(passed, error))
+        await passed
+
+    def close(self) -> None:
+        """Start no commit any more; what still waits is given up (see `barrier`)."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _arm(self) -> None:
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._limits.receipt_delay_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._due = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._writer is None:
+            # The task starts after this turn's remaining callbacks: they join its first batch.
+            self._writer = self._loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._done or self._due:
+            rows, done = self._take()
+            error = None
+            if rows:
+                error = self.failure = await self._try(rows)
+            for callback in done:
+                try:
+                    callback(error)
+                except Exception as bug:
+                    # One broken callback must not leave everybody else unanswered for ever.
+                    self._report("a callback of the group commit failed", bug)
+        self._writer = None
+
+    def _take(self) -> tuple[list[Write], list[Done]]:
+        rows, self._rows = self._rows, []
+        done = self._done + self._riding
+        self._done = []
+        self._riding = []
+        if self._due:
+            self._due = False
+            rows.extend(self._raises.values())
+            done.extend(self._raised)
+            self._raises = {}
+            self._raised = []
+        if rows:
+            rows.append(Raise(NODES, NodeRow(NODE, self._ids.last)))
+        return rows, done
+
+    async def _try(self, rows: list[Write]) -> StoreError | None:
+        try:
+            await self._store.write(rows)
+        except StoreError as error:
+            return error
+        except Exception as bug:
+            self._report("the store failed in a way that it does not name", bug)
+            return StoreUnavailable(str(bug))
+        return None
+
+    def _report(self, message: str, bug: Exception) -> None:
+        self._loop.call_exception_handler({"message": message, "exception": bug})
+
+
+def refusal(error: StoreError) -> ProtocolError:
+    """What a client is told of a store that did not do its work."""
+    if isinstance(error, StoreFull):
+        return ProtocolError(STORE_FULL, retry_after_s=10.0)
+    return ProtocolError(STORE_FAILED, retry_after_s=2.0)
+
+
+def _settle(future: "asyncio.Future[StoreError | None]", error: StoreError | None) -> None:
+    if not future.done():
+        future.set_result(error)

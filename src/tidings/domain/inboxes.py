@@ -1,0 +1,136 @@
+"""Inboxes: a log a user, and a cursor into it for each of their devices.
+
+An entry is written with the message that causes it and is never deleted one by one; whole
+buckets of two days expire. A device reads from its stored cursor on; what it says it has can
+only move the start back.
+"""
+
+import msgspec
+
+from tidings.domain.commit import GroupCommit
+from tidings.protocol import ids
+from tidings.protocol.codec import MSGPACK, Codec
+from tidings.protocol.frames import SealedDeliver
+from tidings.protocol.ids import ConversationId, DeviceId, EntryId, MessageId, UserId
+from tidings.store.contract import Store
+from tidings.store.schema import (
+    CURSORS,
+    INBOX,
+    INBOX_BUCKET_S,
+    INBOX_KEEP_S,
+    CursorRow,
+    InboxRow,
+)
+
+CHUNK_ROWS = 64
+"""rows read at once: large ones must not come by the hundred"""
+
+MESSAGE_ENTRY = 1
+"""The kind of an entry that is a message."""
+
+
+class Entry:
+    """What one inbox entry sends to devices: encoded once, written to many."""
+
+    __slots__ = (
+        "_frame",
+        "conversation_id",
+        "entry_id",
+        "envelopes",
+        "message_id",
+        "payload",
+        "sender_device",
+        "sender_id",
+    )
+
+    def __init__(
+        self,
+        entry_id: EntryId,
+        conversation_id: ConversationId,
+        message_id: MessageId,
+        sender_id: UserId,
+        sender_device: DeviceId,
+        payload: bytes,
+        envelopes: dict[DeviceId, bytes],
+    ) -> None:
+        self.entry_id = entry_id
+        self.conversation_id = conversation_id
+        self.message_id = message_id
+        self.sender_id = sender_id
+        self.sender_device = sender_device
+        self.payload = payload
+        self.envelopes = envelopes
+        self._frame: bytes | None = None
+
+    def encoded(self, codec: Codec, device: DeviceId) -> bytes:
+        """The Deliver frame for a device; the common form is kept for the next one."""
+        if self.envelopes or codec is not MSGPACK:
+            return codec.encode(self._sealed(self.envelopes.get(device)))
+        if self._frame is None:
+            self._frame = codec.encode(self._sealed(None))
+        return self._frame
+
+    def _sealed(self, envelope: bytes | None) -> SealedDeliver:
+        return SealedDeliver(self.entry_id, msgspec.Raw(self.payload), envelope)
+
+
+def bucket_of(entry_id: int) -> int:
+    """The inbox bucket of an id: the first second of its two days, since the epoch of ids."""
+    seconds = (entry_id >> ids.TIME_SHIFT) // 1000
+    return seconds - seconds % INBOX_BUCKET_S
+
+
+class Inboxes:
+    """Reads inboxes and keeps cursors."""
+
+    def __init__(self, store: Store, commit: GroupCommit) -> None:
+        self._store = store
+        self._commit = commit
+
+    async def cursor(self, device: DeviceId) -> EntryId:
+        """Up to where a device has acknowledged; for one that never did, its own birth.
+
+        A device id is a snowflake: entries before it are in the history.
+        """
+        row = await self._store.get(CURSORS, (device,))
+        return EntryId(device) if row is None else row.acked_up_to
+
+    def acknowledge(self, device: DeviceId, up_to: EntryId) -> None:
+        """Move a device's cursor. Losing this costs a re-read."""
+        self._commit.raise_soon(CURSORS, CursorRow(device, up_to))
+
+    async def read(
+        self, user: UserId, after: EntryId, *, now_ms: int, limit: int, limit_bytes: int
+    ) -> list[Entry]:
+        """Entries that come after one, in order; empty means there are none.
+
+        At most `limit`, and few beyond `limit_bytes` of payload (it is looked at a chunk at a time).
+        """
+        oldest = ids.first_at(now_ms - INBOX_KEEP_S * 1000)
+        newest_bucket = bucket_of(ids.first_at(now_ms + INBOX_BUCKET_S * 1000))
+        bucket = bucket_of(max(after, oldest))
+        found: list[Entry] = []
+        size = 0
+        while bucket <= newest_bucket and len(found) < limit and size < limit_bytes:
+            chunk = min(CHUNK_ROWS, limit - len(found))
+            rows = await self._store.range(INBOX, (user, bucket), after=(after,), limit=chunk)
+            for row in rows:
+                found.append(_entry(row))
+                size += len(row.payload)
+            if len(rows) < chunk:
+                bucket += INBOX_BUCKET_S
+            else:
+                after = rows[-1].entry_id
+        return found
+
+
+def _entry(row: InboxRow) -> Entry:
+    return Entry(
+        row.entry_id,
+        row.conversation_id,
+        row.message_id,
+        row.sender_id,
+        row.sender_device,
+        row.payload,
+        row.envelopes,
+    )

@@ -1,0 +1,22 @@
+"""Where people are connected: what the rules need to know of it.
+
+The rules hand over what concerns a user; whoever implements this finds their sessions. A
+user who is nowhere is not an error: the inbox has what they miss.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from tidings.domain.inboxes import Entry
+from tidings.protocol.frames import Frame
+from tidings.protocol.ids import DeviceId, UserId
+
+
+class Router(Protocol):
+    """Reaches the connected devices of users. No method blocks, none raises."""
+
+    def deliver(self, entry: Entry, users: Iterable[UserId]) -> None:
+        """Offer a durable inbox entry to every receiving session of these users."""
+
+    def tell(self, users: Iterable[UserId], frame: Frame, *, skip: DeviceId | None = None) -> None:
+        """Send a frame that no inbox holds (state, not events) to these users' receiving sessions."""

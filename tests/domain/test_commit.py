@@ -1,0 +1,172 @@
+"""The group commit: one batch a turn, one in flight, nobody answered before it is durable."""
+
+import asyncio
+
+import pytest
+
+from tidings.domain.clock import IdClock
+from tidings.domain.commit import GroupCommit
+from tidings.protocol.errors import OVERLOADED, STORE_FULL, ProtocolError
+from tidings.protocol.ids import DeviceId, EntryId, UserId
+from tidings.protocol.limits import Limits
+from tidings.store.contract import Batch, Put, Raise, StoreError, StoreFull
+from tidings.store.memory import MemoryStore
+from tidings.store.schema import CURSORS, NODES, USERS, CursorRow, UserRow
+from tidings.testing.clock import FakeClock
+
+
+class HeldStore(MemoryStore):
+    """Keeps each batch until the test lets it go, or fails it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[Batch] = []
+        self.released: asyncio.Queue[StoreError | None] = asyncio.Queue()
+
+    async def write(self, batch: Batch) -> None:
+        self.batches.append(batch)
+        error = await self.released.get()
+        if error is not None:
+            raise error
+        await super().write(batch)
+
+
+def user(number: int) -> Put:
+    return Put(USERS, UserRow(UserId(number), "handle", "hash", 0), number)
+
+
+def commit_on(store: HeldStore, **limits: float) -> GroupCommit:
+    clock = IdClock(FakeClock())
+    return GroupCommit(store, clock, Limits(**limits), asyncio.get_running_loop())  # type: ignore[arg-type]
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_what_a_turn_collected_is_one_batch_and_answered_when_durable() -> None:
+    store = HeldStore()
+    commit = commit_on(store)
+    done: list[int] = []
+    for number in range(3):
+        commit.add([user(number)], lambda error, number=number: done.append(number))
+    await turns()
+    assert len(store.batches) == 1
+    assert len(store.batches[0]) == 4  # the three and ids_until
+    assert done == []
+    store.released.put_nowait(None)
+    await turns()
+    assert done == [0, 1, 2]
+
+
+async def test_what_comes_while_one_is_in_flight_makes_up_the_next() -> None:
+    store = HeldStore()
+    commit = commit_on(store)
+    commit.add([user(1)], lambda _: None)
+    await turns()
+    commit.add([user(2)], lambda _: None)
+    commit.add([user(3)], lambda _: None)
+    await turns()
+    assert len(store.batches) == 1
+    store.released.put_nowait(None)
+    await turns()
+    assert [len(batch) for batch in store.batches] == [2, 3]
+
+
+async def test_a_failed_batch_fails_all_that_were_in_it_and_nobody_else() -> None:
+    store = HeldStore()
+    commit = commit_on(store)
+    outcomes: list[StoreError | None] = []
+    commit.add([user(1)], outcomes.append)
+    commit.add([user(2)], outcomes.append)
+    await turns()
+    store.released.put_nowait(StoreFull("no room"))
+    await turns()
+    assert [type(outcome) for outcome in outcomes] == [StoreFull, StoreFull]
+    waiting = asyncio.create_task(commit.write([user(3)]))
+    await turns()
+    store.released.put_nowait(StoreFull("no room"))
+    with pytest.raises(ProtocolError) as refused:
+        await waiting
+    assert refused.value.kind is STORE_FULL
+
+
+async def test_raises_of_one_row_become_one_and_ride_together() -> None:
+    store = HeldStore()
+    commit = commit_on(store, receipt_delay_s=0.0)
+    for up_to in range(1, 101):
+        commit.raise_soon(CURSORS, CursorRow(DeviceId(7), EntryId(up_to)))
+    passed = asyncio.create_task(commit.barrier())
+    await turns()
+    store.released.put_nowait(None)
+    await passed
+    (batch,) = store.batches
+    raises = [write.row for write in batch if isinstance(write, Raise) and write.table is CURSORS]
+    assert raises == [CursorRow(DeviceId(7), EntryId(100))]
+
+
+async def test_rows_that_can_wait_ride_on_the_next_commit_and_start_none() -> None:
+    store = HeldStore()
+    commit = commit_on(store, receipt_delay_s=3600)
+    done: list[StoreError | None] = []
+    commit.add_soon(user(1), done.append)
+    await turns()
+    assert store.batches == []
+    commit.add([user(2)], done.append)
+    await turns()
+    store.released.put_nowait(None)
+    await turns()
+    assert len(store.batches[0]) == 3
+    assert done == [None, None]
+    commit.close()
+
+
+async def test_each_batch_carries_the_greatest_id_given() -> None:
+    store = HeldStore()
+    clock = IdClock(FakeClock())
+    commit = GroupCommit(store, clock, Limits(), asyncio.get_running_loop())
+    given = clock.next()
+    commit.add([user(1)], lambda _: None)
+    await turns()
+    store.released.put_nowait(None)
+    await turns()
+    row = await store.get(NODES, (0,))
+    assert row is not None
+    assert row.ids_until >= given
+
+
+async def test_a_disk_that_is_behind_refuses_new_work() -> None:
+    store = HeldStore()
+    commit = commit_on(store, commit_rows=10)
+    commit.add([user(0)], lambda _: None)
+    await turns()
+    commit.admit()
+    for number in range(10):
+        commit.add([user(number)], lambda _: None)
+    with pytest.raises(ProtocolError) as refused:
+        commit.admit()
+    assert refused.value.kind is OVERLOADED
+    store.released.put_nowait(None)
+    store.released.put_nowait(None)
+    await turns()
+    commit.admit()
+
+
+async def test_one_broken_callback_leaves_nobody_else_unanswered() -> None:
+    store = HeldStore()
+    commit = commit_on(store)
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    done: list[StoreError | None] = []
+
+    def broken(_: StoreError | None) -> None:
+        raise ValueError("planted")
+
+    commit.add([user(1)], broken)
+    commit.add([user(2)], done.append)
+    await turns()
+    store.released.put_nowait(None)
+    await turns()
+    assert done == [None]
+    assert [type(bug) for bug in reported] == [ValueError]
