@@ -1,0 +1,62 @@
+"""The config: every key with its default, unit and one sentence. The default runs.
+
+A TOML file may set any of it; unknown keys and wrong types are errors that name the key.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tidings.protocol.limits import Limits
+
+
+class ConfigError(Exception):
+    """The config cannot be used; the message says which key and why."""
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator decides."""
+
+    listen: str = "127.0.0.1:8080"
+    """host:port (or [v6]:port) that HTTP and WebSocket share"""
+    data: str = "data"
+    """the folder of the embedded store"""
+    origins: tuple[str, ...] = ()
+    """web origins, besides the server's own, whose pages may connect"""
+    log: Literal["debug", "info", "warning", "error"] = "info"
+    """how much goes to stderr"""
+    log_json: bool = False
+    """one JSON object a line instead of text"""
+    sync: bool = True
+    """fsync before Sent; false may lose acknowledged messages at a power cut"""
+    accept_clock: bool = False
+    """start although the clock went back by more than a day since the last run"""
+    limits: Limits = Limits()
+    """every bound, see the reference"""
+
+
+def load(path: Path | None, overrides: dict[str, object]) -> Config:
+    """The config of a file (if any) with the command line's words over it. Raises ConfigError."""
+    values: dict[str, object] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read {path}: {error}") from None
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    try:
+        return msgspec.convert(values, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"config: {error}") from None
+
+
+def address(listen: str) -> tuple[str, int]:
+    """Host and port of `host:port`. Raises ConfigError."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:
+        raise ConfigError(f"cannot listen on {listen!r}: expected HOST:PORT")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 — ":8080" asks for all interfaces

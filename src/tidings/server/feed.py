@@ -1,0 +1,179 @@
+"""The feed: a session's inbox on its way to the device.
+
+```
+ draining --(a read comes back empty)--> live --(the window is full)--> draining
+```
+
+Draining reads the inbox from the device's cursor and holds back what arrives meanwhile; when
+a read finds nothing more, what was held follows and the feed is live in the same turn of the
+loop. A live entry is a hint: one that finds no room in the window is simply read again later.
+The feed never has more than a window of unacknowledged entries out.
+
+spec §6.4
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from tidings.domain.inboxes import Entry
+from tidings.protocol.errors import INVALID, ProtocolError
+from tidings.protocol.ids import DeviceId, EntryId
+from tidings.protocol.limits import Limits
+
+HELD_MAX = 256
+"""Entries held back while draining; beyond it they are dropped and read."""
+
+Read = Callable[[EntryId, int, int], Awaitable[list[Entry]]]
+"""Entries after one, at most so many and about so many bytes; empty means that there are none."""
+
+
+class Recipient(Protocol):
+    """Who the entries are sent to."""
+
+    def send_entry(self, entry: Entry) -> None:
+        """Send an inbox entry."""
+
+
+class Feed:
+    """Sends one device its inbox, in order, within a window; see the module's text."""
+
+    __slots__ = (
+        "_acked",
+        "_device",
+        "_drained",
+        "_held",
+        "_limits",
+        "_live",
+        "_overflow",
+        "_position",
+        "_recipient",
+        "_rewound",
+        "_sent",
+        "_unacked",
+        "_unacked_bytes",
+    )
+
+    def __init__(
+        self,
+        device: DeviceId,
+        start: EntryId,
+        recipient: Recipient,
+        limits: Limits,
+        *,
+        rewound: bool,
+    ) -> None:
+        """`rewound`: the device lost what it had, so its own messages are news to it."""
+        self._device = device
+        self._position = start
+        """the entry that was sent or passed over last"""
+        self._recipient = recipient
+        self._limits = limits
+        self._rewound = rewound
+        self._live = False
+        self._drained = False
+        self._held: list[Entry] | None = None
+        self._overflow = False
+        self._unacked: list[Entry] | None = None
+        """None while there are none: most connections are idle most of the time"""
+        self._unacked_bytes = 0
+        self._sent = 0
+        self._acked = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the window takes another entry."""
+        if self._unacked is None:
+            return True
+        limits = self._limits
+        return len(self._unacked) < limits.window_entries and self._unacked_bytes < limits.window_bytes
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether entries may be waiting in the store while nobody reads them."""
+        return not self._live
+
+    def offer(self, entry: Entry) -> None:
+        """An entry became durable: send it if live, else see that it is not missed."""
+        if self._live:
+            if self.has_room:
+                self._pass(entry)
+            else:
+                self._live = False
+        elif not self._overflow:
+            self._hold(entry)
+
+    async def drain(self, read: Read) -> bool:
+        """Send what the inbox has until the window is full or the feed is live.
+
+        Returns True when the inbox was found empty for the first time (`Drained` is due).
+        """
+        while self.has_room:
+            self._overflow = False
+            room = self._limits.window_entries - len(self._unacked or ())
+            room_bytes = self._limits.window_bytes - self._unacked_bytes
+            entries = await read(self._position, room, room_bytes)
+            if not entries and not self._overflow:
+                return self._go_live()
+            for entry in entries:
+                self._pass(entry)
+                if not self.has_room:
+                    break
+            # A long run of entries that are passed over must not keep everybody else waiting.
+            await asyncio.sleep(0)
+        self._held = None
+        return False
+
+    def acknowledge(self, up_to: int) -> list[Entry]:
+        """The entries that the device has now stored. Raises ProtocolError (invalid)."""
+        if up_to > self._sent:
+            raise ProtocolError(INVALID, f"acknowledges frame {up_to} of {self._sent}")
+        count = up_to - self._acked
+        unacked = self._unacked
+        if count <= 0 or unacked is None:
+            return []
+        self._acked = up_to
+        stored = unacked[:count]
+        del unacked[:count]
+        if not unacked:
+            self._unacked = None
+        for entry in stored:
+            self._unacked_bytes -= len(entry.payload)
+        return stored
+
+    def cursor(self, stored: list[Entry]) -> EntryId:
+        """Where the device's cursor belongs after `stored` was acknowledged."""
+        return stored[-1].entry_id if self._unacked else self._position
+
+    def _hold(self, entry: Entry) -> None:
+        if self._held is None:
+            self._held = []
+        if len(self._held) < HELD_MAX:
+            self._held.append(entry)
+        else:
+            self._held = None
+            self._overflow = True
+
+    def _go_live(self) -> bool:
+        held, self._held = self._held, None
+        self._live = True
+        for entry in held or ():
+            self.offer(entry)
+        first = not self._drained
+        self._drained = True
+        self._rewound = False
+        return first
+
+    def _pass(self, entry: Entry) -> None:
+        """Send an entry, unless it was sent or is the device's own."""
+        if entry.entry_id <= self._position:
+            return
+        self._position = entry.entry_id
+        if entry.sender_device == self._device and not self._rewound:
+            return
+        self._sent += 1
+        if self._unacked is None:
+            self._unacked = []
+        self._unacked.append(entry)
+        self._unacked_bytes += len(entry.payload)
+        self._recipient.send_entry(entry)

@@ -1,0 +1,300 @@
+"""A session: one device's conversation with the server, from Hello to the end of its connection.
+
+```
+ greeting --Hello--> receiving (or side) --anything final--> closed
+```
+
+It decodes frames, keeps their order, and hands each to its command (see `commands.py`). Most
+commands finish at once; while one waits for the store, later frames of this session wait in
+its backlog, and beyond a bound the socket is not read. It knows nothing of sockets (`Link`) and
+nothing of rows (the rules).
+
+spec §6
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any
+
+from tidings.domain.accounts import User
+from tidings.domain.commit import refusal
+from tidings.domain.inboxes import Entry
+from tidings.protocol.close import CloseCode
+from tidings.protocol.codec import Codec
+from tidings.protocol.errors import (
+    INTERNAL,
+    OUT_OF_STATE,
+    RATE_LIMITED,
+    UNAUTHENTICATED,
+    ProtocolError,
+)
+from tidings.protocol.frames import ClientFrame, Drained, Error, Frame, Hello, Send
+from tidings.protocol.ids import DeviceId
+from tidings.protocol.limits import Rate
+from tidings.server.feed import Feed
+from tidings.server.link import Link
+from tidings.server.rate import TokenBucket
+from tidings.server.services import RateClass, Services
+from tidings.store.contract import StoreError
+
+REFUSALS_WINDOW_S = 10.0
+
+
+class Session:
+    """See the module's text. Implements `link.Handler` and `connections.Receiver`."""
+
+    __slots__ = (
+        "_backlog",
+        "_backlog_bytes",
+        "_busy",
+        "_draining",
+        "_heard_at",
+        "_paused",
+        "_rates",
+        "_refusals",
+        "_refusals_since",
+        "codec",
+        "device_id",
+        "feed",
+        "is_closed",
+        "link",
+        "services",
+        "user",
+    )
+
+    def __init__(self, services: Services, link: Link, codec: Codec) -> None:
+        self.services = services
+        self.link = link
+        self.codec = codec
+        self.user: User | None = None
+        self.device_id = DeviceId(0)
+        self.feed: Feed | None = None
+        """None on a side session"""
+        self.is_closed = False
+        self._heard_at = services.loop.time()
+        self._rates: list[TokenBucket | None] = [None] * len(RateClass)
+        self._backlog: deque[bytes] | None = None
+        self._backlog_bytes = 0
+        self._busy: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._paused = False
+        self._refusals = 0
+        self._refusals_since = 0.0
+        services.connections.opened(self)
+
+    # --- the link's side ------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """One frame from the device."""
+        if self.is_closed:
+            return
+        self._heard_at = self.services.loop.time()
+        if self._busy is None:
+            self._handle(data)
+        else:
+            self._wait(data)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self.is_closed = True
+        self.services.connections.closed(self)
+        self._stop_receiving()
+        if self.user is not None:
+            self.user.sessions -= 1
+        # A command under way goes on to its end: what it answers is dropped, what it did holds.
+        if self._draining is not None:
+            self._draining.cancel()
+
+    def shutdown(self) -> None:
+        """The server is stopping: tell this client its own moment to come back."""
+        self.close(CloseCode.DRAIN, f"{self.services.connections.come_back_in_s():.2f}")
+
+    # --- the node's side ------------------------------------------------------------------
+
+    def offer(self, entry: Entry) -> None:
+        """An inbox entry of this user became durable."""
+        feed = self.feed
+        assert feed is not None
+        feed.offer(entry)
+
+    def tell(self, frame: Frame) -> None:
+        """A frame that no inbox holds."""
+        self.send(frame)
+
+    def replace(self) -> None:
+        """A newer session of this device has come."""
+        self.close(CloseCode.REPLACED, "another connection of this device took over")
+
+    def sweep(self, now_s: float) -> None:
+        """Close a connection that has said nothing for too long."""
+        limits = self.services.limits
+        silent_s = now_s - self._heard_at
+        if self.user is None and silent_s > limits.hello_s:
+            self.close(CloseCode.HELLO_TIMEOUT, "no Hello came")
+        elif silent_s > limits.idle_s:
+            self.close(CloseCode.HEARTBEAT_TIMEOUT, "no heartbeat came")
+
+    # --- the commands' side ---------------------------------------------------------------
+
+    @property
+    def known_user(self) -> User:
+        """Whose device this is; commands other than Hello run only once that is known."""
+        assert self.user is not None
+        return self.user
+
+    def send(self, frame: Frame) -> None:
+        """Send the device a frame at the end of this turn."""
+        if not self.is_closed:
+            self.link.send(self.codec.encode(frame))
+
+    def send_entry(self, entry: Entry) -> None:
+        """Send the device an inbox entry at the end of this turn."""
+        self.link.send(entry.encoded(self.codec, self.device_id))
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """End the session; the device may or may not come back, as the code says."""
+        if not self.is_closed:
+            self.is_closed = True
+            self._stop_receiving()
+            self.link.close(code, reason)
+
+    def refuse(self, error: ProtocolError, frame: ClientFrame | None) -> None:
+        """Answer a frame that is not obeyed, and close where the registry says so."""
+        request_id = getattr(frame, "request_id", None)
+        client_id = frame.client_id if isinstance(frame, Send) else None
+        self.send(Error(error.kind.code, error.message, request_id, client_id, error.retry_after_s))
+        if error.kind.close is not None:
+            self.close(error.kind.close, error.kind.name)
+        elif self.user is None:
+            # One chance: what is refused before it is welcome may not stay and try again.
+            self.close(CloseCode.UNAVAILABLE if error.kind.retry else CloseCode.NOT_ALLOWED, error.kind.name)
+        elif self._count_refusal() > self.services.limits.refusals:
+            self.close(CloseCode.FLOOD, "too many refused frames")
+
+    def start_receiving(self, feed: Feed) -> None:
+        """Become the device's receiving session and drain its inbox."""
+        assert self.user is not None
+        self.feed = feed
+        self.services.connections.register(self.user.user_id, self)
+        self.keep_draining()
+
+    def keep_draining(self) -> None:
+        """Read the inbox on, if the feed waits for it and has room."""
+        feed = self.feed
+        if self._draining is None and feed is not None and feed.is_stalled and feed.has_room:
+            self._draining = self.services.loop.create_task(self._drain(feed))
+
+    # --- inside ---------------------------------------------------------------------------
+
+    def _handle(self, data: bytes) -> None:
+        frame = None
+        try:
+            frame = self.codec.decode_client(data)
+            command = self.services.commands[type(frame)]
+            self._admit(frame, command.rate)
+            slow = command.run(self, frame)
+        except ProtocolError as error:
+            self.refuse(error, frame)
+            return
+        except Exception as error:
+            self._failed(error, frame)
+            return
+        if slow is not None:
+            self._busy = self.services.loop.create_task(self._finish(slow, frame))
+
+    def _admit(self, frame: ClientFrame, rate: RateClass) -> None:
+        """Raise ProtocolError for a frame that is out of state or comes too fast."""
+        if self.user is None:
+            if not isinstance(frame, Hello):
+                raise ProtocolError(UNAUTHENTICATED, "the first frame is Hello")
+            return  # said once: there is nothing to count
+        if isinstance(frame, Hello):
+            raise ProtocolError(OUT_OF_STATE, "Hello was said before")
+        bucket = self._rates[rate]
+        if bucket is None:
+            bucket = self._rates[rate] = TokenBucket(self._rate(rate), self._heard_at)
+        wait_s = bucket.take(self._heard_at)
+        if wait_s:
+            raise ProtocolError(RATE_LIMITED, retry_after_s=round(wait_s, 2))
+
+    def _rate(self, rate: RateClass) -> Rate:
+        limits = self.services.limits
+        return (limits.send_rate, limits.light_rate, limits.query_rate)[rate]
+
+    async def _finish(self, slow: Coroutine[Any, Any, None], frame: ClientFrame) -> None:
+        """Run a command that waits for something, then the frames that came meanwhile."""
+        try:
+            await slow
+        except ProtocolError as error:
+            self.refuse(error, frame)
+        except Exception as error:
+            self._failed(error, frame)
+        self._busy = None
+        backlog = self._backlog
+        while backlog and self._busy is None and not self.is_closed:
+            data = backlog.popleft()
+            self._backlog_bytes -= len(data)
+            self._handle(data)
+        if not backlog:
+            self._backlog = None
+            if self._paused:
+                self._paused = False
+                self.link.resume_reading()
+
+    def _wait(self, data: bytes) -> None:
+        if self._backlog is None:
+            self._backlog = deque()
+        self._backlog.append(data)
+        self._backlog_bytes += len(data)
+        if not self._paused and self._is_behind():
+            self._paused = True
+            self.link.pause_reading()
+
+    def _is_behind(self) -> bool:
+        """Whether the socket should wait; before we know who this is, at once."""
+        limits = self.services.limits
+        waiting = len(self._backlog or ())
+        return (
+            self.user is None or waiting >= limits.backlog_frames or self._backlog_bytes >= limits.frame_bytes
+        )
+
+    async def _drain(self, feed: Feed) -> None:
+        user = self.user
+        assert user is not None
+        services = self.services
+        try:
+            drained = await feed.drain(
+                lambda after, limit, limit_bytes: services.inboxes.read(
+                    user.user_id,
+                    after,
+                    now_ms=services.ids.now_ms(),
+                    limit=limit,
+                    limit_bytes=limit_bytes,
+                )
+            )
+        except Exception as error:
+            self._failed(error, None)
+            self.close(CloseCode.UNAVAILABLE, "the inbox cannot be read")
+            return
+        self._draining = None
+        if drained:
+            self.send(Drained(services.ids.now_ms()))
+
+    def _failed(self, error: Exception, frame: ClientFrame | None) -> None:
+        """The store cannot be read, or we have a bug: say so, and to the log in full."""
+        name = type(frame).__name__
+        self.services.log.error("frame failed", frame=name, device=self.device_id, exc_info=error)
+        if frame is not None:
+            self.refuse(refusal(error) if isinstance(error, StoreError) else ProtocolError(INTERNAL), frame)
+
+    def _count_refusal(self) -> int:
+        if self._heard_at - self._refusals_since > REFUSALS_WINDOW_S:
+            self._refusals_since = self._heard_at
+            self._refusals = 0
+        self._refusals += 1
+        return self._refusals
+
+    def _stop_receiving(self) -> None:
+        if self.feed is not None and self.user is not None:
+            self.services.connections.unregister(self.user.user_id, self)
