@@ -1,0 +1,289 @@
+"""The client: a device of an account, for programs.
+
+This module only puts the parts together; each part says for itself what it guarantees. The
+profile's folder holds all state, so that a program may be killed at any moment and go on later.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from types import TracebackType
+from typing import Self as Me
+
+from tidings.client import http, inbox, outbox, vault
+from tidings.client.conversations import normal
+from tidings.client.errors import ClientError, StorageFailed
+from tidings.client.events import TEXT, Event, HistoryMessage, KnownConversation, SentMessage
+from tidings.client.history import fetch
+from tidings.client.http import Server
+from tidings.client.parts import Parts
+from tidings.client.profile import FORMAT, Account, Profile, take_receiver_lock
+from tidings.client.reads import pending
+from tidings.client.surroundings import Surroundings
+from tidings.client.transmitter import POLL_S
+from tidings.protocol.api import Credentials, LoggedIn
+from tidings.protocol.ids import MessageId
+
+
+class Client:
+    """A device of an account. Make its profile once, then open it as often as you like.
+
+    ```python
+    from tidings.client import Client
+
+    await Client.register("http://127.0.0.1:8080", handle="alice", password="…", profile="alice")
+    async with Client.open("alice") as me:
+        await me.send("@bob", "hello")
+    ```
+    """
+
+    def __init__(self, profile: Profile, *, receive: bool, surroundings: Surroundings) -> None:
+        """Use `Client.open`."""
+        self._profile = profile
+        self._receive = receive
+        self._surroundings = surroundings
+        self._account: Account | None = None
+        self._parts: Parts | None = None
+
+    @classmethod
+    async def register(
+        cls, url: str, *, handle: str, password: str, profile: str | Path, device_name: str = ""
+    ) -> Account:
+        """Make an account on a server, and a profile for it in an empty (or new) folder.
+
+        Raises Refused (handle_taken, bad_handle, bad_password, …), Unreachable, ProfileExists.
+
+        ```python
+        account = await Client.register(
+            "http://127.0.0.1:8080", handle="alice", password="a long secret", profile="profiles/alice"
+        )
+        ```
+        """
+        server, credentials = Server.at(url), Credentials(handle, password, device_name)
+        with Profile(Path(profile)).create():
+            return _save(profile, server, await http.register(server, credentials))
+
+    @classmethod
+    async def login(
+        cls, url: str, *, handle: str, password: str, profile: str | Path, device_name: str = ""
+    ) -> Account:
+        """Make a further device of an account, with a profile of its own.
+
+        It receives what comes from now on; what was before is in `history`.
+        Raises Refused (wrong_credentials, too_many_devices, …), Unreachable, ProfileExists.
+
+        ```python
+        account = await Client.login(
+            "http://127.0.0.1:8080", handle="alice", password="a long secret", profile="profiles/tablet"
+        )
+        ```
+        """
+        server, credentials = Server.at(url), Credentials(handle, password, device_name)
+        with Profile(Path(profile)).create():
+            return _save(profile, server, await http.login(server, credentials))
+
+    @classmethod
+    def open(
+        cls, path: str | Path, *, receive: bool = True, surroundings: Surroundings | None = None
+    ) -> "Client":
+        """Open a profile, as an asynchronous context; the connection is made in the background.
+
+        Opening works while the server is away. With `receive` false this is a side client: it
+        sends and asks, beside another process that receives, and has no events.
+        Entering raises ProfileMissing, ProfileInUse, ProfileDamaged, ProfileTooNew, StorageFailed.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            print(me.handle)
+        ```
+        """
+        return cls(Profile(Path(path)), receive=receive, surroundings=surroundings or Surroundings())
+
+    async def __aenter__(self) -> Me:
+        account = self._profile.account()
+        lock = take_receiver_lock(self._profile) if self._receive else None
+        try:
+            self._parts = await Parts.start(account, self._profile, lock, self._surroundings)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        self._account = account
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def handle(self) -> str:
+        """Who this is, without the @.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            assert me.handle == "alice"
+        ```
+        """
+        assert self._account is not None
+        return self._account.handle
+
+    async def send(self, peer: str, text: str | bytes, *, content_type: str = TEXT) -> SentMessage:
+        """Send a message to the user of a handle; returns once it is on the server's disk.
+
+        The message is on this machine's disk first and is sent exactly once, however often the
+        connection, the server or this process dies in between. While offline this waits; if the
+        wait is cancelled the message stays in the outbox and goes out later.
+        Raises Refused (no_such_user, too_large, …): the message was removed; SessionEnded,
+        StorageFailed, ClientClosed: it stays, if it was stored.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            sent = await me.send("@bob", "hello")
+            print(sent.message_id)
+        ```
+        """
+        content = text.encode() if isinstance(text, str) else text
+        return await self._open.transmitter.send(peer, content_type, content)
+
+    def events(self) -> AsyncGenerator[Event, None]:
+        """What happens: MessageEvent, ReceiptEvent, ConnectionEvent, CaughtUpEvent.
+
+        A message that arrived is stored, and is yielded until the program has asked for the event
+        after it, also by an earlier process that was killed: none is lost, and only the one that
+        was being worked on is seen again. One loop at a time. Ends with `close`.
+        Raises SessionEnded, StorageFailed.
+
+        ```python
+        async with Client.open("profiles/bob") as me:
+            async for event in me.events():
+                if isinstance(event, MessageEvent):
+                    print(f"{event.sender}: {event.text}")
+        ```
+        """
+        if not self._receive:
+            raise ClientError("cannot read events: this client was opened with receive=False")
+        return self._open.stream.events()
+
+    async def history(
+        self, peer: str, *, limit: int = 50, before: MessageId | None = None, after: MessageId | None = None
+    ) -> list[HistoryMessage]:
+        """Messages of a conversation from the server, in order: the latest, or those before or after one.
+
+        Waits while offline. Raises Refused (no_such_user, invalid, …), SessionEnded.
+
+        ```python
+        async with Client.open("profiles/alice", receive=False) as me:
+            for message in await me.history("@bob", limit=20):
+                print(message.sender, message.text, message.status.name)
+        ```
+        """
+        parts = self._open
+        known = await parts.find(peer)
+        return await fetch(
+            parts.link.ask, parts.vault, known, parts.me, limit=limit, before=before, after=after
+        )
+
+    async def mark_read(self, peer: str, *, up_to: MessageId | None = None) -> MessageId | None:
+        """Say that the user has read what came from somebody, up to the newest received here.
+
+        Returns as soon as that is stored in the profile; it is told to the server now or after
+        the next connect (see `flushed`). Returns up to where, None if nothing was received.
+
+        ```python
+        async with Client.open("profiles/bob") as me:
+            await me.mark_read("@alice")
+        ```
+        """
+        parts = self._open
+        known = await parts.conversations.known_peer(normal(peer))
+        if known is None:
+            if up_to is None:
+                return None
+            known = await parts.find(peer)
+        if up_to is None:
+            up_to = await parts.vault.read(
+                lambda database: inbox.newest_received(database, known.conversation_id)
+            )
+        if up_to is not None:
+            await parts.reads.mark(known.conversation_id, up_to)
+        return up_to
+
+    async def conversations(self) -> list[KnownConversation]:
+        """The conversations that this profile knows, by handle, without asking the server.
+
+        ```python
+        async with Client.open("profiles/bob", receive=False) as me:
+            for conversation in await me.conversations():
+                print(conversation.peer, conversation.unread)
+        ```
+        """
+        return await self._open.conversations.listed()
+
+    async def flushed(self) -> None:
+        """Wait until nothing waits in the profile: messages are sent, reads are told.
+
+        That includes what an earlier process left behind. Raises SessionEnded, StorageFailed.
+
+        ```python
+        async with Client.open("profiles/bob", receive=False) as me:
+            await me.flushed()
+        ```
+        """
+        parts = self._open
+        while not await parts.vault.read(
+            lambda database: outbox.is_empty(database) and not pending(database)
+        ):
+            parts.raise_failure()
+            await asyncio.sleep(POLL_S)
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection right now; empty if there is one, or none was tried yet.
+
+        ```python
+        async with Client.open("profiles/bob") as me:
+            print(me.trouble or "fine")
+        ```
+        """
+        return self._open.trouble
+
+    async def close(self) -> None:
+        """Close the connection and the profile. What waits in the outbox stays there.
+
+        ```python
+        me = await Client.open("profiles/alice").__aenter__()
+        await me.close()
+        ```
+        """
+        if self._parts is not None:
+            await self._parts.stop()
+
+    @property
+    def _open(self) -> Parts:
+        if self._parts is None:
+            raise ClientError(
+                "cannot use a client that is not open", "use: async with Client.open(path) as me"
+            )
+        return self._parts
+
+
+def _save(path: str | Path, server: Server, answer: LoggedIn) -> Account:
+    profile = Profile(Path(path))
+    account = Account(
+        format=FORMAT,
+        server=server.http,
+        handle=answer.handle,
+        user_id=answer.user_id,
+        device_id=answer.device_id,
+        token=answer.token,
+    )
+    try:
+        vault.create(profile.database)
+        profile.save(account)
+    except (OSError, vault.Failed) as error:
+        raise StorageFailed(
+            f"cannot write profile {path}: {error}",
+            f"@{answer.handle} exists on the server; log in when this is mended",
+        ) from error
+    return account

@@ -1,0 +1,119 @@
+"""The conversations that a profile knows: who the other one is, by id and by handle."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from tidings.client.connection import Answer
+from tidings.client.events import KnownConversation
+from tidings.client.vault import Vault
+from tidings.protocol import frames
+from tidings.protocol.frames import Frame
+from tidings.protocol.ids import ConversationId, MessageId, UserId
+
+Ask = Callable[[Callable[[int], Frame]], Awaitable[Answer]]
+"""Asks the server. Raises Refused, perhaps ConnectionLost."""
+
+
+class Known(NamedTuple):
+    """A conversation as the profile has it."""
+
+    conversation_id: ConversationId
+    version: int
+    peer_id: UserId
+    peer: str
+
+
+class Conversations:
+    """Finds conversations in the profile, else asks the server and remembers."""
+
+    def __init__(self, vault: Vault, user_id: UserId) -> None:
+        self._vault = vault
+        self._user_id = user_id
+        self._by_peer: dict[str, Known] = {}
+        self._by_id: dict[ConversationId, Known] = {}
+
+    async def with_peer(self, peer: str, ask: Ask) -> Known:
+        """The direct conversation with the user of a handle. Raises what `ask` raises."""
+        known = await self.known_peer(peer)
+        if known is None:
+            answer = await ask(lambda request_id: frames.OpenDirect(request_id, peer))
+            assert isinstance(answer, frames.Conversation)
+            known = await self._remember(answer)
+        return known
+
+    async def known_peer(self, peer: str) -> Known | None:
+        """The same, if the profile knows it."""
+        if peer not in self._by_peer:
+            self._note(await self._vault.read(lambda database: _find(database, "peer", peer)))
+        return self._by_peer.get(peer)
+
+    async def described(self, conversation_id: ConversationId, ask: Ask) -> Known:
+        """The conversation of an id. Raises what `ask` raises."""
+        known = await self.known_id(conversation_id)
+        if known is None:
+            answer = await ask(lambda request_id: frames.Describe(request_id, conversation_id))
+            assert isinstance(answer, frames.Conversation)
+            known = await self._remember(answer)
+        return known
+
+    async def known_id(self, conversation_id: ConversationId) -> Known | None:
+        """The same, if the profile knows it."""
+        if conversation_id not in self._by_id:
+            self._note(
+                await self._vault.read(lambda database: _find(database, "conversation_id", conversation_id))
+            )
+        return self._by_id.get(conversation_id)
+
+    async def listed(self) -> list[KnownConversation]:
+        """All of them, by handle, with what is unread."""
+        return await self._vault.read(lambda database: _listed(database, self._user_id))
+
+    async def _remember(self, conversation: frames.Conversation) -> Known:
+        others = [member for member in conversation.members if member.user_id != self._user_id]
+        peer_id = others[0].user_id if others else self._user_id
+        peer = others[0].handle if others else ""
+        known = Known(conversation.conversation_id, conversation.version, peer_id, peer)
+        await self._vault.write(
+            lambda database: database.execute(
+                "INSERT OR REPLACE INTO conversations VALUES (?, ?, ?, ?)", known
+            )
+        )
+        self._note(known)
+        return known
+
+    def _note(self, known: Known | None) -> None:
+        if known is not None:
+            self._by_peer[known.peer] = self._by_id[known.conversation_id] = known
+
+
+def normal(peer: str) -> str:
+    """A handle as it is stored: lower case, without a leading @."""
+    return peer.removeprefix("@").lower()
+
+
+def _find(database: sqlite3.Connection, column: str, value: object) -> Known | None:
+    row = database.execute(
+        f"SELECT conversation_id, version, peer_id, peer FROM conversations WHERE {column} = ?",  # noqa: S608
+        (value,),
+    ).fetchone()
+    return None if row is None else Known(ConversationId(row[0]), row[1], UserId(row[2]), row[3])
+
+
+def _listed(database: sqlite3.Connection, user_id: UserId) -> list[KnownConversation]:
+    rows = database.execute(
+        """
+        SELECT c.peer, c.conversation_id,
+            (SELECT count(*) FROM inbox i WHERE i.own = 0 AND i.conversation_id = c.conversation_id
+                AND i.message_id > coalesce((SELECT w.read FROM watermarks w
+                    WHERE w.conversation_id = c.conversation_id AND w.user_id = ?), 0)),
+            (SELECT coalesce(max(i.message_id), 0) FROM inbox i
+                WHERE i.own = 0 AND i.conversation_id = c.conversation_id)
+        FROM conversations c ORDER BY c.peer
+        """,
+        (user_id,),
+    )
+    return [
+        KnownConversation(peer, ConversationId(conversation_id), unread, MessageId(newest))
+        for peer, conversation_id, unread, newest in rows
+    ]

@@ -1,0 +1,124 @@
+"""The stream: what `Client.events()` yields, from what is stored.
+
+Messages come in the order in which they were stored and count as consumed once the program asks
+for the next event; receipts are the difference between what is known of the own messages and
+what was told. Both survive a kill at any moment. Connection events are told in their place among
+the messages and are forgotten with the process.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import NamedTuple
+
+from tidings.client import inbox, receipts
+from tidings.client.errors import ClientClosed, ClientError
+from tidings.client.events import CaughtUpEvent, ConnectionEvent, Event, ReceiptEvent
+from tidings.client.inbox import Self, Waiting
+from tidings.client.vault import Vault
+
+BATCH = 64
+"""messages read from the vault at once"""
+NOTES_MAX = 1000
+"""connection events kept for a program that does not ask; older ones are dropped"""
+
+
+class _Note(NamedTuple):
+    event: ConnectionEvent | CaughtUpEvent
+    after_seq: int
+    """of the newest message that was stored before it"""
+
+
+class Stream:
+    """See the module's text."""
+
+    def __init__(self, vault: Vault, me: Self, newest_seq: int) -> None:
+        self._vault = vault
+        self._me = me
+        self._newest_seq = newest_seq
+        self._notes: deque[_Note] = deque(maxlen=NOTES_MAX)
+        self._wake = asyncio.Event()
+        self._is_closed = False
+        self._failure: Exception | None = None
+        self._is_read = False
+
+    def note(self, event: ConnectionEvent | CaughtUpEvent) -> None:
+        """Something that no table holds."""
+        self._notes.append(_Note(event, self._newest_seq))
+        self._wake.set()
+
+    def stored(self, newest_seq: int) -> None:
+        """Messages or receipts were stored."""
+        self._newest_seq = max(self._newest_seq, newest_seq)
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Something may have changed in the vault."""
+        self._wake.set()
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will come; whoever reads gets what is stored, then this error."""
+        self._failure = self._failure or error
+        self._wake.set()
+
+    def close(self) -> None:
+        """The client is closed: the stream ends."""
+        self._is_closed = True
+        self._wake.set()
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Yield events for ever; ends when the client is closed. Raises what the link ended with."""
+        if self._is_read:
+            raise ClientError("cannot read events twice at once", "use one loop over events()")
+        self._is_read = True
+        try:
+            while not self._is_closed:
+                self._wake.clear()
+                async with contextlib.aclosing(self._available()) as available:
+                    async for event in available:
+                        yield event
+                        if self._is_closed:
+                            return
+                if self._wake.is_set():
+                    continue
+                if self._failure is not None:
+                    raise self._failure
+                await self._wake.wait()
+        except ClientClosed:
+            if not self._is_closed:
+                raise
+        finally:
+            self._is_read = False
+
+    async def _available(self) -> AsyncGenerator[Event, None]:
+        """What there is now: messages and notes in their order, then receipts."""
+        while True:
+            waiting, newest_seq = await self._vault.read(
+                lambda database: inbox.waiting(database, self._me, BATCH)
+            )
+            if not waiting:
+                break
+            for one in waiting:
+                for note in self._notes_before(one.seq):
+                    yield note
+                yield one.event
+                await self._consume(one)
+        for note in self._notes_before(newest_seq + 1):
+            yield note
+        for receipt in await self._vault.read(receipts.untold):
+            yield receipt
+            await self._tell(receipt)
+
+    def _notes_before(self, seq: int) -> list[ConnectionEvent | CaughtUpEvent]:
+        notes = []
+        while self._notes and self._notes[0].after_seq < seq:
+            notes.append(self._notes.popleft().event)
+        return notes
+
+    async def _consume(self, one: Waiting) -> None:
+        # Not fsynced: a machine that loses power may show the last messages again, never lose one.
+        await self._vault.write(lambda database: inbox.consume(database, one.seq), durable=False)
+
+    async def _tell(self, receipt: ReceiptEvent) -> None:
+        await self._vault.write(lambda database: receipts.tell(database, receipt), durable=False)

@@ -1,0 +1,278 @@
+"""The transmitter: sends the outbox, in its order, one process of a profile at a time.
+
+Whoever holds `outbox.lock` sends until the outbox is empty and then lets go; the others wait for
+the lock and watch what becomes of their own messages. At most `WINDOW` messages are unanswered,
+and only one of each conversation: if it is refused for now (`rate_limited`, `store_full`), those
+behind it have not overtaken it. After a lost connection everything unanswered is still in the
+outbox and is sent again, in order.
+
+spec §6.3
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+from tidings.client import outbox
+from tidings.client.connection import Connection
+from tidings.client.conversations import Conversations, Known, normal
+from tidings.client.errors import Refused
+from tidings.client.events import SentMessage
+from tidings.client.outbox import ClientIds, Outcome, Row
+from tidings.client.profile import FileLock
+from tidings.client.surroundings import Clock
+from tidings.client.vault import Vault
+from tidings.protocol.errors import REGISTRY
+from tidings.protocol.frames import Scheme, Send
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId
+
+WINDOW = 64
+"""messages that are sent and not answered"""
+POLL_S = 0.05
+"""how often to look whether another process has sent a message, or let go of the lock"""
+
+log = logging.getLogger("tidings.client")
+
+
+class Transmitter:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        conversations: Conversations,
+        lock: FileLock,
+        device: DeviceId,
+        names: ClientIds,
+        writer: bytes,
+        clock: Clock,
+        changed: Callable[[], None],
+    ) -> None:
+        """`writer` is this process's random name; `changed` is called when a message was accepted."""
+        self._vault = vault
+        self._conversations = conversations
+        self._lock = lock
+        self._device = device
+        self._names = names
+        self._writer = writer
+        self._clock = clock
+        self._changed = changed
+        self._awaited: dict[ClientId, asyncio.Future[SentMessage]] = {}
+        self._tried: set[ClientId] = set()
+        """this process's own messages that it has sent at least once"""
+        self._has_awaited = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._window = asyncio.Semaphore(WINDOW)
+        self._turns: dict[ConversationId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._failure: Exception | None = None
+
+    async def send(self, peer: str, content_type: str, content: bytes) -> SentMessage:
+        """Put a message into the outbox and wait until the server has it. Raises Refused, …
+
+        Cancelling the wait leaves the message in the outbox.
+        """
+        if self._failure is not None:
+            raise self._failure
+        name = self._names.next()
+        awaited: asyncio.Future[SentMessage] = asyncio.get_running_loop().create_future()
+        self._awaited[name] = awaited
+        self._has_awaited.set()
+        try:
+            await self._vault.write(
+                lambda database: outbox.append(
+                    database, name, normal(peer), content_type, content, self._writer
+                )
+            )
+            self._wake.set()
+            return await awaited
+        finally:
+            del self._awaited[name]
+
+    def wake(self) -> None:
+        """There may be something in the outbox."""
+        self._wake.set()
+
+    def fail(self, error: Exception) -> None:
+        """Nothing will be sent any more; what waits stays in the outbox."""
+        self._failure = error
+        for awaited in self._awaited.values():
+            if not awaited.done():
+                awaited.set_exception(error)
+
+    async def run(self, connection: Connection) -> None:
+        """Send over a connection until it is lost."""
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while not await self._vault.read(outbox.is_empty):
+                if not self._lock.take():
+                    await self._clock.sleep(POLL_S)
+                    continue
+                try:
+                    await self._send_all(connection)
+                finally:
+                    self._lock.release()
+
+    async def watch(self) -> None:
+        """Hear of own messages that another process has sent."""
+        while True:
+            # Only while somebody waits: an idle program must not wake the machine.
+            await self._has_awaited.wait()
+            await self._clock.sleep(POLL_S)
+            if not self._awaited:
+                self._has_awaited.clear()
+            elif not self._lock.is_held:
+                await self._hear_from_others()
+
+    # --- sending --------------------------------------------------------------------------
+
+    async def _send_all(self, connection: Connection) -> None:
+        carried: set[asyncio.Task[None]] = set()
+        after = 0
+        try:
+            while True:
+                rows = await self._take(after)
+                for row in rows:
+                    after = row.row_id
+                    await self._start(connection, row, carried)
+                if rows:
+                    continue
+                if not carried:
+                    return
+                await self._wait_for_more(carried)
+        finally:
+            for task in carried:
+                task.cancel()
+            await asyncio.gather(*carried, return_exceptions=True)
+
+    async def _take(self, after: int) -> list[Row]:
+        self._wake.clear()
+        return await self._vault.write(
+            lambda database: outbox.take(database, after, WINDOW, self._writer, self._tried)
+        )
+
+    async def _wait_for_more(self, carried: set[asyncio.Task[None]]) -> None:
+        """Return when a message was answered or another one was written."""
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait({woken, *carried}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            woken.cancel()
+        _reap(carried)
+
+    async def _start(self, connection: Connection, row: Row, carried: set[asyncio.Task[None]]) -> None:
+        """Wait for a row's turn, then begin to send it."""
+        _reap(carried)
+        known = await self._find(connection, row)
+        if known is None:
+            return
+        turn = self._turns[known.conversation_id]
+        await turn.acquire()
+        try:
+            await self._window.acquire()
+        except BaseException:
+            turn.release()
+            raise
+        task = asyncio.ensure_future(self._carry(connection, row, known))
+
+        def done(_: "asyncio.Task[None]") -> None:
+            self._window.release()
+            turn.release()
+
+        task.add_done_callback(done)
+        carried.add(task)
+
+    async def _find(self, connection: Connection, row: Row) -> Known | None:
+        """The conversation that a row goes to; None if the server says that there is none."""
+        while True:
+            try:
+                return await self._conversations.with_peer(row.peer, connection.ask)
+            except Refused as refusal:
+                if refusal.retry_after_s is None:
+                    await self._refused(row, refusal)
+                    return None
+                await self._clock.sleep(refusal.retry_after_s)
+
+    async def _carry(self, connection: Connection, row: Row, known: Known) -> None:
+        """Send a row until it is answered for good. Raises ConnectionLost."""
+        while True:
+            self._tried.add(row.client_id)
+            try:
+                sent = await connection.transmit(_frame(row, known))
+                break
+            except Refused as refusal:
+                if refusal.retry_after_s is None:
+                    await self._refused(row, refusal)
+                    return
+                await self._clock.sleep(refusal.retry_after_s)
+                row = await self._again(row)
+        await self._vault.write(
+            lambda database: outbox.record_sent(database, row, sent, known.conversation_id, self._device)
+        )
+        self._hear(row.client_id, Outcome(sent, known.conversation_id))
+        self._changed()
+
+    async def _again(self, row: Row) -> Row:
+        return await self._vault.write(lambda database: outbox.raise_attempt(database, row))
+
+    async def _refused(self, row: Row, refusal: Refused) -> None:
+        now_ms = self._clock.wall_ms()
+        await self._vault.write(
+            lambda database: outbox.record_refused(database, row, refusal.code, refusal.reason, now_ms)
+        )
+        if row.client_id in self._awaited:
+            await self._hear_from_others()
+        else:
+            log.warning("a message to @%s was not sent: %s", row.peer, refusal.reason)
+
+    # --- hearing --------------------------------------------------------------------------
+
+    async def _hear_from_others(self) -> None:
+        names = list(self._awaited)
+        found = await self._vault.read(lambda database: outbox.outcomes(database, names, self._device))
+        for name, outcome in found.items():
+            self._hear(name, outcome)
+            if outcome.sent is None:
+                await self._vault.write(_forgetting(name))
+
+    def _hear(self, name: ClientId, outcome: Outcome) -> None:
+        self._tried.discard(name)
+        awaited = self._awaited.get(name)
+        if awaited is None or awaited.done():
+            return
+        sent = outcome.sent
+        if sent is None:
+            kind = REGISTRY.get(outcome.code)
+            awaited.set_exception(
+                Refused(outcome.code, kind.name if kind else f"error_{outcome.code}", outcome.message)
+            )
+            return
+        awaited.set_result(
+            SentMessage(sent.message_id, outcome.conversation_id, sent.client_id, sent.created_at)
+        )
+
+
+def _forgetting(name: ClientId) -> Callable[..., None]:
+    return lambda database: outbox.forget_refused(database, name)
+
+
+def _frame(row: Row, known: Known) -> Send:
+    return Send(
+        row.client_id,
+        row.attempt,
+        known.conversation_id,
+        known.version,
+        0,
+        Scheme.PLAIN,
+        row.content_type,
+        row.content,
+    )
+
+
+def _reap(tasks: set["asyncio.Task[None]"]) -> None:
+    """Drop those that are done. Raises what one of them raised."""
+    for task in [task for task in tasks if task.done()]:
+        tasks.remove(task)
+        task.result()

@@ -1,0 +1,210 @@
+"""The vault: the profile's SQLite database, on a thread of its own.
+
+What is submitted while a transaction runs makes up the next one: a group commit, fsynced once.
+A job either happened whole when its call returns, or its exception says that it did not. The
+database is in WAL mode, so that several processes of one profile work at the same time.
+"""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+from tidings.client.errors import ClientClosed, ClientError, StorageFailed, StorageFull
+from tidings.client.profile import FORMAT, damaged, too_new
+from tidings.client.surroundings import Connect
+from tidings.client.tables import KEEP_MS, SCHEMA
+
+T = TypeVar("T")
+Failed = sqlite3.Error
+Job = Callable[[sqlite3.Connection], T]
+
+
+class _Ticket(NamedTuple):
+    job: Job[Any]
+    future: "asyncio.Future[Any]"
+    writes: bool
+    durable: bool
+
+
+def create(path: Path) -> None:
+    """Make an empty vault that only its owner can read."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    database = sqlite3.connect(path, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+    finally:
+        database.close()
+
+
+class Vault:
+    """See the module's text."""
+
+    def __init__(self, path: Path, connect: Connect, loop: asyncio.AbstractEventLoop) -> None:
+        self._path = path
+        self._connect = connect
+        self._loop = loop
+        self._queue: SimpleQueue[_Ticket | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="vault", daemon=True)
+        self._opened: asyncio.Future[None] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._is_closing = False
+
+    @classmethod
+    async def open(cls, path: Path, connect: Connect, now_ms: int) -> "Vault":
+        """Open a vault and drop what is too old. Raises ProfileDamaged, ProfileTooNew, StorageFailed."""
+        vault = cls(path, connect, asyncio.get_running_loop())
+        vault._thread.start()
+        try:
+            await vault._opened
+            await vault.write(lambda database: _prune(database, now_ms))
+        except BaseException:
+            await vault.close()
+            raise
+        return vault
+
+    async def write(self, job: Job[T], *, durable: bool = True) -> T:
+        """Run a job in a transaction; it is on the disk when this returns.
+
+        Jobs run in the order of the calls. With `durable` false it outlives the process but
+        perhaps not the machine. Raises StorageFull, StorageFailed, ProfileDamaged; then the job
+        changed nothing.
+        """
+        return await self._submit(job, writes=True, durable=durable)
+
+    async def read(self, job: Job[T]) -> T:
+        """Run a job that writes nothing. Raises StorageFailed, ProfileDamaged."""
+        return await self._submit(job, writes=False, durable=False)
+
+    async def close(self) -> None:
+        """Finish what was submitted and close. May be called twice."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._queue.put(None)
+        await asyncio.shield(self._closed)
+
+    async def _submit(self, job: Job[T], *, writes: bool, durable: bool) -> T:
+        if self._is_closing:
+            raise ClientClosed("the client is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Ticket(job, future, writes, durable))
+        return await future
+
+    # --- on the thread --------------------------------------------------------------------
+
+    def _run(self) -> None:
+        database = None
+        try:
+            database = self._open()
+        except (sqlite3.Error, ClientError) as error:
+            self._later(_fail, self._opened, self._explain(error))
+        else:
+            self._later(_settle, self._opened, None)
+            self._serve(database)
+        finally:
+            if database is not None:
+                database.close()
+            self._later(_settle, self._closed, None)
+
+    def _open(self) -> sqlite3.Connection:
+        database = self._connect(self._path)
+        try:
+            (found,) = database.execute("PRAGMA user_version").fetchone()
+            if found > FORMAT:
+                raise too_new(self._path.parent, found)
+            if found < FORMAT:
+                raise damaged(self._path.parent, "profile.db has no format number")
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+    def _serve(self, database: sqlite3.Connection) -> None:
+        while True:
+            ticket = self._queue.get()
+            if ticket is None:
+                return
+            group = [ticket]
+            while not self._queue.empty():
+                ticket = self._queue.get()
+                if ticket is None:
+                    self._commit(database, group)
+                    return
+                group.append(ticket)
+            self._commit(database, group)
+
+    def _commit(self, database: sqlite3.Connection, group: list[_Ticket]) -> None:
+        try:
+            results = self._transact(database, group)
+        except Exception as error:
+            if len(group) > 1:
+                # One of them spoiled it for all: let each have its own transaction.
+                for ticket in group:
+                    self._commit(database, [ticket])
+                return
+            self._later(_fail, group[0].future, self._explain(error))
+            return
+        self._later(_settle_all, group, results)
+
+    def _transact(self, database: sqlite3.Connection, group: list[_Ticket]) -> list[Any]:
+        durable = any(ticket.durable for ticket in group)
+        database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        database.execute("BEGIN IMMEDIATE" if any(ticket.writes for ticket in group) else "BEGIN")
+        try:
+            results = [ticket.job(database) for ticket in group]
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+        return results
+
+    def _later(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:
+            # The loop was closed over our head; nobody waits any more.
+            return
+
+    def _explain(self, error: Exception) -> Exception:
+        if not isinstance(error, sqlite3.Error):
+            return error
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return StorageFull(
+                f"cannot write to profile {self._path.parent}: the disk is full",
+                "make room; what was not stored was not acknowledged and comes again",
+            )
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such table" in str(error):
+            return damaged(self._path.parent, f"profile.db: {error}")
+        return StorageFailed(f"cannot use profile {self._path.parent}: {error}")
+
+
+def _prune(database: sqlite3.Connection, now_ms: int) -> None:
+    """Forget what was consumed, told or refused long ago."""
+    before = now_ms - KEEP_MS
+    database.execute("DELETE FROM inbox WHERE consumed = 1 AND stored_ms < ?", (before,))
+    database.execute("DELETE FROM outgoing WHERE state = 3 AND shown = 3 AND created_at < ?", (before,))
+    database.execute("DELETE FROM refused WHERE at_ms < ?", (before,))
+
+
+def _settle(future: "asyncio.Future[Any]", result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _settle_all(group: list[_Ticket], results: list[Any]) -> None:
+    for ticket, result in zip(group, results, strict=True):
+        _settle(ticket.future, result)
+
+
+def _fail(future: "asyncio.Future[Any]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
