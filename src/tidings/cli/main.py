@@ -1,0 +1,91 @@
+"""The `tidings` command: finds the verb, runs it, and says what went wrong in two lines.
+
+Each verb is a module of this package with a function (or, for one with verbs of its own, a
+Typer `app`) of the verb's name. Only the module of the verb that was asked for is imported, so
+that `tidings send` does not pay for the server.
+
+To add a verb: write `cli/VERB.py` with a function `VERB`, and add one line to `VERBS`.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from tidings import __version__
+from tidings.cli.failure import Failure
+
+VERBS = {
+    "serve": "Run a server.",
+    "register": "Make an account, and a profile for it on this machine.",
+    "login": "Make this machine a further device of an account.",
+    "send": "Send one message.",
+    "listen": "Print what arrives, one event a line.",
+    "history": "Print a conversation.",
+    "read": "Tell somebody that their messages were read.",
+    "chat": "Talk to somebody in this terminal.",
+    "replay": "Play an exported WhatsApp chat through a server, and check it.",
+    "bench": "Measure a server.",
+}
+"""The verbs and their line in `tidings --help`, in its order."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 0, 1 (it failed), 2 (usage) or 130 (Ctrl-C)."""
+    chosen = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        application(chosen[0] if chosen else "")(chosen, prog_name="tidings")
+    except Failure as failure:
+        print(f"error: {failure.message}", file=sys.stderr)
+        if failure.hint:
+            print(f"hint: {failure.hint}", file=sys.stderr)
+        sys.exit(failure.exit_code)
+
+
+def application(chosen: str) -> typer.Typer:
+    """The command line with one verb that works and the others by name only."""
+    # Without rich markup: `--help` then costs no import of rich, and reads well in a pipe.
+    app = typer.Typer(
+        name="tidings",
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback(help="Tidings, a self-hosted chat server, and a client for it.")(_options)
+    for verb, summary in VERBS.items():
+        if verb == chosen:
+            _add(app, verb, summary)
+        else:
+            app.command(verb, help=summary)(_nothing)
+    return app
+
+
+def _add(app: typer.Typer, verb: str, summary: str) -> None:
+    module = importlib.import_module(f"tidings.cli.{verb}")
+    inner: typer.Typer | None = getattr(module, "app", None)
+    if inner is not None:
+        app.add_typer(inner, name=verb, help=summary)
+        return
+    function: Callable[..., None] = getattr(module, verb)
+    app.command(verb)(function)
+
+
+def _nothing() -> None:
+    """Stands for a verb that was not asked for."""
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What stands before a verb."""

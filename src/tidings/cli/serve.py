@@ -1,0 +1,49 @@
+"""`tidings serve`: run a node until it is told to stop."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidings.cli.failure import Failure
+from tidings.server.config import ConfigError, load
+from tidings.server.node import ClockWentBack, run
+from tidings.store.contract import StoreDamaged, StoreError, StoreFull, StoreInUse, StoreTooNew
+
+HINTS: dict[type[Exception], str] = {
+    ConfigError: "the keys and their defaults are in docs/reference/configuration.md",
+    ClockWentBack: "set the clock; if the stored time was the wrong one: tidings serve --accept-clock",
+    StoreInUse: "stop the other server, or choose another folder with --data",
+    StoreFull: "make room on the disk; nothing that was acknowledged is lost",
+    StoreTooNew: "run the version that wrote it, or a newer one",
+    StoreDamaged: "restore a backup into an empty folder; delete nothing in this one",
+}
+
+STORE_HINT = "see that the folder can be read and written, or choose another with --data"
+
+
+def serve(
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT for HTTP and WebSocket.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the embedded store.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file; see the reference.")] = None,
+    log: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    log_json: Annotated[bool | None, typer.Option("--log-json", help="One JSON object a line.")] = None,
+    accept_clock: Annotated[
+        bool | None,
+        typer.Option("--accept-clock", help="Start although the clock went back by over a day."),
+    ] = None,
+) -> None:
+    """Run the server until SIGTERM or Ctrl-C."""
+    overrides: dict[str, object] = {
+        "listen": listen,
+        "data": None if data is None else str(data),
+        "log": log,
+        "log_json": log_json,
+        "accept_clock": accept_clock,
+    }
+    try:
+        run(load(config, overrides))
+    except (ConfigError, ClockWentBack, StoreError) as error:
+        raise Failure(str(error), hint=HINTS.get(type(error), STORE_HINT)) from error
+    except OSError as error:
+        raise Failure(str(error), hint="choose another address with --listen HOST:PORT") from error
