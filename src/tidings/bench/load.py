@@ -1,0 +1,124 @@
+"""Light clients: as little as a client can do and still be one, so that load costs little CPU.
+
+They speak the real protocol over real sockets, acknowledge, mark as read, repeat what was not
+answered and resume after a break. What a device must keep on disk they keep in memory: it is the
+server that is measured and killed, not they.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+import picows
+
+from tidings.protocol import frames, ids
+from tidings.protocol.codec import MSGPACK, MSGPACK_SUBPROTOCOL
+from tidings.protocol.frames import Ack, Deliver, Drained, Error, HeartbeatOk, Read, Receipt, Sent, Welcome
+from tidings.protocol.ids import ConversationId, EntryId, MessageId
+
+BINARY = picows.WSMsgType.BINARY
+CONNECT_TIMEOUT_S = 60.0
+
+
+class Device(picows.WSListener):
+    """One connection of one device. Hooks say what happens; by default nothing does."""
+
+    def __init__(self, token: str, *, have: EntryId | None = None) -> None:
+        self._token = token
+        self._have = have
+        self.loop = asyncio.get_running_loop()
+        self.drained: asyncio.Future[None] = self.loop.create_future()
+        self.closed: asyncio.Future[None] = self.loop.create_future()
+        self.on_sent: Callable[[Sent], None] = lambda _: None
+        self.on_deliver: Callable[[Deliver], None] = lambda _: None
+        self.on_receipt: Callable[[Receipt], None] = lambda _: None
+        self.on_error: Callable[[Error], None] = _unexpected
+        self.marks_read = False
+        self._transport: picows.WSTransport | None = None
+        self._delivered = 0
+        self._to_read: dict[ConversationId, MessageId] = {}
+        self._requests = 0
+        self.prefix = os.urandom(8)
+        self._counter = 0
+
+    async def connect(self, port: int) -> "Device":
+        """Connect and say Hello; `drained` is set once the inbox was sent. Raises OSError, WSError."""
+        await picows.ws_connect(
+            lambda: self,
+            f"ws://127.0.0.1:{port}/v1/ws",
+            extra_headers={"Sec-WebSocket-Protocol": MSGPACK_SUBPROTOCOL},
+            websocket_handshake_timeout=CONNECT_TIMEOUT_S,
+        )
+        if self._transport is None:
+            # picows returns as if all were well where the server dies in the middle of a handshake.
+            raise ConnectionResetError("the connection broke during the handshake")
+        return self
+
+    def say(self, frame: frames.Frame) -> None:
+        """Send a frame."""
+        assert self._transport is not None
+        self._transport.send(BINARY, MSGPACK.encode(frame))
+
+    def message(self, conversation: ConversationId, content: bytes) -> frames.Send:
+        """A message to be sent, named by this connection."""
+        self._counter += 1
+        name = ids.client_id(self.prefix, self._counter)
+        return frames.Send(name, 1, conversation, 1, 0, frames.Scheme.PLAIN, "text", content)
+
+    def on_ws_connected(self, transport: picows.WSTransport) -> None:
+        self._transport = transport
+        self.say(frames.Hello(self._token, "bench", self._have))
+
+    def on_ws_disconnected(self, transport: picows.WSTransport) -> None:  # noqa: ARG002
+        for waiting in (self.drained, self.closed):
+            if not waiting.done():
+                waiting.set_result(None)
+
+    def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
+        if frame.msg_type != BINARY:
+            if frame.msg_type == picows.WSMsgType.CLOSE:
+                transport.disconnect()
+            return
+        received = MSGPACK.decode_server(frame.get_payload_as_memoryview())
+        kind = type(received)
+        if kind is Deliver:
+            self._deliver(received)  # type: ignore[arg-type]
+        elif kind is Sent:
+            self.on_sent(received)  # type: ignore[arg-type]
+        elif kind is Receipt:
+            self.on_receipt(received)  # type: ignore[arg-type]
+        elif kind is Drained:
+            self.drained.set_result(None)
+        elif kind is Error:
+            self.on_error(received)  # type: ignore[arg-type]
+        else:
+            assert kind in {Welcome, frames.Ok, HeartbeatOk}, received
+
+    def disconnect(self) -> None:
+        """Drop the connection without a word."""
+        assert self._transport is not None
+        self._transport.disconnect(graceful=False)
+
+    def _deliver(self, received: Deliver) -> None:
+        if not self._to_read:
+            self.loop.call_soon(self._acknowledge)
+        self._delivered += 1
+        message = received.message
+        self._to_read[message.conversation_id] = message.message_id
+        self.on_deliver(received)
+
+    def _acknowledge(self) -> None:
+        """Stored: one Ack for what one turn of the loop brought; then somebody reads it."""
+        to_read, self._to_read = self._to_read, {}
+        self.say(Ack(self._delivered))
+        if self.marks_read:
+            self.loop.call_soon(self._mark_read, to_read)
+
+    def _mark_read(self, to_read: dict[ConversationId, MessageId]) -> None:
+        for conversation, up_to in to_read.items():
+            self._requests += 1
+            self.say(Read(self._requests, conversation, up_to))
+
+
+def _unexpected(error: Error) -> None:
+    raise RuntimeError(f"the server refused: {error}")

@@ -1,0 +1,46 @@
+"""People for a benchmark, put into the store before the server starts.
+
+The rules register them as usual, but with a cheap password hash: hashing five thousand
+passwords properly would take minutes and is not what is measured.
+"""
+
+import os
+from pathlib import Path
+
+from argon2 import PasswordHasher
+
+from tidings.domain.clock import SystemClock
+from tidings.protocol.api import Credentials, LoggedIn
+from tidings.protocol.ids import ConversationId, UserId
+from tidings.server.config import Config
+from tidings.server.logs import open_log
+from tidings.server.node import wire
+from tidings.server.passwords import Argon2Passwords
+from tidings.store.rocks import RocksStore
+
+PASSWORD = "benchmark password"  # noqa: S105 - of people who do not exist
+
+
+async def seed(
+    data: Path, people: int, pairs: list[tuple[int, int]]
+) -> tuple[list[LoggedIn], list[ConversationId]]:
+    """Register so many people and open conversations between pairs of them (by position)."""
+    config = Config(data=str(data))
+    passwords = Argon2Passwords(config.limits, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    store = RocksStore.open(data)
+    try:
+        log = open_log("warning", as_json=False)
+        services = await wire(config, store, SystemClock(), passwords, os.urandom, log)
+        accounts = [
+            await services.accounts.register(Credentials(f"user{number}", PASSWORD))
+            for number in range(people)
+        ]
+        conversations = []
+        for one, other in pairs:
+            user, peer = UserId(int(accounts[one].user_id)), UserId(int(accounts[other].user_id))
+            conversations.append((await services.conversations.open_direct(user, peer)).conversation_id)
+        await services.commit.barrier()
+    finally:
+        passwords.close()
+        await store.close()
+    return accounts, conversations
