@@ -1,10 +1,11 @@
 """Whatever a device says, it gets documented answers, and the node has nothing to complain of.
 
-The rules and sessions are real, links and store are in memory. A canary at the end plants a
-fault, which the same harness must find.
+The rules and sessions are real, links and store are in memory, and the store fails now and then. A
+canary at the end plants a fault, which the same harness must find.
 """
 
 import asyncio
+from random import Random
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tidings.protocol.ids import ConversationId
 from tidings.protocol.limits import Limits
 from tidings.server.commands import COMMANDS, heartbeat
 from tidings.server.services import Command, RateClass
+from tidings.store.memory import Fault, MemoryStore, PlannedFaults
 from tidings.testing.world import Device, World
 
 LIMITS = Limits(window_entries=3, backlog_frames=4, receipt_delay_s=0)
@@ -34,7 +36,9 @@ steps = st.lists(
         # A frame, and whether it names the conversation (or the token) that there is.
         st.tuples(st.just("frame"), client_frames, st.booleans() | st.just(value=True)),
         st.tuples(st.just("bytes"), st.binary(max_size=40) | mutated(MSGPACK)),
-        st.sampled_from([("ack",), ("turn",), ("hello",), ("reconnect",), ("text",)]),
+        st.tuples(st.just("fault"), st.sampled_from([Fault.FULL, Fault.UNAVAILABLE])),
+        st.tuples(st.just("clock"), st.integers(0, 10**8)),
+        st.sampled_from([("ack",), ("turn",), ("hello",), ("reconnect",), ("text",), ("side",)]),
     ),
     max_size=25,
 )
@@ -43,18 +47,29 @@ steps = st.lists(
 class Stage:
     """Alice, who says anything, and Bob, who is well-behaved."""
 
-    def __init__(self, world: World, alice: Device, bob: Device, conversation: ConversationId) -> None:
+    def __init__(
+        self,
+        world: World,
+        faults: PlannedFaults,
+        alice: Device,
+        bob: Device,
+        conversation: ConversationId,
+    ) -> None:
         self.world = world
-        self.alice = alice
+        self.faults = faults
+        self.late: list[bytes] = []
+        """what Alice was sent after the end, which links drop in silence"""
+        self.alice = self._watched(alice)
         self.bob = bob
         self.conversation = conversation
 
     @classmethod
     async def start(cls) -> "Stage":
-        world = await World.start(limits=LIMITS)
+        faults = PlannedFaults(Random(1))
+        world = await World.start(MemoryStore(faults=faults), limits=LIMITS)
         alice = await world.online(await world.register("alice"))
         bob = await world.online(await world.register("bob"))
-        return cls(world, alice, bob, await alice.open("bob"))
+        return cls(world, faults, alice, bob, await alice.open("bob"))
 
     async def play(self, step: tuple[Any, ...]) -> None:
         match step:
@@ -71,7 +86,15 @@ class Stage:
             case ("reconnect",):
                 self.check(self.alice)
                 self.alice.drop()
-                self.alice = self.world.connect(self.alice.account)
+                self.alice = self._watched(self.world.connect(self.alice.account))
+            case ("fault", fault):
+                self.faults.writes.append(fault)
+            case ("clock", seconds):
+                self.world.clock.advance(seconds)
+            case ("side",):
+                side = self.world.connect(self.alice.account)
+                side.hello(receive=False)
+                side.send(self.conversation, "from the side")
             case ("turn",):
                 await asyncio.sleep(0)
 
@@ -81,6 +104,17 @@ class Stage:
         seen: list[ServerFrame] = device.seen
         assert all(frame.code in REGISTRY for frame in seen if isinstance(frame, Error))
         assert device.link.closed is None or device.session.is_closed
+
+    def _watched(self, device: Device) -> Device:
+        link, send = device.link, device.link.send
+
+        def watched(data: bytes) -> None:
+            if link.closed is not None:
+                self.late.append(data)
+            send(data)
+
+        link.send = watched  # type: ignore[method-assign]
+        return device
 
     def _fitted(self, frame: Frame) -> Frame:
         if hasattr(frame, "conversation_id"):
@@ -97,8 +131,8 @@ async def fuzz(played: list[tuple[Any, ...]]) -> None:
         await stage.play(step)
     for _ in range(20):
         await asyncio.sleep(0)
+    stage.faults.writes.clear()
     stage.check(stage.alice)
-    sent = len(stage.alice.link.sent)
     stage.alice.drop()
     # Bob and everybody else are as well as ever.
     carol = await stage.world.online(await stage.world.register("carol"))
@@ -108,7 +142,7 @@ async def fuzz(played: list[tuple[Any, ...]]) -> None:
     async with asyncio.timeout(5):
         while (await stage.bob.expect(Deliver)).message.sender_id != int(carol.account.user_id):
             stage.bob.ack()
-    assert len(stage.alice.link.sent) == sent, "something was sent after the end"
+    assert stage.late == []
     assert stage.world.complaints == []
 
 

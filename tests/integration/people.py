@@ -1,6 +1,6 @@
 """Clients that say exactly what a test wants, and a pair of friends who only want to talk.
 
-A `Speaker` acknowledges nothing, answers nothing and reads only when it is asked to.
+A `Speaker` acknowledges nothing, answers a close only and reads only when it is asked to.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import itertools
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from types import TracebackType
 from typing import NamedTuple, Self, TypeVar
 
 from integration.server import PATIENCE_S, Server
@@ -44,6 +45,14 @@ class Speaker(Peer):
         self._names = itertools.count(1)
         self._prefix = next(_prefixes).to_bytes(8, "big")
         self._delivered = 0
+
+    async def __aexit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Gone when this returns, so that a test may then wait for the server without the event loop."""
+        await super().__aexit__(kind, error, trace)
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
 
     @classmethod
     async def dial(cls, port: int, *, receive_bytes: int | None = None) -> Self:
@@ -117,6 +126,7 @@ class Speaker(Peer):
             self.closed = self.closed or Closed(1006, "")
             return False
         if opcode == CLOSE:
+            self.send(frame(CLOSE, payload[:2]))
             self.closed = Closed(int.from_bytes(payload[:2], "big"), payload[2:].decode())
             return False
         received = MSGPACK.decode_server(payload)
