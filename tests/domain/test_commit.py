@@ -170,3 +170,50 @@ async def test_one_broken_callback_leaves_nobody_else_unanswered() -> None:
     await turns()
     assert done == [None]
     assert [type(bug) for bug in reported] == [ValueError]
+
+
+async def test_raises_of_a_failed_batch_are_tried_again_newer_ones_first() -> None:
+    store = HeldStore()
+    commit = commit_on(store, receipt_delay_s=0.0, store_retry_s=0.0)
+    heard: list[StoreError | None] = []
+    commit.raise_soon(CURSORS, CursorRow(DeviceId(7), EntryId(1)), heard.append)
+    commit.raise_soon(CURSORS, CursorRow(DeviceId(8), EntryId(1)))
+    passed = asyncio.create_task(commit.barrier())
+    await turns()
+    commit.raise_soon(CURSORS, CursorRow(DeviceId(8), EntryId(2)))
+    store.released.put_nowait(StoreFull("no room"))
+    await passed
+    assert [type(error) for error in heard] == [StoreFull]
+    assert commit.failure is not None
+    store.released.put_nowait(None)
+    store.released.put_nowait(None)
+    await commit.barrier()
+    rows = [await store.get(CURSORS, (device,)) for device in (7, 8)]
+    assert rows == [CursorRow(DeviceId(7), EntryId(1)), CursorRow(DeviceId(8), EntryId(2))]
+    assert commit.failure is None
+    assert len(heard) == 1
+
+
+async def test_a_store_that_failed_is_tried_without_anybody_writing() -> None:
+    store = HeldStore()
+    commit = commit_on(store, store_retry_s=0.0)
+    store.released.put_nowait(StoreFull("no room"))
+    with pytest.raises(ProtocolError):
+        await commit.write([user(1)])
+    assert commit.failure is not None
+    store.released.put_nowait(None)
+    async with asyncio.timeout(5):
+        while commit.failure is not None:
+            await asyncio.sleep(0)
+
+
+async def test_finishing_leaves_nothing_behind_that_callbacks_add() -> None:
+    store = HeldStore()
+    commit = commit_on(store, receipt_delay_s=3600)
+    settled: list[StoreError | None] = []
+    commit.add([user(1)], lambda _: commit.add_soon(user(2), settled.append))
+    for _ in range(3):
+        store.released.put_nowait(None)
+    await commit.finish()
+    assert settled == [None]
+    assert await store.get(USERS, (2,)) is not None

@@ -411,6 +411,24 @@ class TestReceipts:
         again = await alice.ask(lambda n: frames.Sync(n, synced.at_ms), Synced)
         assert again.receipts == []
 
+    async def test_a_full_disk_delays_what_sync_tells_but_loses_nothing(self) -> None:
+        faults = PlannedFaults(Random(1))
+        limits = Limits(receipt_delay_s=0, store_retry_s=0)
+        world = await World.start(MemoryStore(faults=faults), limits=limits)
+        alice, bob, conversation = await pair(world)
+        alice.send(conversation, "hello")
+        sent = await alice.expect(Sent)
+        await bob.texts(1)
+        await alice.settle()
+        alice.drop()
+        faults.writes.append(Fault.FULL)
+        bob.ack()
+        await bob.settle()
+        alice = await world.online(alice.account)
+        synced = await alice.ask(lambda n: frames.Sync(n, 0), Synced)
+        delivered = {receipt.user_id: receipt.delivered_up_to for receipt in synced.receipts}
+        assert delivered[int(bob.account.user_id)] == sent.message_id
+
     async def test_sync_pages_until_all_is_told(self) -> None:
         world = await World.start(limits=Limits(sync_conversations=2, receipt_delay_s=0))
         alice = await world.online(await world.register("alice"))

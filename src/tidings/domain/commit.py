@@ -7,7 +7,7 @@ before the batch that holds their rows is durable. Three kinds of rows differ in
 - `add_soon`: ride on the next commit, whenever it comes, at the latest after `receipt_delay_s`
   (rows whose loss costs a repeat, never a message);
 - `raise_soon`: the same for growing rows, but kept back for the whole delay, since the many
-  raises of one row in it become one.
+  raises of one row in it become one. What a failed batch held of these is tried again.
 
 Each batch also carries `ids_until`, the greatest id given so far, so that after a restart no id
 that was ever acknowledged is given again.
@@ -15,7 +15,7 @@ that was ever acknowledged is given again.
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from tidings.domain.clock import IdClock
 from tidings.protocol.errors import OVERLOADED, STORE_FAILED, STORE_FULL, ProtocolError
@@ -40,6 +40,15 @@ NODE = 0
 """A lone node's number."""
 
 
+_Raises = dict[tuple[str, Key], Raise]
+
+
+class _Batch(NamedTuple):
+    rows: list[Write]
+    raises: _Raises
+    done: list[Done]
+
+
 class GroupCommit:
     """Collects rows and writes them in batches; see the module's text."""
 
@@ -52,7 +61,7 @@ class GroupCommit:
         self._done: list[Done] = []
         self._riding: list[Done] = []
         """of rows that start no commit of their own"""
-        self._raises: dict[tuple[str, Key], Raise] = {}
+        self._raises: _Raises = {}
         self._raised: list[Done] = []
         self._timer: asyncio.TimerHandle | None = None
         self._due = False
@@ -103,8 +112,14 @@ class GroupCommit:
         self.add((), lambda error: _settle(passed, error))
         await passed
 
+    async def finish(self) -> None:
+        """Commit what waits, as far as the store takes it, and start no commit any more."""
+        await self.barrier()
+        await self.barrier()  # for what the callbacks of the first one added: the rows of `sends`
+        self.close()
+
     def close(self) -> None:
-        """Start no commit any more; what still waits is given up (see `barrier`)."""
+        """Start no commit any more; what still waits is given up."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -124,11 +139,13 @@ class GroupCommit:
 
     async def _run(self) -> None:
         while self._done or self._due:
-            rows, done = self._take()
+            batch = self._take()
             error = None
-            if rows:
-                error = self.failure = await self._try(rows)
-            for callback in done:
+            if batch.rows or batch.raises:
+                error = self.failure = await self._try([*batch.rows, *batch.raises.values()])
+            if error is not None:
+                self._keep(batch.raises)
+            for callback in batch.done:
                 try:
                     callback(error)
                 except Exception as bug:
@@ -136,20 +153,25 @@ class GroupCommit:
                     self._report("a callback of the group commit failed", bug)
         self._writer = None
 
-    def _take(self) -> tuple[list[Write], list[Done]]:
-        rows, self._rows = self._rows, []
-        done = self._done + self._riding
-        self._done = []
-        self._riding = []
+    def _take(self) -> _Batch:
+        rows, done, raises = self._rows, self._done + self._riding, {}
+        self._rows, self._done, self._riding = [], [], []
         if self._due:
             self._due = False
-            rows.extend(self._raises.values())
-            done.extend(self._raised)
-            self._raises = {}
+            raises, self._raises = self._raises, {}
+            done += self._raised
             self._raised = []
-        if rows:
-            rows.append(Raise(NODES, NodeRow(NODE, self._ids.last)))
-        return rows, done
+        if rows or raises:
+            node = NodeRow(NODE, self._ids.last)
+            raises[NODES.name, NODES.key_of(node)] = Raise(NODES, node)
+        return _Batch(rows, raises, done)
+
+    def _keep(self, raises: _Raises) -> None:
+        """Try again later: memory has moved on, so nobody would ever name these values again."""
+        for key, held in raises.items():
+            self._raises.setdefault(key, held)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._limits.store_retry_s, self._ring)
 
     async def _try(self, rows: list[Write]) -> StoreError | None:
         try:

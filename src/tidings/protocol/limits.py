@@ -53,6 +53,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     # time
     http_head_s: float = 10.0
     """from the first byte of a request (or the accept) to the end of its head"""
+    http_body_s: float = 30.0
+    """from the end of a request's head to the end of its body"""
     hello_s: float = 10.0
     """from the upgrade to a Hello that was accepted"""
     heartbeat_s: float = 30.0
@@ -67,6 +69,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """how long a stop waits for connections and requests to end"""
     receipt_delay_s: float = 0.05
     """how long receipts and cursors may wait for a commit to ride on"""
+
+    store_retry_s: float = 1.0
+    """from a write that failed to the next try of what can wait"""
 
     # what goes out
     window_entries: int = 256

@@ -129,8 +129,7 @@ async def _run(config: Config, log: FilteringBoundLogger) -> None:
         await server.serve(sockets=[sock])
         for task in tasks:
             task.cancel()
-        await services.commit.barrier()
-        services.commit.close()
+        await services.commit.finish()
     finally:
         passwords.close()
         await store.close()
