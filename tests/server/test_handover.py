@@ -182,6 +182,14 @@ async def test_a_slow_head_is_told_so(rig: Rig, start: bytes) -> None:
     assert await peer.rest() == b""
 
 
+async def test_a_slow_body_is_told_so(rig: Rig) -> None:
+    await rig.start(limits=Limits(http_body_s=0.05))
+    peer = await rig.dial()
+    peer.send(b"POST /v1/accounts HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    assert (await peer.answer())[0] == 408
+    assert await peer.rest() == b""
+
+
 async def test_blank_lines_do_not_keep_a_connection(rig: Rig) -> None:
     await rig.start(limits=Limits(http_head_s=0.05))
     peer = await rig.dial()

@@ -78,6 +78,7 @@ class Http(HttpToolsProtocol):
         super().__init__(**uvicorns)
         self._entrance = entrance
         self._head_timer: asyncio.TimerHandle | None = None
+        self._body_timer: asyncio.TimerHandle | None = None
         self._chunk_bytes = 0
         self._idle_bytes = 0
         self._heard = False
@@ -97,6 +98,7 @@ class Http(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer is gone."""
         self._head_ended()
+        self._body_ended()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -127,7 +129,14 @@ class Http(HttpToolsProtocol):
             raise _Refusal(_TOO_LARGE)
         if self.parser.should_upgrade() and _has_body(_joined(self.headers)):
             raise _Refusal(_UPGRADE_WITH_BODY)
+        if self._body_timer is None:
+            self._body_timer = self.loop.call_later(self._entrance.limits.http_body_s, self._body_late)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._body_ended()
+        super().on_message_complete()
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
@@ -149,6 +158,15 @@ class Http(HttpToolsProtocol):
             self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, INVALID, "the request's head took too long"))
         else:
             self.transport.close()  # there is nothing to answer
+
+    def _body_ended(self) -> None:
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+
+    def _body_late(self) -> None:
+        self._body_timer = None
+        self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, INVALID, "the request's body took too long"))
 
     def _progress(self) -> None:
         """Start counting anew; what is left of the chunk at hand is not counted."""
@@ -238,6 +256,7 @@ class Http(HttpToolsProtocol):
         self._deaf = True
         self.connections.discard(self)
         self._head_ended()
+        self._body_ended()
         self.parser = self.flow = self.transport = self.cycle = None  # type: ignore[assignment]
 
     # --- refusing ---------------------------------------------------------------------------
