@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from tidings.protocol.errors import RATE_LIMITED, ProtocolError
 from tidings.protocol.limits import Rate
-from tidings.server.rate import AddressRates, TokenBucket
+from tidings.server.rate import AddressRates, TokenBucket, limited
 
 
 @given(st.lists(st.floats(0, 5), max_size=200), st.floats(0.1, 100), st.integers(1, 50))
@@ -37,3 +37,10 @@ def test_addresses_are_apart_and_the_oldest_is_forgotten() -> None:
     rates.check("b", 0.0)
     rates.check("c", 0.0)
     rates.check("a", 0.0)
+
+
+@given(st.floats(1e-6, 100))
+def test_a_client_is_told_to_wait_long_enough_never_zero(wait_s: float) -> None:
+    told = limited(wait_s).retry_after_s
+    assert told is not None
+    assert told >= wait_s

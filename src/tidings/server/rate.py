@@ -3,6 +3,7 @@
 spec §10
 """
 
+import math
 from collections import OrderedDict
 
 from tidings.protocol.errors import RATE_LIMITED, ProtocolError
@@ -31,6 +32,11 @@ class TokenBucket:
         return (1.0 - tokens) / rate.per_s
 
 
+def limited(wait_s: float) -> ProtocolError:
+    """What a client is told that has to wait: rounded up, so that waiting so long is enough."""
+    return ProtocolError(RATE_LIMITED, retry_after_s=math.ceil(wait_s * 100) / 100)
+
+
 class AddressRates:
     """A bucket for each of the addresses seen last, at most `tracked` of them."""
 
@@ -49,4 +55,4 @@ class AddressRates:
         self._buckets.move_to_end(address)
         wait_s = bucket.take(now_s)
         if wait_s:
-            raise ProtocolError(RATE_LIMITED, retry_after_s=round(wait_s, 2))
+            raise limited(wait_s)

@@ -25,7 +25,6 @@ from tidings.protocol.codec import Codec
 from tidings.protocol.errors import (
     INTERNAL,
     OUT_OF_STATE,
-    RATE_LIMITED,
     UNAUTHENTICATED,
     ProtocolError,
 )
@@ -34,7 +33,7 @@ from tidings.protocol.ids import DeviceId
 from tidings.protocol.limits import Rate
 from tidings.server.feed import Feed
 from tidings.server.link import Link
-from tidings.server.rate import TokenBucket
+from tidings.server.rate import TokenBucket, limited
 from tidings.server.services import RateClass, Services
 from tidings.store.contract import StoreError
 
@@ -216,7 +215,7 @@ class Session:
             bucket = self._rates[rate] = TokenBucket(self._rate(rate), self._heard_at)
         wait_s = bucket.take(self._heard_at)
         if wait_s:
-            raise ProtocolError(RATE_LIMITED, retry_after_s=round(wait_s, 2))
+            raise limited(wait_s)
 
     def _rate(self, rate: RateClass) -> Rate:
         limits = self.services.limits
