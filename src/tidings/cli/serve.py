@@ -44,6 +44,9 @@ def serve(
     try:
         run(load(config, overrides))
     except (ConfigError, ClockWentBack, StoreError) as error:
-        raise Failure(str(error), hint=HINTS.get(type(error), STORE_HINT)) from error
+        # Some errors of the store bring a hint of their own, which knows more.
+        message, _, hint = str(error).partition("\nhint: ")
+        raise Failure(message, hint=hint or HINTS.get(type(error), STORE_HINT)) from error
     except OSError as error:
-        raise Failure(str(error), hint="choose another address with --listen HOST:PORT") from error
+        hint = "choose another address with --listen HOST:PORT"
+        raise Failure(error.strerror or str(error), hint=hint) from error
