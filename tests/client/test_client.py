@@ -278,7 +278,7 @@ class TestOffline:
         async with Client.open(bob) as b:
             await b.mark_read(people.handle("alice"))
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0.3):
+                async with asyncio.timeout(2):
                     await b.send(people.handle("alice"), "two")
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):

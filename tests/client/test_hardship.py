@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from tidings.client import (
     ClientClosed,
     ClientError,
     ConnectionEvent,
+    Refused,
     StorageFull,
     Surroundings,
 )
@@ -105,3 +107,35 @@ async def test_closing_leaves_no_call_waiting(people: People) -> None:
 
 async def _all_events(client: Client) -> list[object]:
     return [event async for event in client.events()]
+
+
+@pytest.mark.parametrize("size", [70_000, 1_000_000])
+async def test_what_is_too_large_is_refused_and_harms_nothing(people: People, size: int) -> None:
+    alice, bob = await people.register("alice"), await people.register("bob")
+    async with Client.open(alice) as me:
+        with pytest.raises(Refused) as refusal:
+            await me.send(people.handle("bob"), "x" * size)
+        assert refusal.value.name == "too_large"
+        await me.send(people.handle("bob"), "short")
+    async with watching(bob) as watcher:
+        await watcher.until(lambda watcher: watcher.texts == ["short"])
+
+
+async def test_a_server_restored_from_a_backup_is_told_of_a_conversation_again(
+    own_people: People, tmp_path: Path
+) -> None:
+    server = own_people.server
+    alice, bob = await own_people.register("alice"), await own_people.register("bob")
+    server.stop()
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+    server.start()
+    async with Client.open(alice) as me:
+        await me.send(own_people.handle("bob"), "lost with the server")
+    server.stop()
+    shutil.rmtree(tmp_path / "data")
+    shutil.copytree(tmp_path / "backup", tmp_path / "data")
+    server.start()
+    async with Client.open(alice) as me:
+        await me.send(own_people.handle("bob"), "hello again")
+    async with watching(bob) as watcher:
+        await watcher.until(lambda watcher: watcher.texts == ["hello again"])

@@ -58,6 +58,7 @@ class FakeConnection:
     def __init__(self, server: FakeServer) -> None:
         self._server = server
         self.is_lost = False
+        self.welcome = frames.Welcome(ME, DeviceId(9), "alice", 0, 30.0, 10.0, 256, 65_536)
 
     async def ask(self, make: Callable[[int], Frame]) -> Answer:
         request = make(1)

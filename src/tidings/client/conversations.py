@@ -36,11 +36,13 @@ class Conversations:
     async def with_peer(self, peer: str, ask: Ask) -> Known:
         """The direct conversation with the user of a handle. Raises what `ask` raises."""
         known = await self.known_peer(peer)
-        if known is None:
-            answer = await ask(lambda request_id: frames.OpenDirect(request_id, peer))
-            assert isinstance(answer, frames.Conversation)
-            known = await self._remember(answer)
-        return known
+        return await self.opened(peer, ask) if known is None else known
+
+    async def opened(self, peer: str, ask: Ask) -> Known:
+        """The same, opened on the server whether the profile knows it or not."""
+        answer = await ask(lambda request_id: frames.OpenDirect(request_id, peer))
+        assert isinstance(answer, frames.Conversation)
+        return await self._remember(answer)
 
     async def known_peer(self, peer: str) -> Known | None:
         """The same, if the profile knows it."""

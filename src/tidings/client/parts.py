@@ -117,7 +117,8 @@ class Parts:
         return Hello(
             self.account.token,
             f"tidings-python/{__version__}",
-            None if have is None else EntryId(have),
+            # With nothing stored yet, say from where on it would have: a profile may be an old copy.
+            EntryId(int(self.account.device_id) if have is None else have),
             receive,
         )
 

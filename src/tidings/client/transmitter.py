@@ -23,12 +23,14 @@ from tidings.client.outbox import ClientIds, Outcome, Row
 from tidings.client.profile import FileLock
 from tidings.client.surroundings import Clock
 from tidings.client.vault import Vault
-from tidings.protocol.errors import REGISTRY
+from tidings.protocol.errors import NO_SUCH_CONVERSATION, REGISTRY, TOO_LARGE
 from tidings.protocol.frames import Scheme, Send
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId
 
 WINDOW = 64
 """messages that are sent and not answered"""
+NAME_CHARS = 64
+"""of content types and handles, as every server has it (spec §10)"""
 POLL_S = 0.05
 """how often to look whether another process has sent a message, or let go of the lock"""
 
@@ -165,6 +167,10 @@ class Transmitter:
     async def _start(self, connection: Connection, row: Row, carried: set[asyncio.Task[None]]) -> None:
         """Wait for a row's turn, then begin to send it."""
         _reap(carried)
+        oversize = _oversize(row, connection.welcome.content_bytes)
+        if oversize is not None:
+            await self._refused(row, oversize)
+            return
         known = await self._find(connection, row)
         if known is None:
             return
@@ -197,16 +203,22 @@ class Transmitter:
 
     async def _carry(self, connection: Connection, row: Row, known: Known) -> None:
         """Send a row until it is answered for good. Raises ConnectionLost."""
+        is_reopened = False
         while True:
             self._tried.add(row.client_id)
             try:
                 sent = await connection.transmit(_frame(row, known))
                 break
             except Refused as refusal:
-                if refusal.retry_after_s is None:
+                if refusal.code == NO_SUCH_CONVERSATION.code and not is_reopened:
+                    # A server that was restored from a backup may not know what the profile knows.
+                    is_reopened = True
+                    await self._conversations.opened(row.peer, connection.ask)
+                elif refusal.retry_after_s is None:
                     await self._refused(row, refusal)
                     return
-                await self._clock.sleep(refusal.retry_after_s)
+                else:
+                    await self._clock.sleep(refusal.retry_after_s)
                 row = await self._again(row)
         await self._vault.write(
             lambda database: outbox.record_sent(database, row, sent, known.conversation_id, self._device)
@@ -252,6 +264,17 @@ class Transmitter:
         awaited.set_result(
             SentMessage(sent.message_id, outcome.conversation_id, sent.client_id, sent.created_at)
         )
+
+
+def _oversize(row: Row, content_bytes: int) -> Refused | None:
+    """What no server would take. A frame over its limit would end the connection, at every try."""
+    if len(row.content) > content_bytes:
+        reason = f"the server takes at most {content_bytes} bytes of content"
+    elif max(len(row.content_type), len(row.peer)) > NAME_CHARS:
+        reason = f"a content type and a handle have at most {NAME_CHARS} characters"
+    else:
+        return None
+    return Refused(TOO_LARGE.code, TOO_LARGE.name, reason)
 
 
 def _forgetting(name: ClientId) -> Callable[..., None]:
