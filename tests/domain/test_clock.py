@@ -63,3 +63,23 @@ def test_nothing_pulls_ids_more_than_a_second_ahead() -> None:
     assert ids.unix_ms(id_clock.last) - clock.wall_ms() <= 1000
     clock.advance(1)
     id_clock.next()
+
+
+def test_time_does_not_go_back_although_no_id_was_given_meanwhile() -> None:
+    clock = FakeClock()
+    id_clock = IdClock(clock)
+    clock.advance(60)
+    before = id_clock.now_ms()
+    clock.jump(-30)
+    assert id_clock.now_ms() >= before
+    assert ids.unix_ms(id_clock.next()) >= before
+
+
+def test_a_clock_that_is_set_back_while_running_stops_nobody() -> None:
+    clock = FakeClock()
+    id_clock = IdClock(clock)
+    first = id_clock.next()
+    clock.jump(-300)
+    given_ids = [id_clock.next() for _ in range(5000)]
+    assert given_ids == sorted(set(given_ids))
+    assert given_ids[0] > first

@@ -217,3 +217,20 @@ async def test_finishing_leaves_nothing_behind_that_callbacks_add() -> None:
     await commit.finish()
     assert settled == [None]
     assert await store.get(USERS, (2,)) is not None
+
+
+async def test_bytes_that_wait_for_the_disk_are_bounded_in_flight_too() -> None:
+    store = HeldStore()
+    commit = commit_on(store, commit_bytes=100)
+    commit.add([user(1)], lambda _: None, size=60)
+    await turns()
+    commit.admit()
+    commit.add([user(2)], lambda _: None, size=60)
+    with pytest.raises(ProtocolError) as refused:
+        commit.admit()
+    assert refused.value.kind is OVERLOADED
+    store.released.put_nowait(None)
+    await turns()
+    commit.admit()
+    store.released.put_nowait(None)
+    await turns()

@@ -149,3 +149,25 @@ async def test_a_device_that_lost_its_past_gets_its_own_messages_too() -> None:
     bench._last = 2
     bench.commit(OWN)
     assert bench.sent == [1, 2]
+
+
+def test_a_window_counts_envelopes_and_holds_nothing_while_it_is_full() -> None:
+    bench = Bench(window=100)
+    one = entry(1)
+    one.envelopes = {OTHER: b"x" * 20_000}
+    bench.feed._live = True
+    bench.feed.offer(one)
+    assert bench.sent == [1]
+    assert not bench.feed.has_room
+    for number in range(2, 50):
+        bench.feed.offer(entry(number))
+    assert bench.sent == [1]
+    assert bench.feed._held is None
+
+
+async def test_what_was_passed_over_moves_the_cursor_of_who_only_writes() -> None:
+    bench = Bench()
+    bench.inbox.entries = [entry(1, OWN), entry(2, OWN)]
+    await bench.settle()
+    assert bench.sent == []
+    assert bench.feed.passed_over() == 2

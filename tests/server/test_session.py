@@ -411,6 +411,19 @@ class TestReceipts:
         again = await alice.ask(lambda n: frames.Sync(n, synced.at_ms), Synced)
         assert again.receipts == []
 
+    async def test_sync_ends_also_where_all_moved_in_one_moment(self) -> None:
+        world = await World.start(limits=Limits(sync_conversations=2, receipt_delay_s=0))
+        alice = await world.online(await world.register("alice"))
+        for name in ("bob", "carol", "dave", "erin", "frank"):
+            peer = await world.online(await world.register(name))
+            alice.send(await alice.open(name), "hello")
+            await peer.texts(1)
+            peer.ack()
+            await peer.settle()
+        synced = await alice.ask(lambda n: frames.Sync(n, 0), Synced)
+        assert len({receipt.conversation_id for receipt in synced.receipts}) == 5
+        assert not synced.more
+
     async def test_a_full_disk_delays_what_sync_tells_but_loses_nothing(self) -> None:
         faults = PlannedFaults(Random(1))
         limits = Limits(receipt_delay_s=0, store_retry_s=0)

@@ -48,6 +48,7 @@ class IdClock:
         self._clock = clock
         self._node = node
         self._floor_ms = self._ms = ids.unix_ms(floor)
+        self._wall_ms = clock.wall_ms()
         # The floor's own millisecond may be used up: begin with the next.
         self._sequence = ids.SEQUENCE_MAX if floor else 0
 
@@ -57,7 +58,7 @@ class IdClock:
         Refuses when more than 1,024 a millisecond were asked for so long that ids would run
         a second ahead of the clock.
         """
-        wall = self._clock.wall_ms()
+        wall = self._look()
         if wall > self._ms:
             self._ms = wall
             self._sequence = 0
@@ -77,4 +78,16 @@ class IdClock:
 
     def now_ms(self) -> int:
         """Unix milliseconds that never go back, in step with the ids."""
-        return max(self._clock.wall_ms(), self._ms)
+        wall = self._look()
+        if wall > self._ms:
+            self._ms = wall
+            self._sequence = 0
+        return self._ms
+
+    def _look(self) -> int:
+        """The wall clock. Where it was set back, ids go on from here as they would after a restart."""
+        wall = self._clock.wall_ms()
+        if wall < self._wall_ms:
+            self._floor_ms = self._ms
+        self._wall_ms = wall
+        return wall

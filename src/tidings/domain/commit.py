@@ -47,6 +47,7 @@ class _Batch(NamedTuple):
     rows: list[Write]
     raises: _Raises
     done: list[Done]
+    size: int
 
 
 class GroupCommit:
@@ -59,6 +60,9 @@ class GroupCommit:
         self._loop = loop
         self._rows: list[Write] = []
         self._done: list[Done] = []
+        self._bytes = 0
+        """held by rows that wait or are on their way to the disk"""
+        self._waiting_bytes = 0
         self._riding: list[Done] = []
         """of rows that start no commit of their own"""
         self._raises: _Raises = {}
@@ -71,12 +75,18 @@ class GroupCommit:
         """what the last batch failed with, for health"""
 
     def admit(self) -> None:
-        """Raise ProtocolError (overloaded) while more rows wait than the limit allows."""
-        if len(self._rows) >= self._limits.commit_rows:
+        """Raise ProtocolError (overloaded) while more waits for the disk than the limits allow."""
+        limits = self._limits
+        if len(self._rows) >= limits.commit_rows or self._bytes >= limits.commit_bytes:
             raise ProtocolError(OVERLOADED, "the disk is behind", retry_after_s=1.0)
 
-    def add(self, rows: Iterable[Write], done: Done) -> None:
-        """Commit rows with this turn's batch; `done` is called when it is durable or failed."""
+    def add(self, rows: Iterable[Write], done: Done, *, size: int = 0) -> None:
+        """Commit rows with this turn's batch; `done` is called when it is durable or failed.
+
+        `size` is about how many bytes they hold, for `admit`.
+        """
+        self._bytes += size
+        self._waiting_bytes += size
         self._rows.extend(rows)
         self._done.append(done)
         self._wake()
@@ -145,6 +155,7 @@ class GroupCommit:
                 error = self.failure = await self._try([*batch.rows, *batch.raises.values()])
             if error is not None:
                 self._keep(batch.raises)
+            self._bytes -= batch.size
             for callback in batch.done:
                 try:
                     callback(error)
@@ -164,7 +175,8 @@ class GroupCommit:
         if rows or raises:
             node = NodeRow(NODE, self._ids.last)
             raises[NODES.name, NODES.key_of(node)] = Raise(NODES, node)
-        return _Batch(rows, raises, done)
+        size, self._waiting_bytes = self._waiting_bytes, 0
+        return _Batch(rows, raises, done, size)
 
     def _keep(self, raises: _Raises) -> None:
         """Try again later: memory has moved on, so nobody would ever name these values again."""

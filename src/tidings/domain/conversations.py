@@ -141,9 +141,11 @@ class Conversations:
         kind = ConversationKind.DIRECT
         cause = max(user, peer)  # of the younger account: the same on every attempt
         members = [MemberRow(conversation_id, member, kind) for member in (HEAD_MEMBER, user, peer)]
-        await self._commit.write([Put(MEMBERS, member, cause) for member in members])
         derived = [MembershipRow(member, conversation_id, kind) for member in (user, peer)]
-        await self._commit.write([Put(MEMBERSHIPS, row, cause) for row in derived])
+        await self._commit.write(
+            [Put(MEMBERS, member, cause) for member in members]
+            + [Put(MEMBERSHIPS, row, cause) for row in derived]
+        )
         opened = await self.find(conversation_id)
         assert opened is not None
         return opened

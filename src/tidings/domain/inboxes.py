@@ -62,6 +62,13 @@ class Entry:
         self.envelopes = envelopes
         self._frame: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds in memory."""
+        if not self.envelopes:
+            return len(self.payload)
+        return len(self.payload) + sum(map(len, self.envelopes.values()))
+
     def encoded(self, codec: Codec, device: DeviceId) -> bytes:
         """The Deliver frame for a device; the common form is kept for the next one."""
         if self.envelopes or codec is not MSGPACK:
@@ -115,8 +122,9 @@ class Inboxes:
             chunk = min(CHUNK_ROWS, limit - len(found))
             rows = await self._store.range(INBOX, (user, bucket), after=(after,), limit=chunk)
             for row in rows:
-                found.append(_entry(row))
-                size += len(row.payload)
+                entry = _entry(row)
+                found.append(entry)
+                size += entry.size
             if len(rows) < chunk:
                 bucket += INBOX_BUCKET_S
             else:

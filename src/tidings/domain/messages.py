@@ -117,10 +117,13 @@ class Messages:
                 unsettled.settle(refusal(error))
                 return
             self._commit.add_soon(Put(SENDS, _send_row(message), message_id), lambda _: self._forget(name))
-            unsettled.settle(Sent(send.client_id, message_id, created_at=message.created_at))
-            self._router.deliver(entry, recipients)
+            try:
+                unsettled.settle(Sent(send.client_id, message_id, created_at=message.created_at))
+            finally:
+                self._router.deliver(entry, recipients)
 
-        self._commit.add(_rows(message, conversation.bucket, entry, recipients), settled)
+        rows = _rows(message, conversation.bucket, entry, recipients)
+        self._commit.add(rows, settled, size=len(rows) * entry.size)
 
     async def history(self, conversation: Conversation, viewer: UserId, query: History) -> Page:
         """A page of a conversation, in ascending order. Raises ProtocolError (invalid)."""

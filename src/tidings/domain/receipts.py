@@ -19,6 +19,8 @@ from tidings.protocol.limits import Limits
 from tidings.store.contract import Store
 from tidings.store.schema import CHANGED, WATERMARKS, ChangedRow, WatermarkRow
 
+SYNC_BREATH = 32
+"""conversations looked up in one turn of the loop"""
 SYNC_SCAN = 1000
 """rows of `changed` read at once"""
 
@@ -70,13 +72,15 @@ class Receipts:
         at_ms = self._ids.now_ms()
         await self._commit.barrier()
         changed = await self._changed(user, since_ms)
-        page = changed[: self._limits.sync_conversations]
+        page = _page(changed, self._limits.sync_conversations)
         receipts: list[Receipt] = []
-        for row in page:
+        for count, row in enumerate(page):
+            if count % SYNC_BREATH == SYNC_BREATH - 1:
+                await asyncio.sleep(0)  # others want their turn too
             marks = await self._store.range(WATERMARKS, (row.conversation_id,), limit=2)
             receipts += [_receipt(mark) for mark in marks]
         more = len(page) < len(changed)
-        return Synced(request_id, page[-1].at_ms if more else at_ms, receipts, more)
+        return Synced(request_id, page[-1].at_ms + 1 if more else at_ms, receipts, more)
 
     async def _changed(self, user: UserId, since_ms: int) -> list[ChangedRow]:
         found: list[ChangedRow] = []
@@ -117,6 +121,14 @@ class Receipts:
             for member in concerned:
                 self._commit.raise_soon(CHANGED, ChangedRow(member, conversation_id, mark.at_ms))
             self._router.tell(concerned, _receipt(mark), skip=device)
+
+
+def _page(changed: list[ChangedRow], limit: int) -> list[ChangedRow]:
+    """The first rows, and all that share the last one's moment: the next page begins after it."""
+    if len(changed) <= limit:
+        return changed
+    last_ms = changed[limit - 1].at_ms
+    return changed[:limit] + [row for row in changed[limit:] if row.at_ms == last_ms]
 
 
 def _receipt(mark: WatermarkRow) -> Receipt:

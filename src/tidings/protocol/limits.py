@@ -35,7 +35,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """envelopes in one direct Send"""
     envelope_bytes: int = 2 * KiB
     """largest envelope"""
-    handle_chars: int = 32
     """longest handle"""
     password_chars: int = 256
     """longest password"""
@@ -95,12 +94,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sessions_per_address: int = 18_000
     """WebSockets from one address (a proxy counts as one)"""
     devices_per_user: int = 16
-    sessions_per_user: int = 64
+    sessions_per_user: int = 32
     """connections of one user to a node, side sessions included"""
     """devices that a user may have logged in"""
     conversations_cached: int = 65_536
     """conversations kept in memory"""
-    users_cached: int = 65_536
     """users kept in memory"""
     backlog_frames: int = 256
     """frames of one session that wait while it does something slow; then reading pauses"""
@@ -117,7 +115,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     password_waiting: int = 64
     """logins that wait for that"""
 
-    # rates, a device (the last two an address)
+    # rates, a connection (the last two an address)
     send_rate: Rate = Rate(per_s=1000, burst=2000)
     """messages"""
     light_rate: Rate = Rate(per_s=4000, burst=8000)

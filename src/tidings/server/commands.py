@@ -10,6 +10,7 @@ spec §4
 from tidings.domain.commit import refusal
 from tidings.domain.conversations import Conversation, access_conversation
 from tidings.protocol import frames
+from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import RATE_LIMITED, TOO_LARGE, ProtocolError
 from tidings.protocol.frames import (
     Ack,
@@ -27,7 +28,7 @@ from tidings.protocol.frames import (
     Sync,
     Welcome,
 )
-from tidings.protocol.ids import ConversationId, MessageId
+from tidings.protocol.ids import ConversationId, EntryId, MessageId
 from tidings.server.feed import Feed
 from tidings.server.services import Command, RateClass, Slow
 from tidings.server.session import Session
@@ -104,7 +105,7 @@ def ack(session: Session, frame: Ack) -> Slow | None:
     stored = feed.acknowledge(frame.up_to)
     if not stored:
         return None
-    session.services.inboxes.acknowledge(session.device_id, feed.cursor(stored))
+    cursor = feed.cursor(stored)
     session.keep_draining()
     user_id = session.known_user.user_id
     newest: dict[ConversationId, MessageId] = {}
@@ -116,7 +117,10 @@ def ack(session: Session, frame: Ack) -> Slow | None:
         for conversation_id, up_to in newest.items()
         if not _delivered(session, conversation_id, up_to)
     ]
-    return _deliver_slowly(session, unknown) if unknown else None
+    if unknown:
+        return _deliver_slowly(session, unknown, cursor)
+    session.services.inboxes.acknowledge(session.device_id, cursor)
+    return None
 
 
 def _delivered(session: Session, conversation_id: ConversationId, up_to: MessageId) -> bool:
@@ -127,10 +131,18 @@ def _delivered(session: Session, conversation_id: ConversationId, up_to: Message
     return True
 
 
-async def _deliver_slowly(session: Session, unknown: list[tuple[ConversationId, MessageId]]) -> None:
-    for conversation_id, up_to in unknown:
-        await _conversation(session, conversation_id)
-        _delivered(session, conversation_id, up_to)
+async def _deliver_slowly(
+    session: Session, unknown: list[tuple[ConversationId, MessageId]], cursor: EntryId
+) -> None:
+    """Watermarks before the cursor: where one cannot be moved, the entries come again."""
+    try:
+        for conversation_id, up_to in unknown:
+            await _conversation(session, conversation_id)
+            _delivered(session, conversation_id, up_to)
+    except StoreError:
+        session.close(CloseCode.UNAVAILABLE, "the store cannot be read")
+        raise
+    session.services.inboxes.acknowledge(session.device_id, cursor)
 
 
 def read(session: Session, frame: Read) -> Slow | None:

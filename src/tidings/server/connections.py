@@ -29,6 +29,9 @@ class Receiver(Protocol):
     def tell(self, frame: Frame) -> None:
         """A frame that no inbox holds."""
 
+    def fail(self, bug: Exception) -> None:
+        """It could not take an entry: end it, so that it comes back and reads its inbox."""
+
     def replace(self) -> None:
         """A newer session of the same device has come."""
 
@@ -76,7 +79,11 @@ class Connections:
     def deliver(self, entry: Entry, users: Iterable[UserId]) -> None:
         for user in users:
             for receiver in self._receivers.get(user, ()):
-                receiver.offer(entry)
+                try:
+                    receiver.offer(entry)
+                except Exception as bug:
+                    # Left live it would acknowledge what comes after, and never get this one.
+                    receiver.fail(bug)
 
     def tell(self, users: Iterable[UserId], frame: Frame, *, skip: DeviceId | None = None) -> None:
         for user in users:

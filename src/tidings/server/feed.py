@@ -43,6 +43,7 @@ class Feed:
         "_device",
         "_drained",
         "_held",
+        "_held_bytes",
         "_limits",
         "_live",
         "_overflow",
@@ -50,6 +51,7 @@ class Feed:
         "_recipient",
         "_rewound",
         "_sent",
+        "_start",
         "_unacked",
         "_unacked_bytes",
     )
@@ -65,7 +67,7 @@ class Feed:
     ) -> None:
         """`rewound`: the device lost what it had, so its own messages are news to it."""
         self._device = device
-        self._position = start
+        self._start = self._position = start
         """the entry that was sent or passed over last"""
         self._recipient = recipient
         self._limits = limits
@@ -73,6 +75,7 @@ class Feed:
         self._live = False
         self._drained = False
         self._held: list[Entry] | None = None
+        self._held_bytes = 0
         self._overflow = False
         self._unacked: list[Entry] | None = None
         """None while there are none: most connections are idle most of the time"""
@@ -100,6 +103,7 @@ class Feed:
                 self._pass(entry)
             else:
                 self._live = False
+                self._overflow = True
         elif not self._overflow:
             self._hold(entry)
 
@@ -138,17 +142,24 @@ class Feed:
         if not unacked:
             self._unacked = None
         for entry in stored:
-            self._unacked_bytes -= len(entry.payload)
+            self._unacked_bytes -= entry.size
         return stored
 
     def cursor(self, stored: list[Entry]) -> EntryId:
         """Where the device's cursor belongs after `stored` was acknowledged."""
         return stored[-1].entry_id if self._unacked else self._position
 
+    def passed_over(self) -> EntryId | None:
+        """Where the cursor belongs if all since it was the device's own, so that no Ack will move it."""
+        return self._position if self._unacked is None and self._position > self._start else None
+
     def _hold(self, entry: Entry) -> None:
         if self._held is None:
             self._held = []
-        if len(self._held) < HELD_MAX:
+            self._held_bytes = 0
+        self._held_bytes += entry.size
+        # With a full window nobody is reading: what comes is read when there is room again.
+        if self.has_room and len(self._held) < HELD_MAX and self._held_bytes <= self._limits.window_bytes:
             self._held.append(entry)
         else:
             self._held = None
@@ -175,5 +186,5 @@ class Feed:
         if self._unacked is None:
             self._unacked = []
         self._unacked.append(entry)
-        self._unacked_bytes += len(entry.payload)
+        self._unacked_bytes += entry.size
         self._recipient.send_entry(entry)

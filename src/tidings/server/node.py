@@ -59,6 +59,7 @@ def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises ConfigError, StoreError, ClockWentBack, OSError."""
     log = open_log(config.log, as_json=config.log_json)
     bridge(log, config.log)
+    os.umask(0o077)  # what is stored is nobody else's business
     uvloop.run(_run(config, log))
 
 
@@ -156,7 +157,10 @@ def _settle_collector() -> None:
 async def _sweep(services: Services) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
-        services.connections.sweep(services.loop.time())
+        try:
+            services.connections.sweep(services.loop.time())
+        except Exception as bug:
+            services.log.error("a sweep failed", exc_info=bug)
 
 
 async def _stop(stopped: asyncio.Event, server: uvicorn.Server, services: Services) -> None:

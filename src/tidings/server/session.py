@@ -121,6 +121,11 @@ class Session:
         """A frame that no inbox holds."""
         self.send(frame)
 
+    def fail(self, bug: Exception) -> None:
+        """An entry could not be offered."""
+        self._failed(bug, None)
+        self.close(CloseCode.UNAVAILABLE, "an entry could not be sent")
+
     def replace(self) -> None:
         """A newer session of this device has come."""
         self.close(CloseCode.REPLACED, "another connection of this device took over")
@@ -279,6 +284,9 @@ class Session:
         self._draining = None
         if drained:
             self.send(Drained(services.ids.now_ms()))
+            passed_over = feed.passed_over()
+            if passed_over is not None:
+                services.inboxes.acknowledge(self.device_id, passed_over)
 
     def _failed(self, error: Exception, frame: ClientFrame | None) -> None:
         """The store cannot be read, or we have a bug: say so, and to the log in full."""
