@@ -13,9 +13,11 @@ from tidings.server.feed import HELD_MAX, Feed
 OWN, OTHER = DeviceId(1), DeviceId(2)
 
 
-def entry(number: int, sender: DeviceId = OTHER, payload: bytes = b"x" * 100) -> Entry:
+def entry(number: int, sender: DeviceId = OTHER, envelopes: dict[DeviceId, bytes] | None = None) -> Entry:
+    conversation = ConversationId(b"c" * 16)
+    payload = b"x" * 100
     return Entry(
-        EntryId(number), ConversationId(b"c" * 16), MessageId(number), UserId(9), sender, payload, {}
+        EntryId(number), conversation, MessageId(number), UserId(9), sender, payload, envelopes or {}
     )
 
 
@@ -153,8 +155,7 @@ async def test_a_device_that_lost_its_past_gets_its_own_messages_too() -> None:
 
 def test_a_window_counts_envelopes_and_holds_nothing_while_it_is_full() -> None:
     bench = Bench(window=100)
-    one = entry(1)
-    one.envelopes = {OTHER: b"x" * 20_000}
+    one = entry(1, envelopes={OTHER: b"x" * 20_000})
     bench.feed._live = True
     bench.feed.offer(one)
     assert bench.sent == [1]

@@ -41,6 +41,7 @@ class Entry:
         "payload",
         "sender_device",
         "sender_id",
+        "size",
     )
 
     def __init__(
@@ -60,14 +61,9 @@ class Entry:
         self.sender_device = sender_device
         self.payload = payload
         self.envelopes = envelopes
+        self.size = len(payload) + (sum(map(len, envelopes.values())) if envelopes else 0)
+        """about how many bytes it holds in memory"""
         self._frame: bytes | None = None
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it holds in memory."""
-        if not self.envelopes:
-            return len(self.payload)
-        return len(self.payload) + sum(map(len, self.envelopes.values()))
 
     def encoded(self, codec: Codec, device: DeviceId) -> bytes:
         """The Deliver frame for a device; the common form is kept for the next one."""
