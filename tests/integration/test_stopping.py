@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from integration.people import Friends, Speaker
-from integration.server import STOP_S, MakeServer
+from integration.server import STOP_S, TIDINGS, MakeServer
 from tidings.bench.crash import Reader, Writer
 from tidings.bench.seed import seed
 from tidings.protocol.close import CloseCode
@@ -86,3 +89,19 @@ async def test_sigterm_waits_for_nobody_who_does_not_hang_up(make_server: MakeSe
         assert closed.code == CloseCode.DRAIN
         assert took_s < STOP_S
         assert deaf.closed is None  # it has not looked
+
+
+def test_sigterm_ends_a_server_whose_terminal_is_gone(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [TIDINGS, "serve", "--listen", address, "--data", str(tmp_path / "data")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert "listening" in process.stderr.readline()
+            process.stderr.close()
+            process.terminate()
+            assert process.wait(STOP_S) == 0
+        finally:
+            process.kill()

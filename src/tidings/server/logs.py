@@ -4,7 +4,8 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
-from typing import TextIO
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
@@ -24,11 +25,26 @@ def open_log(level: str, *, as_json: bool, stream: TextIO = sys.stderr) -> Filte
     if as_json:
         processors.append(structlog.processors.format_exc_info)
     log: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
+        structlog.PrintLogger(cast(TextIO, _Unfailing(stream))),
         processors=[*processors, end],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
     )
     return log
+
+
+class _Unfailing:
+    """A stream that nobody may read any more: a terminal that was closed must not stop a server."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class Bridge(logging.Handler):

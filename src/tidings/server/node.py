@@ -166,9 +166,11 @@ async def _sweep(services: Services) -> None:
 async def _stop(stopped: asyncio.Event, server: uvicorn.Server, services: Services) -> None:
     """Once a signal came: answer what was accepted, then let the server close every link."""
     await stopped.wait()
-    services.log.info("stopping")
-    await services.commit.barrier()
-    server.should_exit = True
+    try:
+        services.log.info("stopping")
+        await services.commit.barrier()
+    finally:
+        server.should_exit = True
 
 
 async def _id_clock(config: Config, store: Store, clock: Clock, log: FilteringBoundLogger) -> IdClock:
