@@ -4,6 +4,7 @@ It keeps its port, its data and its log over restarts. What must hold of every s
 was treated, is checked here: SIGTERM ends it with 0, and its log complains of nothing.
 """
 
+import contextlib
 import json
 import resource
 import signal
@@ -13,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,18 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
         time.sleep(POLL_S)
+
+
+@contextlib.contextmanager
+def running(folder: Path, **options: Any) -> Iterator[Server]:
+    """A server that must end well in the end; `options` are those of `Server`."""
+    server = Server(folder, **options)
+    server.start()
+    yield server
+    try:
+        server.stop()
+    finally:
+        server.discard()
 
 
 MakeServer = Callable[..., Server]

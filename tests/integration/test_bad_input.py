@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from integration.people import Closed, Friends, Speaker, refusal_of, until
-from integration.server import MiB, Server
+from integration.server import MiB, Server, running
 from server.rig import BINARY, CONTINUATION, TEXT, frame, upgrade
 from tidings.protocol import errors, frames
 from tidings.protocol.close import CloseCode
@@ -29,18 +29,8 @@ DEFAULTS = Limits()
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     limits = {"http_head_s": HEAD_S, "hello_s": HELLO_S, "close_s": 1.0}
-    server = Server(tmp_path_factory.mktemp("server"), limits=limits)
-    server.start()
-    yield server
-    try:
-        server.stop()
-    finally:
-        server.discard()
-
-
-@pytest.fixture(scope="module")
-def friends(server: Server) -> Friends:
-    return asyncio.run(Friends.of(server))
+    with running(tmp_path_factory.mktemp("server"), limits=limits) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

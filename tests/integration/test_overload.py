@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from integration.people import Closed, Friends, Speaker, Talk, until
-from integration.server import MiB, Server
+from integration.server import MiB, Server, running
 from server.rig import PING, frame
 from tidings.protocol import errors, frames, ids
 from tidings.protocol.close import CloseCode
@@ -29,18 +29,8 @@ MEDIUM = bytes(20_000)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     limits = {"idle_s": IDLE_S, "close_s": 0.5}
-    server = Server(tmp_path_factory.mktemp("server"), limits=limits)
-    server.start()
-    yield server
-    try:
-        server.stop()
-    finally:
-        server.discard()
-
-
-@pytest.fixture(scope="module")
-def friends(server: Server) -> Friends:
-    return asyncio.run(Friends.of(server))
+    with running(tmp_path_factory.mktemp("server"), limits=limits) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
