@@ -29,8 +29,6 @@ class CloseCode(IntEnum):
 
     DRAIN = 4001
     """the server is stopping; the reason says in how many seconds to come back"""
-    SLOW_CONSUMER = 4002
-    """more waits for this client than it reads; its inbox keeps it"""
     HELLO_TIMEOUT = 4003
     """no Hello was accepted in time"""
     HEARTBEAT_TIMEOUT = 4004
