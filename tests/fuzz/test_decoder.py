@@ -126,7 +126,7 @@ def _careless(data: bytes) -> object:
 def test_the_harness_finds_a_planted_fault(
     decode: Decode, escapes: type[Exception] | tuple[type[Exception], ...]
 ) -> None:
-    @settings(often, database=None, report_multiple_bugs=False, derandomize=True)
+    @settings(often, max_examples=10_000, database=None, report_multiple_bugs=False, derandomize=True)
     @given(data=mutated(MSGPACK) | msgpack_bytes)
     def fuzz(data: bytes) -> None:
         decode_all(decode, data)

@@ -56,9 +56,7 @@ NO_SUCH_CONVERSATION = ErrorKind(
 )
 HANDLE_TAKEN = ErrorKind(10, "handle_taken", Fault.USER, 409, False, None, "somebody has this handle")
 BAD_HANDLE = ErrorKind(11, "bad_handle", Fault.USER, 400, False, None, "a handle is 2 to 32 of a-z 0-9 _ . -")
-BAD_PASSWORD = ErrorKind(
-    12, "bad_password", Fault.USER, 400, False, None, "a password is 8 to 256 characters"
-)
+BAD_PASSWORD = ErrorKind(12, "bad_password", Fault.USER, 400, False, None, "a secret is 8 to 256 characters")
 WRONG_CREDENTIALS = ErrorKind(
     13, "wrong_credentials", Fault.USER, 401, False, None, "no account has this handle and password"
 )
@@ -85,6 +83,38 @@ OVERLOADED = ErrorKind(
 )
 DRAINING = ErrorKind(19, "draining", Fault.SERVER, 503, True, None, "the server is stopping; come back")
 INTERNAL = ErrorKind(20, "internal", Fault.SERVER, 500, True, None, "a bug of ours; it is in the log")
+NO_SUCH_MESSAGE = ErrorKind(
+    21, "no_such_message", Fault.CLIENT, 404, False, None, "no message of this name stands there"
+)
+NOT_YOURS = ErrorKind(22, "not_yours", Fault.USER, 403, False, None, "only who wrote a message may change it")
+TOO_LATE = ErrorKind(23, "too_late", Fault.USER, 409, False, None, "the time for this is over")
+REGISTRATION_CLOSED = ErrorKind(
+    24, "registration_closed", Fault.USER, 403, False, None, "this server takes no new accounts"
+)
+BAD_INVITE = ErrorKind(
+    25, "bad_invite", Fault.USER, 403, False, None, "the invite code is unknown, used up or expired"
+)
+CODE_NEEDED = ErrorKind(
+    26, "code_needed", Fault.USER, 401, False, None, "the account has a second factor: send its code"
+)
+BAD_CODE = ErrorKind(27, "bad_code", Fault.USER, 401, False, None, "the code is wrong or too old")
+SUSPENDED = ErrorKind(
+    28, "suspended", Fault.USER, 403, False, CloseCode.NOT_ALLOWED, "the operator has suspended this account"
+)
+REQUEST_PENDING = ErrorKind(
+    29, "request_pending", Fault.USER, 409, False, None, "no more messages until your request is accepted"
+)
+BAD_PHONE = ErrorKind(
+    30, "bad_phone", Fault.USER, 400, False, None, "a phone number is international: + and digits"
+)
+NO_SUCH_DEVICE = ErrorKind(
+    31, "no_such_device", Fault.USER, 404, False, None, "the account has no such device"
+)
+QUOTA = ErrorKind(32, "quota", Fault.USER, 429, False, None, "the account's quota is used up")
+FORBIDDEN = ErrorKind(33, "forbidden", Fault.CLIENT, 403, False, None, "not with this token")
+NOT_AVAILABLE = ErrorKind(
+    34, "not_available", Fault.ENVIRONMENT, 501, False, None, "this server is not set up for it"
+)
 
 REGISTRY: dict[int, ErrorKind] = {
     kind.code: kind
@@ -109,6 +139,20 @@ REGISTRY: dict[int, ErrorKind] = {
         OVERLOADED,
         DRAINING,
         INTERNAL,
+        NO_SUCH_MESSAGE,
+        NOT_YOURS,
+        TOO_LATE,
+        REGISTRATION_CLOSED,
+        BAD_INVITE,
+        CODE_NEEDED,
+        BAD_CODE,
+        SUSPENDED,
+        REQUEST_PENDING,
+        BAD_PHONE,
+        NO_SUCH_DEVICE,
+        QUOTA,
+        FORBIDDEN,
+        NOT_AVAILABLE,
     )
 }
 

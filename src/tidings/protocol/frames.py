@@ -63,6 +63,51 @@ class Status(IntEnum):
     READ = 3
 
 
+class Relation(IntEnum):
+    """What a message says about the one that its `relates_to` names."""
+
+    NONE = 0
+    REPLY = 1
+    EDIT = 2
+    """its content replaces the target's; by the author, within `edit_s`"""
+    DELETE = 3
+    """the target is gone for everyone; by the author, within `delete_s`"""
+    REACTION = 4
+    """its content is the reaction; empty takes it back, the newest of a user counts"""
+    FORWARD = 5
+    """the content was written elsewhere; names no message"""
+
+
+class MemberState(IntEnum):
+    """Whether a member lets the others of a direct conversation write to them."""
+
+    ACCEPTED = 0
+    PENDING = 1
+    """has not answered the request yet: is told of it, gets no content"""
+    DECLINED = 2
+    """as PENDING, and is not told any more"""
+
+
+class SettingKind(IntEnum):
+    """What a setting of a user is about; see spec §6.11 for the keys and values of each."""
+
+    CONTACT = 1
+    STAR = 2
+    PIN = 3
+    MUTE = 4
+    ARCHIVE = 5
+    DRAFT = 6
+    HIDDEN = 7
+    PRIVACY = 8
+    BLOCK = 9
+    OPAQUE = 15
+    """anything that clients agree on among themselves"""
+    REQUEST = 32
+    """written by the server: somebody unknown wants to talk"""
+    ACCOUNT = 33
+    """written by the server: the account, a device or the profile was changed over HTTP"""
+
+
 class Frame(msgspec.Struct, array_like=True, gc=False):
     """What all frames are: an array. Nobody changes one after it was built."""
 
@@ -108,6 +153,10 @@ class Send(Frame, tag=2):
     relates_to: Reference | None = None
     silent: bool = False
     expires_at: UnixMs | None = None
+    relation: Annotated[int, Meta(ge=0, le=5)] = 0
+    """what it says about the message that `relates_to` names"""
+    target: AMessageId = MessageId(0)
+    """where that message stands in the conversation; needed for edit, delete and reaction"""
 
 
 class Ack(Frame, tag=3):
@@ -161,7 +210,101 @@ class Sync(Frame, tag=9):
     since: UnixMs
 
 
-ClientFrame = Hello | Send | Ack | Read | History | Heartbeat | OpenDirect | Describe | Sync
+class Watch(Frame, tag=10):
+    """Tell this session of these users' presence from now on, instead of those before.
+
+    Answered by Presences.
+    """
+
+    request_id: Counter
+    user_ids: list[AUserId]
+
+
+class Typing(Frame, tag=11):
+    """The user is writing (or has stopped). Never stored, never answered."""
+
+    conversation_id: AConversationId
+    active: bool = True
+
+
+class Set(Frame, tag=12):
+    """Change a setting of the user, for all devices. Answered by Ok, once it is durable."""
+
+    request_id: Counter
+    kind: Annotated[int, Meta(ge=0, le=255)]
+    key: str
+    value: bytes = b""
+    """empty removes it"""
+
+
+class AnswerRequest(Frame, tag=13):
+    """Let somebody unknown write, or not. Answered by Ok; what waited follows as Deliver."""
+
+    request_id: Counter
+    conversation_id: AConversationId
+    accept: bool
+
+
+class Report(Frame, tag=14):
+    """Tell the operator about somebody. Answered by Ok. Blocks nobody by itself."""
+
+    request_id: Counter
+    user_id: AUserId
+    reason: str
+    messages: list[Reference] = []
+
+
+class Lookup(Frame, tag=15):
+    """Find somebody by handle or by phone number (E.164); answered by People with one person."""
+
+    request_id: Counter
+    handle: str = ""
+    phone: str = ""
+
+
+class Profiles(Frame, tag=16):
+    """The profiles of users; answered by People, without those that do not exist."""
+
+    request_id: Counter
+    user_ids: list[AUserId]
+
+
+class Info(Frame, tag=17):
+    """When a message was delivered and read; answered by MessageInfo."""
+
+    request_id: Counter
+    conversation_id: AConversationId
+    message_id: AMessageId
+
+
+class Conversations(Frame, tag=18):
+    """The user's conversations, a page at a time; answered by ConversationList."""
+
+    request_id: Counter
+    after: AConversationId | None = None
+    limit: Annotated[int, Meta(ge=1)] = 100
+
+
+ClientFrame = (
+    Hello
+    | Send
+    | Ack
+    | Read
+    | History
+    | Heartbeat
+    | OpenDirect
+    | Describe
+    | Sync
+    | Watch
+    | Typing
+    | Set
+    | AnswerRequest
+    | Report
+    | Lookup
+    | Profiles
+    | Info
+    | Conversations
+)
 
 
 # --- server to client ---------------------------------------------------------------------
@@ -184,6 +327,8 @@ class Message(Frame):
     relates_to: Reference | None = None
     expires_at: int | None = None
     silent: bool = False
+    relation: int = 0
+    target: MessageId = MessageId(0)
 
 
 class Welcome(Frame, tag=64):
@@ -197,6 +342,8 @@ class Welcome(Frame, tag=64):
     heartbeat_answer_s: float
     window_entries: int
     content_bytes: int
+    token: str | None = None
+    """use this one from now on; the old one holds until this was used once"""
 
 
 class Sent(Frame, tag=65):
@@ -273,6 +420,10 @@ class Page(Frame, tag=71):
     items: list[HistoryItem]
     more: bool
     """there are further ones in the direction asked for"""
+    relations: list[Message] = []
+    """edits, deletes and reactions of the page's messages, in ascending order"""
+    next: MessageId = MessageId(0)
+    """where `more`: ask on before (or after) this one"""
 
 
 class Member(Frame):
@@ -280,6 +431,8 @@ class Member(Frame):
 
     user_id: UserId
     handle: str
+    state: int = 0
+    """MemberState; of others only told as far as it concerns the asker"""
 
 
 class Conversation(Frame, tag=72):
@@ -292,6 +445,15 @@ class Conversation(Frame, tag=72):
     members: list[Member]
 
 
+class Setting(Frame):
+    """A setting of the user. Of two for one kind and key the one with the greater `at` counts."""
+
+    kind: int
+    key: str
+    value: bytes
+    at: EntryId
+
+
 class Synced(Frame, tag=73):
     """The watermarks that moved. Ask again with `at_ms`; at once where `more`."""
 
@@ -299,6 +461,8 @@ class Synced(Frame, tag=73):
     at_ms: int
     receipts: list[Receipt]
     more: bool = False
+    settings: list[Setting] = []
+    """those that changed, the removed ones with an empty value"""
 
 
 class HeartbeatOk(Frame, tag=74):
@@ -307,6 +471,126 @@ class HeartbeatOk(Frame, tag=74):
     now_ms: int
 
 
+class Presence(Frame, tag=75):
+    """A watched user came or went. `last_seen_ms` is null where the user does not show it."""
+
+    user_id: UserId
+    online: bool
+    last_seen_ms: int | None = None
+
+
+class Presences(Frame, tag=76):
+    """How the watched users are right now."""
+
+    request_id: int
+    items: list[Presence]
+
+
+class Typed(Frame, tag=77):
+    """A member of a conversation is writing, or has stopped. Forget it after 10 s."""
+
+    conversation_id: ConversationId
+    user_id: UserId
+    active: bool
+
+
+class Changed(Frame, tag=78):
+    """Settings of the user were changed, by another device or by the server."""
+
+    settings: list[Setting]
+
+
+class Stale(Frame, tag=79):
+    """This session may have missed receipts or settings: send Sync."""
+
+
+class InboxExpired(Frame, tag=80):
+    """The device was away longer than an inbox is kept: fill up from history.
+
+    Nothing before `since` is missing but what the device never had; what follows is complete.
+    """
+
+    since: EntryId
+    """the device's cursor: what it had"""
+    until: EntryId
+    """from here on the inbox is complete"""
+
+
+class Person(Frame):
+    """A user, as the asker may see them."""
+
+    user_id: UserId
+    handle: str
+    name: str = ""
+    about: str = ""
+    picture: EntryId = EntryId(0)
+    """version of the picture at `GET /v1/users/{user_id}/picture`; 0: none, or not shown"""
+
+
+class People(Frame, tag=81):
+    """Users that were asked for."""
+
+    request_id: int
+    people: list[Person]
+
+
+class MemberInfo(Frame):
+    """When a message reached a member. 0: not yet, or not told; times before `kept` are not exact."""
+
+    user_id: UserId
+    delivered_at_ms: int
+    read_at_ms: int
+
+
+class MessageInfo(Frame, tag=82):
+    """When a message was delivered and read, for each other member."""
+
+    request_id: int
+    members: list[MemberInfo]
+
+
+class ConversationSummary(Frame):
+    """A conversation in a list."""
+
+    conversation_id: ConversationId
+    kind: int
+    version: int
+    members: list[Member]
+    newest: MessageId
+    """of the messages in it; 0 for none"""
+    read_up_to: MessageId
+    """of the asker"""
+    unread: int
+    """messages of others after that, counted up to 100"""
+
+
+class ConversationList(Frame, tag=83):
+    """A page of the user's conversations, in the order of their ids."""
+
+    request_id: int
+    items: list[ConversationSummary]
+    more: bool = False
+
+
 ServerFrame = (
-    Welcome | Sent | Deliver | Drained | Receipt | Ok | Error | Page | Conversation | Synced | HeartbeatOk
+    Welcome
+    | Sent
+    | Deliver
+    | Drained
+    | Receipt
+    | Ok
+    | Error
+    | Page
+    | Conversation
+    | Synced
+    | HeartbeatOk
+    | Presence
+    | Presences
+    | Typed
+    | Changed
+    | Stale
+    | InboxExpired
+    | People
+    | MessageInfo
+    | ConversationList
 )

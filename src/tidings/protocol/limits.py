@@ -49,6 +49,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     http_body_bytes: int = 64 * KiB
     """largest body of a request"""
 
+    name_chars: int = 64
+    """longest display name of a user"""
+    about_chars: int = 256
+    """longest text about a user"""
+    picture_bytes: int = 64 * KiB
+    """largest profile picture"""
+    setting_key_chars: int = 128
+    """longest key of a setting"""
+    setting_bytes: int = 8 * KiB
+    """largest value of a setting"""
+    reaction_bytes: int = 1 * KiB
+    """largest content of a reaction"""
+    report_chars: int = 1000
+    """longest reason of a report"""
+    report_messages: int = 20
+    """messages named in one report"""
+    watched: int = 100
+    """users whose presence a session watches"""
+    people: int = 100
+    """profiles asked for at once"""
+
     # time
     http_head_s: float = 10.0
     """from the first byte of a request (or the accept) to the end of its head"""
@@ -72,6 +93,27 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     store_retry_s: float = 1.0
     """from a write that failed to the next try of what can wait"""
 
+    edit_s: int = 86_400
+    """from a message to its last edit"""
+    delete_s: int = 172_800
+    """from a message to its deletion for everyone"""
+    expires_s: int = 400 * 86_400
+    """how far ahead a message's expires_at may be"""
+    expiry_sweep_s: float = 10.0
+    """how often messages whose time is over are looked for"""
+    retention_sweep_s: float = 3600.0
+    """how often rows that are older than their table keeps them are looked for"""
+    typing_s: float = 3.0
+    """a session's Typing frames of one conversation are passed on once in so long"""
+    dormant_s: int = 30 * 86_400
+    """a device that was not seen for so long may be left out by senders"""
+    unlink_s: int = 180 * 86_400
+    """a device that was not seen for so long is logged out"""
+    phone_code_s: int = 600
+    """how long a code sent to a phone holds"""
+    handle_kept_s: int = 30 * 86_400
+    """how long a handle that was given up is kept for who gave it up"""
+
     # what goes out
     window_entries: int = 256
     """inbox entries sent to a device and not acknowledged"""
@@ -79,10 +121,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """the same in bytes; one entry may always go"""
     write_buffer_bytes: int = 1 * MiB
     """bytes queued on a socket before its reader counts as slow"""
+    state_bytes: int = 256 * KiB
+    """bytes queued on a socket from which on receipts and the like are left out, and Stale follows"""
     page_messages: int = 256
     """messages in one page of history"""
     page_bytes: int = 256 * KiB
     """content in one page of history; a page may be cut short by it and says so"""
+    page_relations: int = 1000
+    """edits, deletes and reactions in one page of history"""
+    listed_conversations: int = 100
+    """conversations in one ConversationList"""
+    unread_counted: int = 100
+    """unread messages that a ConversationList counts"""
     sync_conversations: int = 1000
     """conversations in one Synced answer"""
 
@@ -97,6 +147,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     sessions_per_user: int = 32
     """connections of one user to a node, side sessions included"""
     """devices that a user may have logged in"""
+    settings_per_user: int = 10_000
+    """contacts, blocks, stars, drafts and so on of a user"""
+    relations_per_message: int = 200
+    """edits, deletes and reactions that one message takes"""
+    request_messages: int = 5
+    """messages that somebody unknown may send before the request is accepted"""
+    requests_per_day: int = 50
+    """people unknown to a user whom it may write to in a day"""
+    phone_tries: int = 5
+    """wrong codes before a new one must be asked for"""
     conversations_cached: int = 65_536
     """conversations kept in memory"""
     """users kept in memory"""
@@ -115,13 +175,21 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     password_waiting: int = 64
     """logins that wait for that"""
 
-    # rates, a connection (the last two an address)
+    # rates, a device (look-ups and changes of an account a user, the last two an address)
     send_rate: Rate = Rate(per_s=1000, burst=2000)
     """messages"""
     light_rate: Rate = Rate(per_s=4000, burst=8000)
     """acknowledgements, reads, heartbeats"""
     query_rate: Rate = Rate(per_s=50, burst=200)
     """history, look-ups, sync"""
+    typing_rate: Rate = Rate(per_s=5, burst=20)
+    """typing"""
+    setting_rate: Rate = Rate(per_s=20, burst=500)
+    """settings, answers to requests, reports"""
+    lookup_rate: Rate = Rate(per_s=0.2, burst=50)
+    """look-ups of people by handle or phone, a user"""
+    account_rate: Rate = Rate(per_s=0.1, burst=20)
+    """changes of an account, a user"""
     register_rate: Rate = Rate(per_s=1, burst=100)
     """accounts made"""
     login_rate: Rate = Rate(per_s=1, burst=60)
