@@ -67,6 +67,9 @@ GROWING = Table(
     "growing", GrowingRow, partition=("partition",), clustering=("user",), grows=("high", "higher")
 )
 CONTESTED = Table("contested", ContestedRow, partition=("name",), contested=True)
+KEPT = Table("kept", IntRow, partition=("partition", "part"), clustering=("at",), keep_s=60)
+KEPT_LONGER = Table("kept_longer", LoneRow, partition=("name",), keep_s=3600)
+KEPT_GROWING = Table("kept_growing", GrowingRow, partition=("partition",), grows=("high",), keep_s=60)
 
 TEST_TABLES: tuple[Table[Any], ...] = (
     ASCENDING,
@@ -78,6 +81,9 @@ TEST_TABLES: tuple[Table[Any], ...] = (
     LONE,
     GROWING,
     CONTESTED,
+    KEPT,
+    KEPT_LONGER,
+    KEPT_GROWING,
 )
 
 Opener = Callable[[], Awaitable[Store]]

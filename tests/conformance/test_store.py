@@ -19,6 +19,9 @@ from conformance.stores import (
     CONTESTED,
     DESCENDING,
     GROWING,
+    KEPT,
+    KEPT_GROWING,
+    KEPT_LONGER,
     LONE,
     STRS,
     STRS_DOWN,
@@ -30,8 +33,9 @@ from conformance.stores import (
     Opener,
     StrRow,
 )
+from tidings.protocol import ids
 from tidings.protocol.ids import ConversationId, MessageId, UserId
-from tidings.store.contract import Put, Raise, Row, Store, StoreUnavailable, Table, Write
+from tidings.store.contract import Erase, Key, Put, Raise, Row, Store, StoreUnavailable, Table, Write
 
 TOP = (1 << 64) - 1
 UNUSED = itertools.count(1000)
@@ -339,6 +343,263 @@ async def test_a_compare_and_set_is_there_after_a_reopening(opener: Opener) -> N
     await store.close()
 
 
+# --- erasing --------------------------------------------------------------------------------
+
+
+async def all_of(store: Store, table: Table[Any]) -> list[Any]:
+    return await store.scan(table, limit=1 << 20)
+
+
+@pytest.mark.parametrize("table", [ASCENDING, DESCENDING], ids=str)
+async def test_a_partition_is_erased_and_its_neighbours_are_not(store: Store, table: Table[Any]) -> None:
+    parts = (0, 1, 2, TOP)
+    rows = [int_row(at, part=part) for part in parts for at in (0, 5, TOP)]
+    await put(store, table, *rows, int_row(5, user=8))
+    await store.write([Erase(table, (7, 1), 1)])
+    assert await store.range(table, (7, 1), limit=9) == []
+    assert await store.get(table, (7, 1, 5)) is None
+    assert len(await all_of(store, table)) == 10
+    await store.write([Erase(table, (7, TOP), 1)])
+    await store.write([Erase(table, (7, TOP), 1)])  # a repeat
+    assert len(await all_of(store, table)) == 7
+
+
+@pytest.mark.parametrize("table", [ASCENDING, DESCENDING], ids=str)
+async def test_one_row_is_erased(store: Store, table: Table[Any]) -> None:
+    await put(store, table, *map(int_row, range(4)))
+    await store.write([Erase(table, (7, 1, 2), 1), Erase(table, (7, 1, 9), 1), Erase(table, (9, 9), 1)])
+    assert sorted(row.at for row in await store.range(table, (7, 1), limit=9)) == [0, 1, 3]
+
+
+async def test_a_name_is_no_prefix_of_another_to_an_erasure(store: Store) -> None:
+    await put(store, STRS, StrRow("al", "at", 1), StrRow("alice", "at", 1))
+    await put(store, LONE, LoneRow("al"), LoneRow("alice"))
+    await store.write([Erase(STRS, ("al",), 1), Erase(LONE, ("al",), 1)])
+    assert await all_of(store, STRS) == [StrRow("alice", "at", 1)]
+    assert await all_of(store, LONE) == [LoneRow("alice")]
+
+
+async def test_an_erasure_spares_rows_of_a_greater_cause(store: Store) -> None:
+    for cause in (4, 5, 6):
+        await put(store, ASCENDING, int_row(cause), cause=cause)
+        await put(store, BYTES, BytesRow(HERE, bytes([cause] * 4)), cause=cause)
+    await store.write([Erase(ASCENDING, (7, 1), 5)])
+    assert await all_of(store, ASCENDING) == [int_row(6)]
+    await store.write([Erase(BYTES, (HERE, bytes([cause] * 4)), 5) for cause in (4, 5, 6)])
+    assert await all_of(store, BYTES) == [BytesRow(HERE, b"\6" * 4)]
+
+
+async def test_within_a_batch_an_erasure_sees_what_is_before_it_only(store: Store) -> None:
+    await put(store, ASCENDING, int_row(1, "old"), int_row(2, "old"))
+    await store.write(
+        [
+            Put(ASCENDING, int_row(3, "before"), 1),
+            Erase(ASCENDING, (7, 1), 1),
+            Put(ASCENDING, int_row(2, "after"), 1),
+            Put(ASCENDING, int_row(4, "after"), 1),
+        ]
+    )
+    assert await all_of(store, ASCENDING) == [int_row(2, "after"), int_row(4, "after")]
+    await store.write(
+        [
+            Erase(ASCENDING, (7, 1, 4), 1),
+            Put(ASCENDING, int_row(5), 1),
+            Erase(ASCENDING, (7, 1, 5), 1),
+            Erase(ASCENDING, (7, 1, 2), 0),
+        ]
+    )
+    assert await all_of(store, ASCENDING) == [int_row(2, "after")]
+
+
+async def test_a_row_that_was_erased_in_a_batch_may_come_back_with_any_cause(store: Store) -> None:
+    await put(store, ASCENDING, int_row(1, "old"), cause=9)
+    await store.write([Erase(ASCENDING, (7, 1, 1), 9), Put(ASCENDING, int_row(1, "new"), 3)])
+    assert await all_of(store, ASCENDING) == [int_row(1, "new")]
+
+
+async def test_writes_and_erasures_apply_in_the_order_of_the_calls(store: Store) -> None:
+    await asyncio.gather(
+        put(store, ASCENDING, int_row(1)),
+        store.write([Erase(ASCENDING, (7, 1), 1)]),
+        put(store, ASCENDING, int_row(2)),
+        store.write([Erase(ASCENDING, (7, 1, 2), 1)]),
+        put(store, ASCENDING, int_row(3)),
+    )
+    assert await all_of(store, ASCENDING) == [int_row(3)]
+
+
+async def test_growing_rows_begin_anew_once_erased(store: Store) -> None:
+    await store.write([Raise(GROWING, GrowingRow(HERE, UserId(user), 5)) for user in (1, 2, 3)])
+    await store.write(
+        [
+            Erase(GROWING, (HERE, 1), 0),
+            Raise(GROWING, GrowingRow(HERE, UserId(1), 2)),
+            Erase(GROWING, (HERE, 3), 9),
+        ]
+    )
+    assert await all_of(store, GROWING) == [GrowingRow(HERE, UserId(1), 2), GrowingRow(HERE, UserId(2), 5)]
+    await store.write([Erase(GROWING, (HERE,), 0)])
+    assert await all_of(store, GROWING) == []
+
+
+@pytest.mark.parametrize("key", [("alice",)])
+async def test_contested_rows_are_never_erased(store: Store, key: Key) -> None:
+    await store.compare_and_set(CONTESTED, None, owned(1))
+    with pytest.raises(AssertionError):
+        await store.write([Erase(CONTESTED, key, TOP)])
+    assert await store.get(CONTESTED, key) == owned(1)
+
+
+@pytest.mark.parametrize("key", [(), (7,), (7, 1, 2, 3)])
+async def test_half_a_key_erases_nothing(store: Store, key: Key) -> None:
+    await put(store, ASCENDING, int_row(2))
+    with pytest.raises(AssertionError):
+        await store.write([Erase(ASCENDING, key, TOP)])
+    assert await all_of(store, ASCENDING) == [int_row(2)]
+
+
+async def test_what_was_erased_stays_away_after_a_reopening(opener: Opener) -> None:
+    store = await opener()
+    await put(store, ASCENDING, *map(int_row, range(9)))
+    await store.close()
+    store = await opener()
+    await store.write([Erase(ASCENDING, (7, 1, 3), 1)])
+    await store.write([Erase(ASCENDING, (7, 1, 4), 1)])
+    await store.close()
+    store = await opener()
+    assert [row.at for row in await all_of(store, ASCENDING)] == [0, 1, 2, 5, 6, 7, 8]
+    await store.close()
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.sampled_from("pre"), st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=6
+        ),
+        max_size=5,
+    )
+)
+async def test_any_writes_leave_what_a_dictionary_would_hold(
+    store: Store, batches: list[list[tuple[str, int, int]]]
+) -> None:
+    part = next(UNUSED)
+    model: dict[int, int] = {}
+    for batch in batches:
+        writes: list[Write] = []
+        for kind, at, cause in batch:
+            if kind == "p":
+                writes.append(Put(ASCENDING, int_row(at, str(cause), part=part), cause))
+                model[at] = max(cause, model.get(at, 0))
+                continue
+            key = (7, part, at) if kind == "r" else (7, part)
+            writes.append(Erase(ASCENDING, key, cause))
+            for erased in [at] if kind == "r" else list(model):
+                if model.get(erased, TOP) <= cause:
+                    del model[erased]
+        await store.write(writes)
+    found = {row.at: int(row.text) for row in await store.range(ASCENDING, (7, part), limit=99)}
+    assert found == model
+
+
+# --- whole tables ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 1000])
+async def test_a_scan_in_pages_returns_each_row_once(store: Store, limit: int) -> None:
+    rows = [
+        int_row(at, user=user, part=part) for user in (0, 3, TOP) for part in (0, 9) for at in (0, 1, TOP)
+    ]
+    for table in (ASCENDING, DESCENDING):
+        await put(store, table, *shuffled(rows))
+        found: list[IntRow] = []
+        after = None
+        while page := await store.scan(table, after=after, limit=limit):
+            assert len(page) <= limit
+            found += page
+            after = table.key_of(page[-1])
+        assert len(found) == len(rows)
+        assert {table.key_of(row) for row in found} == {table.key_of(row) for row in rows}
+
+
+async def test_a_scan_of_rows_that_come_and_go_returns_those_that_stay(store: Store) -> None:
+    await put(store, STRS, *[StrRow(f"p{number % 5}", "at", number) for number in range(50)])
+    found: list[StrRow] = []
+    after = None
+    while page := await store.scan(STRS, after=after, limit=3):
+        found += page
+        after = STRS.key_of(page[-1])
+        await store.write([Erase(STRS, after, 1)])  # where it goes on need not be a row
+        await put(store, STRS, StrRow("p2", "later", len(found)))
+    numbers = [row.number for row in found if row.at == "at"]
+    assert sorted(numbers) == list(range(50))
+
+
+async def test_a_scan_of_nothing(store: Store) -> None:
+    assert await store.scan(LONE, limit=9) == []
+    await put(store, LONE, LoneRow("a"))
+    assert await store.scan(LONE, limit=0) == []
+    assert await store.scan(LONE, after=("a",), limit=9) == []
+
+
+# --- expiry ---------------------------------------------------------------------------------
+
+NOW_MS = ids.EPOCH_MS + 100_000_000
+
+
+def ago(seconds: float) -> int:
+    """An id of so long before now."""
+    return ids.first_at(NOW_MS - int(seconds * 1000))
+
+
+async def test_only_rows_past_their_time_are_dropped(store: Store) -> None:
+    for at, seconds in enumerate((3601, 61, 60.001, 60, 59, -5)):
+        await put(store, KEPT, int_row(at), cause=ago(seconds))
+        await put(store, KEPT_LONGER, LoneRow(str(at)), cause=ago(seconds))
+        await put(store, ASCENDING, int_row(at), cause=ago(seconds))
+    assert await store.expire(NOW_MS) == 4
+    assert [row.at for row in await all_of(store, KEPT)] == [3, 4, 5]
+    assert [row.name for row in await all_of(store, KEPT_LONGER)] == list("12345")
+    assert len(await all_of(store, ASCENDING)) == 6
+    assert await store.expire(NOW_MS) == 0
+    assert await store.expire(NOW_MS + 100_000) == 3
+    assert await all_of(store, KEPT) == []
+
+
+async def test_growing_and_contested_rows_have_no_age(store: Store) -> None:
+    await store.write([Raise(KEPT_GROWING, GrowingRow(HERE, UserId(1), 5))])
+    await store.compare_and_set(CONTESTED, None, owned(1))
+    assert await store.expire(NOW_MS) == 0
+    assert len(await all_of(store, KEPT_GROWING)) == 1
+
+
+async def test_before_the_epoch_nothing_is_old(store: Store) -> None:
+    await put(store, KEPT, int_row(1), cause=0)
+    assert await store.expire(ids.EPOCH_MS + 1000) == 0
+    assert len(await all_of(store, KEPT)) == 1
+
+
+async def test_a_row_that_is_written_anew_meanwhile_stays(store: Store) -> None:
+    await put(store, KEPT, *map(int_row, range(50)), cause=ago(99))
+    expiring = asyncio.ensure_future(store.expire(NOW_MS))
+    while len(await all_of(store, KEPT)) == 50 and not expiring.done():
+        await put(store, KEPT, int_row(49, "anew"), cause=ago(1))
+    await expiring
+    assert await all_of(store, KEPT) == [int_row(49, "anew")]
+    assert await store.expire(NOW_MS) == 0
+
+
+async def test_what_was_dropped_stays_away_after_a_reopening(opener: Opener) -> None:
+    store = await opener()
+    await put(store, KEPT, *map(int_row, range(3000)), cause=ago(99))
+    await put(store, KEPT, int_row(1, part=2), cause=ago(9))
+    assert await store.expire(NOW_MS) == 3000
+    await store.close()
+    store = await opener()
+    assert await all_of(store, KEPT) == [int_row(1, part=2)]
+    await store.close()
+
+
 # --- closing --------------------------------------------------------------------------------
 
 
@@ -375,6 +636,9 @@ async def test_a_closed_store_is_unavailable(opener: Opener) -> None:
         lambda: store.get_many(ASCENDING, [(7, 1, 1)]),
         lambda: store.range(ASCENDING, (7, 1), limit=1),
         lambda: store.compare_and_set(CONTESTED, None, owned(1)),
+        lambda: store.scan(ASCENDING, limit=1),
+        lambda: store.expire(NOW_MS),
+        lambda: store.checkpoint(Path("copy")),
     ]
     for call in calls:
         with pytest.raises(StoreUnavailable):

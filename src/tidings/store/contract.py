@@ -30,6 +30,7 @@ never a shorter answer.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -100,7 +101,20 @@ class Raise(msgspec.Struct, gc=False):
     row: Row
 
 
-Write = Put | Raise
+class Erase(msgspec.Struct, gc=False):
+    """Remove rows: of a partition, or (with a full key) one row. Not for contested tables.
+
+    Removes what was written before it in this store's order and, of rows that are Put, only those
+    with a cause up to `cause`.
+    """
+
+    table: Table[Any]
+    key: Key
+    """a partition's key or a full one"""
+    cause: int
+
+
+Write = Put | Raise | Erase
 Batch = Sequence[Write]
 
 
@@ -166,6 +180,28 @@ class Store(Protocol):
         Returns None when it was written, else the row that was found instead. Durable when it
         returns. Raises OutcomeUnknown. Such rows never go away, so `expected` comes from a read:
         one of a key that was never written is a bug, and an AssertionError.
+        """
+
+    async def scan(self, table: Table[R], *, after: Key | None = None, limit: int) -> list[R]:
+        """At most `limit` rows of a whole table, in an order of the backend's own, after a full key.
+
+        For operators' work (checks, copies, lists of users), never for a rule. Rows that are
+        written meanwhile may be missed; each row that stays is returned once.
+        """
+
+    async def expire(self, now_ms: int) -> int:
+        """Drop the rows that are older than `keep_s` of their table, by their cause; how many.
+
+        Backends whose rows expire by themselves return 0 at once. Long work gives way to others.
+        """
+
+    async def checkpoint(self, path: Path) -> None:
+        """Copy the store as it is now into an empty or missing directory, while it goes on.
+
+        When this returns the copy is durable and a store like any other; everything that was
+        acknowledged before the call is in it. What a crash leaves of it is no store. Raises OSError
+        for what is wrong with the directory, StoreUnavailable also where a backend is copied by
+        tools of its own.
         """
 
     async def close(self) -> None:

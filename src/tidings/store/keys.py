@@ -28,6 +28,10 @@ class Span(NamedTuple):
     first: bytes
     end: bytes | None
 
+    def holds(self, key: bytes) -> bool:
+        """Whether a key lies in it."""
+        return self.first <= key and (self.end is None or key < self.end)
+
 
 class KeyCodec(Generic[R]):
     """The keys of one table. ValueError, IndexError or struct.error for values no key may hold."""
@@ -63,6 +67,10 @@ class KeyCodec(Generic[R]):
         first = self._prefix(partition) if after is None else self.of_key(partition + after) + b"\0"
         end = _behind(self._prefix(partition)) if before is None else self.of_key(partition + before)
         return Span(first, end)
+
+    def behind(self, key: Key | None) -> Span:
+        """The rest of the table after a full key; all of it without one."""
+        return Span(b"" if key is None else self.of_key(key) + b"\0", None)
 
 
 def key_type(row: type, column: str) -> type[KeyPart]:

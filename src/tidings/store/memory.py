@@ -13,12 +13,15 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from enum import Enum, auto
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from tidings.protocol import ids
 from tidings.store.contract import (
     Batch,
+    Erase,
     Key,
     OutcomeUnknown,
     R,
@@ -112,6 +115,10 @@ class _Partition:
             insort(self.order, clustering)
         self.rows[clustering] = stored
 
+    def remove(self, clustering: Key) -> None:
+        if self.rows.pop(clustering, None) is not None:
+            del self.order[bisect_left(self.order, clustering)]
+
     def between(self, low: Key | None, high: Key | None) -> list[Key]:
         first = 0 if low is None else bisect_right(self.order, low)
         end = len(self.order) if high is None else bisect_left(self.order, high)
@@ -123,13 +130,17 @@ class Tables:
 
     def __init__(self) -> None:
         self.partitions: defaultdict[tuple[str, Key], _Partition] = defaultdict(_Partition)
+        self.written: dict[str, Table[Any]] = {}
+        """the tables that have partitions"""
 
 
 class MemoryStore:
     """A store over `Tables`. See `tidings.store.contract.Store`."""
 
     def __init__(self, tables: Tables | None = None, *, faults: Faults | None = None) -> None:
-        self._partitions = (tables or Tables()).partitions
+        tables = tables or Tables()
+        self._partitions = tables.partitions
+        self._written = tables.written
         self._faults = faults or NoFaults()
         self._closed = False
 
@@ -185,6 +196,34 @@ class MemoryStore:
         _raise(fault)
         return None if found == expected else found
 
+    async def scan(self, table: Table[R], *, after: Key | None = None, limit: int) -> list[R]:
+        self._require_open()
+        keys = sorted(
+            (*partition, *clustering)
+            for (name, partition), rows in self._partitions.items()
+            if name == table.name
+            for clustering in rows.order
+        )
+        first = 0 if after is None else bisect_right(keys, after)
+        found = [await self.get(table, key) for key in keys[first : first + limit]]
+        return [row for row in found if row is not None]
+
+    async def expire(self, now_ms: int) -> int:
+        self._require_open()
+        count = 0
+        for (name, _), rows in list(self._partitions.items()):
+            table = self._written[name]
+            if table.keep_s is not None and not table.grows and not table.contested:
+                before = ids.first_at(now_ms - table.keep_s * 1000)
+                for clustering in [key for key in rows.order if rows.rows[key].cause < before]:
+                    rows.remove(clustering)
+                    count += 1
+        await asyncio.sleep(0)
+        return count
+
+    async def checkpoint(self, path: Path) -> None:  # noqa: ARG002
+        raise StoreUnavailable("a store in memory cannot be copied")
+
     async def close(self) -> None:
         self._closed = True
 
@@ -203,6 +242,9 @@ class MemoryStore:
                 self._apply_one(write)
 
     def _apply_one(self, write: Write) -> None:
+        if isinstance(write, Erase):
+            self._erase(write)
+            return
         table, row = write.table, write.row
         stored = self._find(table, table.key_of(row))
         if isinstance(write, Raise):
@@ -211,6 +253,16 @@ class MemoryStore:
         elif stored is None or stored.cause <= write.cause:
             self._store(table, row, write.cause)
 
+    def _erase(self, write: Erase) -> None:
+        columns = len(write.table.partition)
+        rows = self._partitions.get((write.table.name, write.key[:columns]))
+        if rows is None:
+            return
+        for clustering in [write.key[columns:]] if len(write.key) > columns else list(rows.order):
+            stored = rows.rows.get(clustering)
+            if stored is not None and stored.cause <= write.cause:
+                rows.remove(clustering)
+
     def _find(self, table: Table[Any], key: Key) -> _Stored | None:
         partition, clustering = _split(table, key)
         rows = self._partitions.get((table.name, partition))
@@ -218,6 +270,7 @@ class MemoryStore:
 
     def _store(self, table: Table[Any], row: Row, cause: int) -> None:
         partition, clustering = _split(table, table.key_of(row))
+        self._written[table.name] = table
         self._partitions[table.name, partition].put(clustering, _Stored(cause, _encode(row)))
 
 
@@ -233,6 +286,9 @@ def _raise(fault: Fault | None) -> None:
 def _partition_of(write: Write) -> tuple[str, Key]:
     table = write.table
     assert not table.contested, table
+    if isinstance(write, Erase):
+        assert len(write.key) in (len(table.partition), len(table.key)), write.key
+        return table.name, write.key[: len(table.partition)]
     assert bool(table.grows) is isinstance(write, Raise), table
     return table.name, _split(table, table.key_of(write.row))[0]
 

@@ -19,8 +19,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tidings.protocol import ids
 from tidings.store.contract import (
     Batch,
+    Erase,
     Key,
     Put,
     R,
@@ -31,8 +33,10 @@ from tidings.store.contract import (
     StoreUnavailable,
     Table,
 )
-from tidings.store.rocks_database import Database, Family, is_stall
-from tidings.store.rocks_jobs import CompareAndSetJob, Job, Joined, Staged, WriteJob
+from tidings.store.rocks_checkpoint import CHECKPOINT, copy_store, remove_checkpoint, take_place
+from tidings.store.rocks_database import Database, is_stall, wall_ms
+from tidings.store.rocks_family import Examined, Family, cause_bytes
+from tidings.store.rocks_jobs import CompareAndSetJob, Erasing, Job, Joined, Staged, WriteJob, erasing
 from tidings.store.rocks_refusals import refusal
 from tidings.store.room import FreeBytes, Room, free_bytes, probe
 from tidings.store.schema import FORMAT, TABLES
@@ -44,6 +48,11 @@ JOINED_BYTES = 1 * MiB
 """A commit takes no further caller's writes once it is larger; one caller's may be. It bounds how
 long the event loop is held: 20 ms for small rows."""
 REOPEN_EVERY_S = 1.0
+ERASED_BYTES = 32
+"""about what a removal takes in the log"""
+EXPIRE_REST_S = 0.002
+"""from one look for old rows to the next, so that they take a part of the time only"""
+EXAMINED_ROWS = 1000
 STALL_S = 0.005
 """from a write that RocksDB refused because compaction is behind to the next try"""
 
@@ -69,6 +78,10 @@ class RocksStore:
         self._failure: StoreError | None = None
         """why RocksDB takes no more writes until it was opened again"""
         self._reopen_at = 0.0
+        self._making: asyncio.Future[None] | None = None
+        """the checkpoint that is being made"""
+        self._freezing = False
+        """another thread is at the database: it must stay open"""
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
         """set by `close`, which waits for it"""
@@ -84,14 +97,17 @@ class RocksStore:
         min_free_bytes: int = 64 * MiB,
         free: FreeBytes = free_bytes,
         clock: Callable[[], float] = time.monotonic,
+        wall_ms: Callable[[], int] = wall_ms,
+        as_it_is: bool = False,
     ) -> "RocksStore":
         """Open the store in a directory; an empty or missing one becomes a new store.
 
         Without `sync` an acknowledged row may be lost with the power, though not with the process.
+        `as_it_is`: neither make a new store nor migrate one of an older format, but refuse it.
         Raises StoreDamaged, StoreTooNew, StoreInUse, StoreFull, StoreUnavailable.
         """
 
-        database = Database(path, tables, format_number)
+        database = Database(path, tables, format_number, wall_ms=wall_ms, as_it_is=as_it_is)
         database.open()
         return cls(database, Room(path, min_free_bytes, free=free, clock=clock), clock, sync=sync)
 
@@ -101,16 +117,21 @@ class RocksStore:
         families = self._families()
         for write in batch:
             family = families[write.table]
-            key = family.keys.of_row(write.row)
             if type(write) is Put:
                 assert family.takes_puts, family.table
+                key = family.keys.of_row(write.row)
                 value = family.value(write.row, write.cause)
-                size += len(value)
+                size += len(key) + len(value)
                 writes.append((family, key, value, write.row))
-            else:
-                assert type(write) is Raise
+            elif type(write) is Raise:
+                assert family.table.grows, family.table
+                key = family.keys.of_row(write.row)
+                size += len(key)
                 writes.append((family, key, None, write.row))
-            size += len(key)
+            else:
+                assert type(write) is Erase
+                size += ERASED_BYTES
+                writes.append(erasing(family, write.key, write.cause))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._add(WriteJob(writes, size, done))
         await done
@@ -148,11 +169,91 @@ class RocksStore:
         assert found is None or isinstance(found, table.row)
         return found
 
+    async def scan(self, table: Table[R], *, after: Key | None = None, limit: int) -> list[R]:
+        family: Family[R] = self._families()[table]
+        return family.scan(after, limit)
+
+    async def expire(self, now_ms: int) -> int:
+        count = 0
+        for family in list(self._families().values()):
+            keep_s = family.table.keep_s
+            if keep_s is not None and family.takes_puts:
+                count += await self._expire(family, ids.first_at(now_ms - keep_s * 1000))
+        return count
+
+    async def _expire(self, family: Family[Any], before: int) -> int:
+        """Remove the rows of a table whose cause is less than an id."""
+        if not before:
+            return 0
+        limit, erasing_up_to = cause_bytes(before), Erasing(cause_bytes(before - 1), None)
+        first: bytes | None = b""
+        count = 0
+        while first is not None:
+            self._families()  # that it is open still
+            keys, first = family.older(first, limit)
+            if keys:
+                # Looked at again when its turn comes: a row may have been written anew by then.
+                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                staged: list[Staged] = [(family, key, None, erasing_up_to) for key in keys]
+                self._add(WriteJob(staged, sum(map(len, keys)), done))
+                await done
+                count += len(keys)
+            await asyncio.sleep(EXPIRE_REST_S)
+        return count
+
+    def examine(self, table: Table[Any], first: bytes) -> Examined:
+        """Decode some rows of a table from a key on, and tell which are not whole. For checks.
+
+        Raises StoreDamaged where the files themselves are damaged.
+        """
+        return self._families()[table].examine(first, EXAMINED_ROWS)
+
+    def estimate(self, table: Table[Any]) -> int:
+        """About how many rows a table has."""
+        return self._families()[table].estimate()
+
+    async def checkpoint(self, path: Path) -> None:
+        self._families()
+        if self._making is not None:
+            raise StoreUnavailable("another copy is being made: wait until it is done")
+        self._making = making = asyncio.ensure_future(self._make_checkpoint(path))
+        making.add_done_callback(self._made)
+        # Whoever goes away must not leave the files to be closed under it.
+        await asyncio.shield(making)
+
+    async def _make_checkpoint(self, path: Path) -> None:
+        own = self._database.path
+        await asyncio.to_thread(take_place, path, apart_from=own)
+        if self._failure is not None:
+            raise self._failure
+        self._freezing = True
+        try:
+            await asyncio.to_thread(self._database.freeze)
+        except Exception as error:
+            raise refusal(error, own) from None
+        finally:
+            self._freezing = False
+        try:
+            await asyncio.to_thread(copy_store, own / CHECKPOINT, path, self._unless_closed)
+        finally:
+            await asyncio.to_thread(remove_checkpoint, own)
+
+    def _unless_closed(self, _done: int, _total: int) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+    def _made(self, making: asyncio.Future[None]) -> None:
+        self._making = None
+        if not making.cancelled():
+            making.exception()  # its caller may have gone away
+
     async def close(self) -> None:
         if self._closed:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
+        if self._making is not None:
+            await asyncio.wait([self._making])
         if self._flying or self._waiting:
             self._idle = loop.create_future()
             await self._idle
@@ -237,7 +338,7 @@ class RocksStore:
         """After a failed write: open the database again. Raises StoreError if that must wait."""
         if self._failure is None:
             return
-        if isinstance(self._failure, StoreDamaged) or self._clock() < self._reopen_at:
+        if isinstance(self._failure, StoreDamaged) or self._freezing or self._clock() < self._reopen_at:
             raise self._failure
         self._reopen_at = self._clock() + REOPEN_EVERY_S
         # Closed it cannot be read, so it is closed only when it will open again.

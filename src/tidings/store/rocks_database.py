@@ -7,135 +7,49 @@ is acknowledged while that file is there.
 """
 
 import fcntl
-import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any
 
 import msgspec
-from rocksdict import ColumnFamily, Options, Rdict, RdictIter, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import Checkpoint, Options, Rdict, WriteBatch, WriteOptions
 
-from tidings.store.contract import Key, R, Row, StoreTooNew, StoreUnavailable, Table
-from tidings.store.keys import KeyCodec, Span
+from tidings.store.contract import StoreTooNew, StoreUnavailable, Table
+from tidings.store.rocks_checkpoint import CHECKPOINT, remove_checkpoint, sync_directory
+from tidings.store.rocks_family import Family, close
+from tidings.store.rocks_migrations import MIGRATIONS
 from tidings.store.rocks_options import database_options, new_cache, table_options
 from tidings.store.rocks_refusals import LOGS, damaged, in_use, refusal
 
-Migration = Callable[[Rdict], None]
-MIGRATIONS: Mapping[int, Migration] = {}
-"""From each older format to the one that follows it."""
-
 CREATING = "CREATING"
+RESTORING = "RESTORING"
+"""The directory in which `restore` prepares a store: as long as it is there, nothing is opened."""
 _NOT_OURS = frozenset({CREATING, "lost+found"})
 _FORMAT = b"format"
 _TABLES = b"tables"
 
-CAUSE_BYTES = 8
-"""A value is its cause, big-endian, and the row in MessagePack: values of one row compare by cause."""
-
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Family(Generic[R]):
-    """A table's column family: rows by key, one value a row. Detached while the database is closed."""
-
-    def __init__(self, table: Table[R], path: Path) -> None:
-        self.table = table
-        self.takes_puts = not table.grows and not table.contested
-        self.keys = KeyCodec(table)
-        self._decode = msgspec.msgpack.Decoder(table.row).decode
-        self._path = path
-        self._rows: Rdict | None = None
-        self.handle: ColumnFamily | None = None
-        self.read: Callable[[bytes], bytes | None] = _refuse
-
-    def attach(self, database: Rdict) -> None:
-        """Take the column family of an open database."""
-        self._rows = rows = database.get_column_family(self.table.name)
-        self.handle = database.get_column_family_handle(self.table.name)
-        self.read = rows.get
-
-    def detach(self) -> None:
-        """Let go of everything that would keep the database's files open."""
-        if self._rows is not None:
-            _close(self._rows)
-        self._rows = self.handle = None
-        self.read = _refuse
-
-    def value(self, row: Row, cause: int) -> bytes:
-        """A row and its cause as a value."""
-        return cause.to_bytes(CAUSE_BYTES, "big") + _encode(row)
-
-    def row(self, value: bytes) -> R:
-        """The row of a value. Raises StoreDamaged."""
-        try:
-            return self._decode(value[CAUSE_BYTES:])
-        except msgspec.DecodeError as error:
-            raise damaged(self._path, f"a row of {self.table.name} cannot be read: {error}") from None
-
-    def get(self, key: bytes) -> bytes | None:
-        """The value of a key. Raises StoreDamaged, StoreUnavailable."""
-        try:
-            return self.read(key)
-        except Exception as error:
-            raise refusal(error, self._path) from None
-
-    def range(
-        self, partition: Key, after: Key | None, before: Key | None, limit: int, *, backwards: bool
-    ) -> list[R]:
-        """See `Store.range`."""
-        if self._rows is None:
-            raise StoreUnavailable("the store is closed")
-        span = self.keys.span(partition, after, before)
-        read = _backwards if backwards else _forwards
-        try:
-            values = read(self._rows, span, limit)
-        except Exception as error:
-            raise refusal(error, self._path) from None
-        row = self.row
-        return [row(value) for value in values]
-
-
-def _cursor(rows: Rdict, span: Span) -> RdictIter:
-    options = ReadOptions()
-    if span.end is not None:
-        options.set_iterate_upper_bound(span.end)
-    # There is no lower bound: `set_iterate_lower_bound` of rocksdict 0.3 sets the upper one.
-    return rows.iter(options)
-
-
-def _forwards(rows: Rdict, span: Span, limit: int) -> list[bytes]:
-    cursor = _cursor(rows, span)
-    cursor.seek(span.first)
-    values: list[bytes] = []
-    value, step, add = cursor.value, cursor.next, values.append
-    while len(values) < limit and (found := value()) is not None:
-        add(found)
-        step()
-    # At a damaged block the cursor only ends; `items()` and `values()` would hide that.
-    cursor.status()
-    return values
-
-
-def _backwards(rows: Rdict, span: Span, limit: int) -> list[bytes]:
-    cursor = _cursor(rows, span)
-    cursor.seek_to_last()
-    values: list[bytes] = []
-    while len(values) < limit and (key := cursor.key()) is not None and key >= span.first:
-        values.append(cursor.value())
-        cursor.prev()
-    cursor.status()
-    return values
 
 
 class Database:
     """A RocksDB directory and its tables, open or between `close` and `open`."""
 
-    def __init__(self, path: Path, tables: Sequence[Table[Any]], format_number: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        tables: Sequence[Table[Any]],
+        format_number: int,
+        *,
+        wall_ms: Callable[[], int],
+        as_it_is: bool,
+    ) -> None:
         self.path = path
         self.families: dict[Table[Any], Family[Any]] = {table: Family(table, path) for table in tables}
         self._tables = tables
         self._format_number = format_number
+        self._wall_ms = wall_ms
+        self._as_it_is = as_it_is
         self._rocks: Rdict | None = None
         self._write_options = WriteOptions()
         self._write_options.no_slowdown = True
@@ -147,10 +61,15 @@ class Database:
         """
         path, tables = self.path, self._tables
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            if not _holds_a_store(path):
+            if not holds_a_store(path):
+                if self._as_it_is:
+                    raise StoreUnavailable(f"there is no store in {path}")
+                path.mkdir(parents=True, exist_ok=True)
                 _create(path, tables, self._format_number)
-            self._rocks = rocks = _open(path, tables, self._format_number)
+            if (path / RESTORING).exists():
+                raise StoreUnavailable(f"the restore into {path} was not finished\nhint: run it again")
+            self._rocks = rocks = self._opened()
+            remove_checkpoint(path)
         except OSError as error:
             raise refusal(error, path) from None
         for family in self.families.values():
@@ -171,22 +90,59 @@ class Database:
         assert self._rocks is not None
         self._rocks.flush_wal(True)
 
+    def freeze(self) -> None:
+        """Make the directory CHECKPOINT: hard links to the files of this moment. On another thread.
+
+        Making it holds the interpreter's lock for as long as it must flush, so that is done before.
+        """
+        assert self._rocks is not None
+        remove_checkpoint(self.path)
+        for family in self.families.values():
+            family.flush()
+        Checkpoint(self._rocks).create_checkpoint(str(self.path / CHECKPOINT))
+
     def close(self) -> None:
         """Release the files. What fails here was in the log before and is found there again."""
         for family in self.families.values():
             family.detach()
         if self._rocks is not None:
-            _close(self._rocks)
+            close(self._rocks)
             self._rocks = None
 
+    def _opened(self) -> Rdict:
+        path = self.path
+        present = _present(path)
+        cache = new_cache()
+        options = {name: table_options(cache) for name in present if name != "default"}
+        rocks = _rdict(path, options, create=False)
+        try:
+            number = _format(path, rocks, self._format_number)
+            if number < self._format_number and self._as_it_is:
+                raise StoreUnavailable(
+                    f"{path} has format {number}: a server of this version would migrate it\n"
+                    "hint: use the version of Tidings that wrote it, or start the server once"
+                )
+            _require_tables(path, rocks, present)
+            added = [table.name for table in self._tables if table.name not in present]
+            _add_tables(rocks, added, table_options(cache))
+            for older in range(number, self._format_number):
+                self._migrate(rocks, older)
+        except Exception as error:
+            rocks.close()
+            raise refusal(error, path) from None
+        return rocks
 
-def _close(rocks: Rdict) -> None:
-    with suppress(Exception):
-        rocks.close()
+    def _migrate(self, rocks: Rdict, older: int) -> None:
+        """One step. A crash in the middle leaves the older number, and the step is done again."""
+        MIGRATIONS[older](rocks, self.path, self._wall_ms())
+        rocks.flush_wal(True)
+        rocks[_FORMAT] = b"%d" % (older + 1)
+        rocks.flush_wal(True)
 
 
-def _refuse(_key: bytes) -> bytes | None:
-    raise StoreUnavailable("the store is closed")
+def wall_ms() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
 def is_stall(error: Exception) -> bool:
@@ -194,7 +150,10 @@ def is_stall(error: Exception) -> bool:
     return str(error).startswith("Result incomplete")
 
 
-def _holds_a_store(path: Path) -> bool:
+def holds_a_store(path: Path) -> bool:
+    """Whether a directory has anything in it but what a creation left unfinished. Raises OSError."""
+    if not path.exists():
+        return False
     if (path / CREATING).exists():
         return False
     return any(entry.name not in _NOT_OURS for entry in path.iterdir())
@@ -217,33 +176,23 @@ def _create(path: Path, tables: Sequence[Table[Any]], format_number: int) -> Non
         rocks[_TABLES] = _encode(sorted(options))
         rocks.close()
         mark.unlink()
-    _sync_directory(path)
-    _sync_directory(path.parent)
+    sync_directory(path)
+    sync_directory(path.parent)
 
 
-def _open(path: Path, tables: Sequence[Table[Any]], format_number: int) -> Rdict:
+def _present(path: Path) -> list[str]:
+    """The column families of a directory that must hold a store. Raises StoreDamaged."""
     if not (path / "CURRENT").is_file():
         raise damaged(path, "the file CURRENT is missing")
     # RocksDB always leaves a log, and without one would open as if nothing had been in it. Its
-    # name makes people delete it.
-    if not any(path.glob("*.log")):
+    # name makes people delete it. (The audit log is called so too.)
+    if not any(path.glob("[0-9]*.log")):
         raise damaged(path, f"its write-ahead log is missing ({LOGS})")
     try:
-        present = Rdict.list_cf(str(path), database_options(create=False))
+        present: list[str] = Rdict.list_cf(str(path), database_options(create=False))
     except Exception as error:
         raise refusal(error, path) from None
-    cache = new_cache()
-    rocks = _rdict(path, {name: table_options(cache) for name in present if name != "default"}, create=False)
-    try:
-        _require_format(path, rocks, format_number)
-        _require_tables(path, rocks, present)
-        _add_tables(
-            rocks, [table.name for table in tables if table.name not in present], table_options(cache)
-        )
-    except Exception:
-        rocks.close()
-        raise
-    return rocks
+    return present
 
 
 def _rdict(path: Path, families: dict[str, Options], *, create: bool) -> Rdict:
@@ -254,7 +203,7 @@ def _rdict(path: Path, families: dict[str, Options], *, create: bool) -> Rdict:
         raise refusal(error, path, unnamed=LOGS) from None
 
 
-def _require_format(path: Path, rocks: Rdict, format_number: int) -> None:
+def _format(path: Path, rocks: Rdict, format_number: int) -> int:
     found = rocks.get(_FORMAT)
     if found is None or not found.isdigit():
         raise damaged(path, "the store's format number is missing")
@@ -264,9 +213,7 @@ def _require_format(path: Path, rocks: Rdict, format_number: int) -> None:
             f"{path} has format {number}, this version of Tidings reads up to {format_number}\n"
             "hint: install the version that wrote it, or a later one"
         )
-    for older in range(number, format_number):
-        MIGRATIONS[older](rocks)
-        rocks[_FORMAT] = b"%d" % (older + 1)
+    return number
 
 
 def _require_tables(path: Path, rocks: Rdict, present: Sequence[str]) -> None:
@@ -285,11 +232,3 @@ def _add_tables(rocks: Rdict, names: Sequence[str], options: Options) -> None:
         rocks.create_column_family(name, options)
     rocks[_TABLES] = _encode(sorted({*known, *names}))
     rocks.flush_wal(True)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

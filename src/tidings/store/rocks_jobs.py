@@ -7,13 +7,18 @@ everything before it is there.
 
 import asyncio
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from rocksdict import WriteBatch
 
-from tidings.store.contract import OutcomeUnknown, Row
+from tidings.store.contract import Key, OutcomeUnknown, Row
 from tidings.store.growing import grown
-from tidings.store.rocks_database import CAUSE_BYTES, Family
+from tidings.store.keys import Span
+from tidings.store.rocks_family import CAUSE_BYTES, Family, cause_bytes
+
+_ERASED = b""
+"""In a batch: no row. No value is empty."""
+ALL = 1 << 62
 
 
 class Joined:
@@ -43,9 +48,31 @@ class Joined:
         if value != old:
             self._write(family, key, value)
 
+    def erase(self, family: Family[Any], key: bytes, cause: bytes) -> None:
+        """Remove the row of a key, unless it is of a greater cause."""
+        self._erase(family, key, self.find(family, key), cause)
+
+    def erase_span(self, family: Family[Any], span: Span, cause: bytes) -> None:
+        """Remove the rows of a partition, those of this batch among them."""
+        seen = self._seen[family]
+        for key in [key for key in seen if span.holds(key)]:
+            self._erase(family, key, seen[key], cause)
+        for key, value in family.pairs(span, ALL):
+            if key not in seen:
+                self._erase(family, key, value, cause)
+
+    def _erase(self, family: Family[Any], key: bytes, old: bytes | None, cause: bytes) -> None:
+        if old and old[:CAUSE_BYTES] <= cause:
+            self._seen[family][key] = _ERASED
+            self.batch.delete(key, family.handle)
+            self.empty = False
+
     def find(self, family: Family[Any], key: bytes) -> bytes | None:
         """The value of a key as it is after this batch."""
-        return self._seen[family].get(key) or family.read(key)
+        value = self._seen[family].get(key)
+        if value is None:
+            value = family.read(key)
+        return value or None
 
     def _write(self, family: Family[Any], key: bytes, value: bytes) -> None:
         self._seen[family][key] = value
@@ -53,8 +80,25 @@ class Joined:
         self.empty = False
 
 
-Staged = tuple[Family[Any], bytes, bytes | None, Row]
-"""Key, value and row of a Put, or (without a value) of a Raise. A plain tuple: one is made a row."""
+class Erasing(NamedTuple):
+    """What an Erase removes: up to `cause` the row of a key, or with a span those of a partition."""
+
+    cause: bytes
+    span: Span | None
+
+
+Staged = tuple[Family[Any], bytes, bytes | None, Row | Erasing]
+"""Key, value and row of a Put, or (without a value) of a Raise, or what an Erase removes. A plain
+tuple: one is made a row."""
+
+
+def erasing(family: Family[Any], key: Key, cause: int) -> Staged:
+    """An Erase, staged."""
+    table = family.table
+    assert not table.contested, table
+    if len(key) == len(table.key):
+        return family, family.keys.of_key(key), None, Erasing(cause_bytes(cause), None)
+    return family, b"", None, Erasing(cause_bytes(cause), family.keys.span(key, None, None))
 
 
 class WriteJob:
@@ -73,8 +117,12 @@ class WriteJob:
         for family, key, value, row in self._writes:
             if value is not None:
                 put(family, key, value)
-            else:
+            elif isinstance(row, Row):
                 joined.raise_to(family, key, row)
+            elif row.span is None:
+                joined.erase(family, key, row.cause)
+            else:
+                joined.erase_span(family, row.span, row.cause)
 
     def succeed(self) -> None:
         """Tell the caller, who may have gone away."""

@@ -8,17 +8,20 @@ the clear.
 ARCHITECTURE.md has the picture.
 """
 
+from tidings.protocol.api import Kdf
 from tidings.protocol.frames import Reference
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.store.contract import Row, Table
 
-FORMAT = 1
+FORMAT = 2
 """The number of this schema. A store of a greater number is refused, of a lesser one migrated."""
 
 DAY_S = 86_400
 INBOX_BUCKET_S = 2 * DAY_S
 INBOX_KEEP_S = 45 * DAY_S
 SENDS_KEEP_S = 30 * DAY_S
+RECEIPT_LOG_KEEP_S = 90 * DAY_S
+REPORTS_BUCKET_S = 30 * DAY_S
 
 
 class MessageRow(Row):
@@ -44,6 +47,8 @@ class MessageRow(Row):
     """members who had blocked the sender; it stays hidden from them for ever"""
     entry_ids: list[EntryId] = []
     """of the inbox entries, where they differ from message_id"""
+    relation: int = 0
+    target: MessageId = MessageId(0)
 
 
 MESSAGES = Table(
@@ -80,6 +85,7 @@ class InboxRow(Row):
     payload: bytes
     """an encoded `frames.Message`; empty once deleted or expired"""
     envelopes: dict[DeviceId, bytes] = {}
+    expires_at: int | None = None
 
 
 INBOX = Table(
@@ -187,6 +193,8 @@ class MemberRow(Row):
     role: int = 0
     joined_version: int = 1
     left_version: int | None = None
+    state: int = 0
+    """`frames.MemberState`"""
 
 
 MEMBERS = Table("members", MemberRow, partition=("conversation_id",), clustering=("user_id",))
@@ -209,19 +217,30 @@ class UserRow(Row):
     user_id: UserId
     handle: str
     password_hash: str
-    """argon2id, in PHC format"""
+    """argon2id of the login secret, in PHC format"""
     created_at: int
+    kdf: Kdf | None = None
+    """how the client makes the secret; None: the secret is what the user types"""
+    phone: str = ""
+    suspended_at: int = 0
+    """Unix ms; 0: not suspended"""
+    messages_per_day: int = 0
+    """quota; 0: none"""
+    devices_max: int = 0
+    """quota; 0: `devices_per_user`"""
 
 
 USERS = Table("users", UserRow, partition=("user_id",))
 
 
 class HandleRow(Row):
-    """Who has a handle."""
+    """Who has a handle, or had it last."""
 
     handle: str
     user_id: UserId
     request_id: bytes
+    released_at: int = 0
+    """Unix ms at which it was given up; 0: in use"""
 
 
 HANDLES = Table("handles", HandleRow, partition=("handle",), contested=True)
@@ -238,9 +257,210 @@ class DeviceRow(Row):
     created_at: int
     keys_at: int = 0
     """the version of the device list that it came with"""
+    next_hash: bytes = b""
+    """of a token that was given to replace this one and has not been used yet"""
+    renew: bool = False
+    """the device is to be given another token at its next Hello"""
 
 
 DEVICES = Table("devices", DeviceRow, partition=("user_id",), clustering=("device_id",))
+
+
+class RelationRow(Row):
+    """An edit, delete or reaction, beside its target, so that one range brings a page's own."""
+
+    conversation_id: ConversationId
+    bucket: int
+    """of the target"""
+    target: MessageId
+    message_id: MessageId
+    sender_id: UserId
+    relation: int
+    payload: bytes
+    """an encoded `frames.Message`; empty once its target was deleted or it expired"""
+    expires_at: int | None = None
+    hidden_from: list[UserId] = []
+
+
+RELATIONS = Table(
+    "relations",
+    RelationRow,
+    partition=("conversation_id", "bucket"),
+    clustering=("target", "message_id"),
+)
+
+
+class ReceiptLogRow(Row):
+    """When a watermark reached a message (watermarks that moved within one commit share a row)."""
+
+    conversation_id: ConversationId
+    bucket: int
+    """of the conversation, at the time of `up_to`"""
+    up_to: MessageId
+    user_id: UserId
+    kind: int
+    """`frames.Status`: DELIVERED or READ"""
+    at_ms: int
+
+
+RECEIPT_LOG = Table(
+    "receipt_log",
+    ReceiptLogRow,
+    partition=("conversation_id", "bucket"),
+    clustering=("up_to", "user_id", "kind"),
+    keep_s=RECEIPT_LOG_KEEP_S,
+)
+
+
+class ExpiryRow(Row):
+    """That a message disappears at a moment; erased once it has."""
+
+    hour: int
+    """Unix hour of `expires_at`"""
+    expires_at: int
+    message_id: MessageId
+    conversation_id: ConversationId
+
+
+EXPIRIES = Table("expiries", ExpiryRow, partition=("hour",), clustering=("expires_at", "message_id"))
+
+
+class SettingRow(Row):
+    """A setting of a user; of kind 0 and an empty key, when any of them was changed last."""
+
+    user_id: UserId
+    kind: int
+    """`frames.SettingKind`"""
+    key: str
+    value: bytes
+    """empty: removed"""
+    at: EntryId
+    count: int = 0
+    """on the row of kind 0: how many rows there are"""
+    removed: int = 0
+    """on the row of kind 0: how many of them are of removed settings"""
+
+
+SETTINGS = Table("settings", SettingRow, partition=("user_id",), clustering=("kind", "key"))
+
+
+class ProfileRow(Row):
+    """What a user says of themselves."""
+
+    user_id: UserId
+    name: str = ""
+    about: str = ""
+    picture: EntryId = EntryId(0)
+    """version of the picture; 0: none"""
+
+
+PROFILES = Table("profiles", ProfileRow, partition=("user_id",))
+
+
+class PictureRow(Row):
+    """A profile picture."""
+
+    user_id: UserId
+    media_type: str
+    data: bytes
+    version: EntryId
+
+
+PICTURES = Table("pictures", PictureRow, partition=("user_id",))
+
+
+class SeenRow(Row):
+    """When a device was connected last, to within five minutes."""
+
+    user_id: UserId
+    device_id: DeviceId
+    at_ms: int
+
+
+SEEN = Table("seen", SeenRow, partition=("user_id",), clustering=("device_id",), grows=("at_ms",))
+
+
+class FactorRow(Row):
+    """A user's second factor."""
+
+    user_id: UserId
+    secret: bytes
+    """of the TOTP; the server must know it"""
+    confirmed_at: int = 0
+    """Unix ms; 0: begun, not in force"""
+    used_step: int = 0
+    """the newest time step whose code was used; each works once"""
+    recovery: list[bytes] = []
+    """SHA-256 of the recovery codes that are left"""
+
+
+FACTORS = Table("factors", FactorRow, partition=("user_id",))
+
+
+class PhoneRow(Row):
+    """Who has a phone number; user_id 0: nobody any more."""
+
+    phone: str
+    """E.164"""
+    user_id: UserId
+    request_id: bytes
+
+
+PHONES = Table("phones", PhoneRow, partition=("phone",), contested=True)
+
+
+class PhoneCodeRow(Row):
+    """A code that was sent to a phone."""
+
+    user_id: UserId
+    phone: str
+    code_hash: bytes
+    sent_at: int
+    tries: int = 0
+
+
+PHONE_CODES = Table("phone_codes", PhoneCodeRow, partition=("user_id",), keep_s=DAY_S)
+
+
+class InviteRow(Row):
+    """An invite code, by its hash."""
+
+    code_hash: bytes
+    """SHA-256"""
+    created_at: int
+    expires_at: int
+    uses_left: int
+    note: str
+    request_id: bytes
+
+
+INVITES = Table("invites", InviteRow, partition=("code_hash",), contested=True)
+
+
+class ReportRow(Row):
+    """Somebody told the operator about somebody. Holds no content."""
+
+    bucket: int
+    """30 days, by their first second since the epoch of ids"""
+    report_id: EntryId
+    reporter: UserId
+    reported: UserId
+    reason: str
+    messages: list[Reference] = []
+    created_at: int = 0
+
+
+REPORTS = Table("reports", ReportRow, partition=("bucket",), clustering=("report_id",), descending=True)
+
+
+class SecretRow(Row):
+    """A secret of the server itself, such as what decoy answers are made with."""
+
+    name: str
+    value: bytes
+
+
+SECRETS = Table("secrets", SecretRow, partition=("name",))
 
 
 class NodeRow(Row):
@@ -268,4 +488,17 @@ TABLES: tuple[Table[Row], ...] = (  # type: ignore[assignment]
     HANDLES,
     DEVICES,
     NODES,
+    RELATIONS,
+    RECEIPT_LOG,
+    EXPIRIES,
+    SETTINGS,
+    PROFILES,
+    PICTURES,
+    SEEN,
+    FACTORS,
+    PHONES,
+    PHONE_CODES,
+    INVITES,
+    REPORTS,
+    SECRETS,
 )

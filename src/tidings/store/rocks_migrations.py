@@ -1,0 +1,42 @@
+"""From each older format of the store to the one that follows it.
+
+A step may be run again after a crash in its middle: it writes what is not there yet. Tables that
+are new have been created before it, and columns with a default need no step.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rocksdict import Rdict, WriteBatch
+
+from tidings.store.rocks_family import Family
+from tidings.store.schema import DEVICES, SEEN, SeenRow
+
+PAGE_ROWS = 1000
+
+Migration = Callable[[Rdict, Path, int], None]
+"""Of an open database, the directory that errors name, and Unix ms."""
+
+
+def _to_2(rocks: Rdict, path: Path, now_ms: int) -> None:
+    """Every device has been seen now: one without a row would count as unseen since its birth."""
+    devices, seen = Family(DEVICES, path), Family(SEEN, path)
+    devices.attach(rocks)
+    seen.attach(rocks)
+    try:
+        after = None
+        while rows := devices.scan(after, PAGE_ROWS):
+            batch = WriteBatch(raw_mode=True)
+            for row in rows:
+                at = SeenRow(row.user_id, row.device_id, now_ms)
+                key = seen.keys.of_row(at)
+                if seen.get(key) is None:
+                    batch.put(key, seen.value(at, 0), seen.handle)
+            rocks.write(batch)
+            after = DEVICES.key_of(rows[-1])
+    finally:
+        devices.detach()
+        seen.detach()
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_2}
