@@ -1,76 +1,57 @@
-"""Accounts and devices: who somebody is, proved by a password once and by a token afterwards.
+"""Accounts: who somebody is, proved by a secret once and by a token afterwards.
 
-Passwords are stored as argon2id hashes, tokens as SHA-256 of 24 random bytes; neither is ever
-logged. Logging in makes a new device; a token names its user and device, so that checking it
-is one read.
+Login secrets are stored as argon2id hashes, tokens as SHA-256; neither is ever logged. What else
+belongs to an account has a module of its own: `devices`, `factors`, `phones`, `invites`,
+`departures`, `exports`.
 
 spec §7
 """
 
-import base64
-import hashlib
-import hmac
-import re
-import struct
-from collections.abc import Callable
-from typing import Protocol
-from weakref import WeakValueDictionary
+from typing import Literal
+
+import msgspec
 
 from tidings.domain.clock import Clock, IdClock
-from tidings.domain.commit import GroupCommit, refusal
-from tidings.protocol.api import Credentials, LoggedIn
+from tidings.domain.commit import GroupCommit
+from tidings.domain.devices import Devices, Recognised
+from tidings.domain.factors import Factors
+from tidings.domain.handles import Handles, normalise
+from tidings.domain.invites import Invites
+from tidings.domain.notices import Notices
+from tidings.domain.proofs import Passwords as Passwords
+from tidings.domain.proofs import Proofs, check_kdf, check_secret
+from tidings.domain.router import Router
+from tidings.domain.tokens import Random as Random
+from tidings.domain.tries import Tries
+from tidings.domain.users import User as User
+from tidings.domain.users import Users
+from tidings.domain.wording import check_text
+from tidings.protocol.api import (
+    AccountInfo,
+    Credentials,
+    FactorBegun,
+    Kdf,
+    LoggedIn,
+    NewAccount,
+    NewSecret,
+    Proof,
+)
 from tidings.protocol.errors import (
-    BAD_HANDLE,
-    BAD_PASSWORD,
     HANDLE_TAKEN,
-    INVALID,
     NO_SUCH_USER,
-    TOO_MANY_DEVICES,
-    UNAUTHENTICATED,
-    WRONG_CREDENTIALS,
+    REGISTRATION_CLOSED,
     ProtocolError,
 )
 from tidings.protocol.ids import DeviceId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import OutcomeUnknown, Put, Store, StoreError
-from tidings.store.schema import DEVICES, HANDLES, USERS, DeviceRow, HandleRow, UserRow
+from tidings.store.contract import Erase, Put, Store
+from tidings.store.schema import DEVICES, PHONES, PROFILES, USERS, ProfileRow, UserRow
 
-PASSWORD_CHARS_MIN = 8
-TOKEN_SECRET_BYTES = 24
-REQUEST_ID_BYTES = 16
-
-_HANDLE = re.compile(r"[a-z0-9][a-z0-9_.-]{1,31}")
-_TOKEN_IDS = struct.Struct(">QQ")
-
-Random = Callable[[int], bytes]
-"""So many bytes that nobody can guess."""
-
-
-class Passwords(Protocol):
-    """Hashes passwords, away from the event loop. Raises ProtocolError (overloaded)."""
-
-    async def hash(self, password: str) -> str:
-        """A salted hash in PHC format."""
-
-    async def matches(self, password_hash: str | None, password: str) -> bool:
-        """Whether a password is the one; None takes as long and is never right."""
-
-
-class User:
-    """A user that is being talked to: one object while anybody holds it."""
-
-    __slots__ = ("__weakref__", "devices", "handle", "sessions", "user_id")
-
-    def __init__(self, user_id: UserId, handle: str, devices: list[DeviceId]) -> None:
-        self.user_id = user_id
-        self.handle = handle
-        self.devices = devices
-        self.sessions = 0
-        """of this node"""
+Registration = Literal["open", "invite", "closed"]
 
 
 class Accounts:
-    """Registers, logs in and recognises."""
+    """Registers, logs in and recognises; changes handle and secret."""
 
     def __init__(
         self,
@@ -78,132 +59,211 @@ class Accounts:
         commit: GroupCommit,
         clock: Clock,
         ids: IdClock,
-        passwords: Passwords,
-        random: Random,
+        users: Users,
+        handles: Handles,
+        devices: Devices,
+        factors: Factors,
+        invites: Invites,
+        proofs: Proofs,
+        router: Router,
+        notices: Notices,
         limits: Limits,
+        registration: Registration,
     ) -> None:
         self._store = store
         self._commit = commit
         self._clock = clock
         self._ids = ids
-        self._passwords = passwords
-        self._random = random
+        self._users = users
+        self._handles = handles
+        self._devices = devices
+        self._factors = factors
+        self._invites = invites
+        self._proofs = proofs
+        self._router = router
+        self._notices = notices
         self._limits = limits
-        self._users: WeakValueDictionary[UserId, User] = WeakValueDictionary()
+        self._registration = registration
+        self._renamed: Tries[UserId] = Tries(clock, limits.addresses_tracked)
 
-    async def register(self, credentials: Credentials) -> LoggedIn:
-        """Make an account and its first device. Raises ProtocolError."""
-        handle = normalise(credentials.handle)
-        _check(credentials, self._limits)
-        if await self._store.get(HANDLES, (handle,)) is not None:
-            raise ProtocolError(HANDLE_TAKEN)
-        password_hash = await self._passwords.hash(credentials.password)
-        user_id = UserId(self._ids.next())
-        row = UserRow(user_id, handle, password_hash, self._clock.wall_ms())
-        device, token = self._device(user_id, credentials.device_name)
-        # The account is whole before its handle points to it; one that loses the race for the
-        # handle can be reached by nobody.
-        await self._commit.write([Put(USERS, row, user_id), Put(DEVICES, device, device.device_id)])
-        if not await self._claim(handle, user_id):
-            raise ProtocolError(HANDLE_TAKEN)
-        return _logged_in(row, device, token)
+    # --- coming in --------------------------------------------------------------------------
 
-    async def login(self, credentials: Credentials) -> LoggedIn:
-        """Make a new device for who knows the password. Raises ProtocolError."""
-        handle = normalise(credentials.handle)
-        _check(credentials, self._limits)
-        found = await self._store.get(HANDLES, (handle,))
-        row = None if found is None else await self._store.get(USERS, (found.user_id,))
-        # Hash either way: how long it takes must not tell whether the handle exists.
-        right = await self._passwords.matches(row.password_hash if row else None, credentials.password)
-        if row is None or not right:
-            raise ProtocolError(WRONG_CREDENTIALS)
-        user = await self.user(row.user_id)
-        if len(user.devices) >= self._limits.devices_per_user:
-            raise ProtocolError(TOO_MANY_DEVICES)
-        device, token = self._device(row.user_id, credentials.device_name)
-        user.devices.append(device.device_id)
+    async def register(self, wanted: NewAccount, *, address: str | None = None) -> LoggedIn:
+        """Make an account and its first device.
+
+        Raises ProtocolError (registration_closed, bad_invite, handle_taken, bad_…, overloaded, store_…).
+        """
+        if self._registration == "closed":
+            raise ProtocolError(REGISTRATION_CLOSED)
+        handle = normalise(wanted.handle)
+        check_secret(wanted.secret, self._limits)
+        check_kdf(wanted.kdf)
+        name = check_text("device_name", wanted.device_name, self._limits.device_name_chars)
+        invited = self._registration == "invite"
+        if invited:
+            # First, so that who has no invite learns nothing of handles.
+            await self._invites.check(wanted.invite)
+        if not await self._handles.is_free(handle):
+            raise ProtocolError(HANDLE_TAKEN)
+        password_hash = await self._proofs.hash(wanted.secret, wanted.kdf)
+        if invited:
+            await self._invites.use(wanted.invite)
         try:
-            await self._commit.write([Put(DEVICES, device, device.device_id)])
+            logged_in = await self._make(handle, password_hash, wanted.kdf, name)
         except ProtocolError:
-            user.devices.remove(device.device_id)
+            if invited:
+                await self._invites.give_back(wanted.invite)
             raise
-        return _logged_in(row, device, token)
+        self._notices.audit("registered", user_id=int(logged_in.user_id), handle=handle, address=address)
+        return logged_in
 
-    async def authenticate(self, token: str) -> tuple[User, DeviceId]:
-        """Whose token this is. Raises ProtocolError (unauthenticated)."""
-        user_id, device_id, secret = _parse(token, self._limits)
-        device = await self._store.get(DEVICES, (user_id, device_id))
-        if device is None or not hmac.compare_digest(device.token_hash, _hash(secret)):
-            raise ProtocolError(UNAUTHENTICATED, "unknown token: log in again")
-        return await self.user(user_id), device_id
+    async def login(self, credentials: Credentials, *, address: str | None = None) -> LoggedIn:
+        """Make a new device for who has the secret, and the code where one is asked for.
+
+        Raises ProtocolError (wrong_credentials, code_needed, bad_code, suspended, rate_limited,
+        too_many_devices, overloaded, store_…).
+        """
+        handle = normalise(credentials.handle)
+        check_secret(credentials.secret, self._limits)
+        name = check_text("device_name", credentials.device_name, self._limits.device_name_chars)
+        # It goes on where there is no such account: how long it takes must not tell.
+        found = await self._handles.holder(handle)
+        proof = Proof(credentials.secret, credentials.code)
+        try:
+            async with self._proofs.given(found, proof) as row:
+                logged_in = await self._devices.add(row, name)
+        except ProtocolError as error:
+            reason = error.kind.name
+            self._notices.audit("login_failed", handle=handle, reason=reason, address=address)
+            raise
+        user_id, device_id = logged_in.ids()
+        self._notices.audit("login", user_id=user_id, device_id=device_id, handle=handle, address=address)
+        await self._notices.changed(user_id, "devices")
+        return logged_in
+
+    async def kdf(self, handle: str) -> Kdf | None:
+        """How the account of a handle makes its secret; of nobody's handle, how it could have.
+
+        None for an account whose secret is sent as it was typed. Raises ProtocolError (bad_handle).
+        """
+        handle = normalise(handle)
+        decoy = await self._proofs.decoy(handle)
+        row = await self._handles.holder(handle)
+        return decoy if row is None else row.kdf
+
+    async def authenticate(self, token: str) -> Recognised:
+        """Whose token this is, for a session. See `Devices.authenticate`."""
+        return await self._devices.authenticate(token)
+
+    # --- being found ------------------------------------------------------------------------
 
     async def user(self, user_id: UserId) -> User:
-        """A user that exists. Raises ProtocolError (no_such_user)."""
-        known = self._users.get(user_id)
-        if known is not None:
-            return known
-        row = await self._store.get(USERS, (user_id,))
-        if row is None:
-            raise ProtocolError(NO_SUCH_USER)
-        devices = await self._store.range(DEVICES, (user_id,), limit=self._limits.devices_per_user)
-        loaded = User(user_id, row.handle, [device.device_id for device in devices])
-        return self._users.setdefault(user_id, loaded)
+        """Who has this id. One who was deleted (or never was) has an empty handle and no devices."""
+        return await self._users.user(user_id)
 
     async def by_handle(self, handle: str) -> User:
         """The user of a handle. Raises ProtocolError (no_such_user, bad_handle)."""
-        found = await self._store.get(HANDLES, (normalise(handle),))
+        found = await self._handles.holder(normalise(handle))
         if found is None:
             raise ProtocolError(NO_SUCH_USER)
-        return await self.user(found.user_id)
+        return await self._users.user(found.user_id)
 
-    async def _claim(self, handle: str, user_id: UserId) -> bool:
-        row = HandleRow(handle, user_id, self._random(REQUEST_ID_BYTES))
-        try:
-            return await self._store.compare_and_set(HANDLES, None, row) is None
-        except OutcomeUnknown:
-            held = await self._store.get(HANDLES, (handle,))
-            return held is not None and held.request_id == row.request_id
-        except StoreError as error:
-            raise refusal(error) from error
+    async def info(self, user_id: UserId) -> AccountInfo:
+        """An account, as its own user sees it. Raises ProtocolError (no_such_user)."""
+        row = await self._users.existing(user_id)
+        profile = await self._store.get(PROFILES, (user_id,)) or ProfileRow(user_id)
+        phone = await self._store.get(PHONES, (row.phone,)) if row.phone else None
+        return AccountInfo(
+            str(user_id),
+            row.handle,
+            row.created_at,
+            "" if phone is None or phone.user_id != user_id else row.phone,
+            await self._factors.is_on(user_id),
+            profile.name,
+            profile.about,
+            str(profile.picture),
+        )
 
-    def _device(self, user_id: UserId, name: str) -> tuple[DeviceRow, str]:
-        device_id = DeviceId(self._ids.next())
-        secret = self._random(TOKEN_SECRET_BYTES)
-        token = base64.urlsafe_b64encode(_TOKEN_IDS.pack(user_id, device_id) + secret).decode()
-        now_ms = self._clock.wall_ms()
-        return DeviceRow(user_id, device_id, _hash(secret), name, now_ms), token
+    # --- changing ---------------------------------------------------------------------------
 
+    async def rename(self, user_id: UserId, wanted: str) -> None:
+        """Take another handle; the present one is kept for the user for `handle_kept_s`.
 
-def normalise(handle: str) -> str:
-    """A handle as it is stored: lower case, without a leading @. Raises ProtocolError (bad_handle)."""
-    lowered = handle.removeprefix("@").lower()
-    if not _HANDLE.fullmatch(lowered):
-        raise ProtocolError(BAD_HANDLE)
-    return lowered
+        Raises ProtocolError (bad_handle, handle_taken, rate_limited, store_…).
+        """
+        handle = normalise(wanted)
+        # Every handle given up is one that nobody can have for a while.
+        self._renamed.check(user_id)
+        if not await self._handles.is_free(handle, user_id):
+            raise ProtocolError(HANDLE_TAKEN)
+        async with self._users.lock(user_id):
+            row = await self._users.existing(user_id)
+            if row.handle == handle:
+                return
+            if not await self._handles.claim(handle, user_id):
+                raise ProtocolError(HANDLE_TAKEN)
+            self._renamed.note(user_id)
+            await self._users.write(msgspec.structs.replace(row, handle=handle))
+            await self._handles.release(row.handle, user_id)
+        self._notices.audit("handle_changed", user_id=user_id, handle=handle, old=row.handle)
+        await self._notices.changed(user_id, "handle")
 
+    async def change_secret(self, user_id: UserId, device_id: DeviceId, wanted: NewSecret) -> None:
+        """Have another login secret; by default all devices but the asking one are logged out.
 
-def _check(credentials: Credentials, limits: Limits) -> None:
-    if not PASSWORD_CHARS_MIN <= len(credentials.password) <= limits.password_chars:
-        raise ProtocolError(BAD_PASSWORD)
-    if len(credentials.device_name) > limits.device_name_chars:
-        raise ProtocolError(INVALID, f"device_name is over {limits.device_name_chars} characters")
+        Raises ProtocolError (wrong_credentials, code_needed, bad_code, bad_password, store_…).
+        """
+        check_secret(wanted.new_secret, self._limits)
+        check_kdf(wanted.kdf)
+        async with self._proofs.of(user_id, Proof(wanted.secret, wanted.code)) as row:
+            password_hash = await self._proofs.hash(wanted.new_secret, wanted.kdf)
+            changed = msgspec.structs.replace(row, password_hash=password_hash, kdf=wanted.kdf)
+            await self._users.write(changed)
+            self._notices.audit("secret_changed", user_id=user_id, device_id=device_id)
+            if wanted.sign_out_others:
+                others = [other for other in await self._devices.of(user_id) if other != device_id]
+                await self._devices.revoke_held(user_id, others)
+        await self._notices.changed(user_id, "devices")
 
+    async def begin_factor(self, user_id: UserId, proof: Proof) -> FactorBegun:
+        """Make a second factor, to be confirmed. Raises ProtocolError (wrong_credentials, invalid, …)."""
+        async with self._proofs.of(user_id, proof) as row:
+            return await self._factors.begin(row)
 
-def _parse(token: str, limits: Limits) -> tuple[UserId, DeviceId, bytes]:
-    try:
-        if len(token) > limits.token_chars:
-            raise ValueError
-        raw = base64.b64decode(token, altchars=b"-_", validate=True)
-        user_id, device_id = _TOKEN_IDS.unpack_from(raw)
-    except (ValueError, struct.error):
-        raise ProtocolError(UNAUTHENTICATED, "this is not a token") from None
-    return UserId(user_id), DeviceId(device_id), raw[_TOKEN_IDS.size :]
+    async def remove_factor(self, user_id: UserId, proof: Proof) -> None:
+        """Be asked for no code any more. Raises ProtocolError (wrong_credentials, code_needed, …)."""
+        async with self._proofs.of(user_id, proof):
+            await self._factors.remove(user_id)
+        await self._notices.changed(user_id, "account")
 
+    # --- the operator's ---------------------------------------------------------------------
 
-def _hash(secret: bytes) -> bytes:
-    return hashlib.sha256(secret).digest()
+    async def suspend(self, user_id: UserId, suspended: bool) -> None:
+        """Keep a user out until this is taken back; a suspended one is out at once.
 
+        Raises ProtocolError (no_such_user, store_…).
+        """
+        await self._users.revise(user_id, suspended_at=self._clock.wall_ms() if suspended else 0)
+        if suspended:
+            self._router.expel(user_id)
 
-def _logged_in(user: UserRow, device: DeviceRow, token: str) -> LoggedIn:
-    return LoggedIn(str(user.user_id), str(device.device_id), user.handle, token)
+    async def quota(self, user_id: UserId, messages_per_day: int, devices_max: int) -> None:
+        """Set a user's quotas; 0 is the server's own. Raises ProtocolError (no_such_user, store_…)."""
+        await self._users.revise(user_id, messages_per_day=messages_per_day, devices_max=devices_max)
+
+    async def sign_out(self, user_id: UserId) -> None:
+        """Log every device of a user out. Raises ProtocolError (store_…)."""
+        await self._devices.revoke_all(user_id)
+
+    async def _make(self, handle: str, password_hash: str, kdf: Kdf | None, name: str) -> LoggedIn:
+        user_id = UserId(self._ids.next())
+        row = UserRow(user_id, handle, password_hash, self._clock.wall_ms(), kdf)
+        device, token = self._devices.made(user_id, name)
+        # The account is whole before its handle points to it; one that loses the race for the
+        # handle, or dies here, can be reached by nobody.
+        await self._commit.write([Put(USERS, row, user_id), Put(DEVICES, device, device.device_id)])
+        if not await self._handles.claim(handle, user_id):
+            gone = Erase(USERS, (user_id,), user_id), Erase(DEVICES, (user_id,), device.device_id)
+            await self._commit.write(gone)
+            raise ProtocolError(HANDLE_TAKEN)
+        return LoggedIn(str(user_id), str(device.device_id), handle, str(token))

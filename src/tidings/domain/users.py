@@ -1,0 +1,144 @@
+"""Users: their rows, changed by one at a time, and the objects that stand for them in memory.
+
+Who changes an account, its devices, its factor or its number holds the user's lock from the read to
+the write, and nobody holds two users' locks at once.
+"""
+
+import asyncio
+from typing import Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from tidings.domain.clock import IdClock
+from tidings.domain.commit import GroupCommit
+from tidings.protocol.errors import NO_SUCH_USER, QUOTA, ProtocolError
+from tidings.protocol.ids import DeviceId, UserId
+from tidings.protocol.limits import Limits
+from tidings.store.contract import Put, Store, Write
+from tidings.store.schema import DEVICES, USERS, UserRow
+
+DAY_MS = 86_400_000
+
+
+class User:
+    """A user that is being talked to: one object while anybody holds it.
+
+    It follows what happens to the account: `handle` is empty once that was deleted.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "devices",
+        "handle",
+        "is_suspended",
+        "messages_per_day",
+        "sent",
+        "sessions",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        user_id: UserId,
+        handle: str,
+        devices: list[DeviceId],
+        *,
+        is_suspended: bool = False,
+        messages_per_day: int = 0,
+    ) -> None:
+        self.user_id = user_id
+        self.handle = handle
+        self.devices = devices
+        self.is_suspended = is_suspended
+        self.messages_per_day = messages_per_day
+        """quota; 0: none"""
+        self.sent = (0, 0)
+        """the day, and how many messages were counted on it; only where there is a quota"""
+        self.sessions = 0
+        """of this node"""
+
+    def count_message(self, now_ms: int) -> None:
+        """Count a message towards the quota, from the first one of a day on. Raises ProtocolError (quota)."""
+        today = now_ms // DAY_MS
+        day, count = self.sent
+        if day != today:
+            count = 0
+        if count >= self.messages_per_day:
+            raise ProtocolError(QUOTA, f"no more than {self.messages_per_day} messages a day")
+        self.sent = (today, count + 1)
+
+
+class Users:
+    """Finds users and changes their rows."""
+
+    def __init__(self, store: Store, commit: GroupCommit, ids: IdClock, limits: Limits) -> None:
+        self._store = store
+        self._commit = commit
+        self._ids = ids
+        self._limits = limits
+        self._users: WeakValueDictionary[UserId, User] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
+        self._changes = 0
+        """of users or their devices: what was read before the last one may be out of date"""
+
+    def lock(self, user_id: UserId) -> asyncio.Lock:
+        """To be held while anything of an account is changed."""
+        return self._locks.setdefault(user_id, asyncio.Lock())
+
+    async def row(self, user_id: UserId) -> UserRow | None:
+        """The account as it is stored."""
+        return await self._store.get(USERS, (user_id,))
+
+    async def existing(self, user_id: UserId) -> UserRow:
+        """The account as it is stored. Raises ProtocolError (no_such_user)."""
+        row = await self.row(user_id)
+        if row is None:
+            raise ProtocolError(NO_SUCH_USER, "there is no such account")
+        return row
+
+    async def user(self, user_id: UserId) -> User:
+        """Who has this id; one who was deleted (or never was) has an empty handle and no devices."""
+        while True:
+            known = self._users.get(user_id)
+            if known is not None:
+                return known
+            before = self._changes
+            loaded = await self._load(user_id)
+            if before == self._changes:
+                return self._users.setdefault(user_id, loaded)
+
+    async def write(self, row: UserRow, *more: Write) -> None:
+        """Change an account, under its lock. Raises ProtocolError (store_…)."""
+        await self._commit.write([Put(USERS, row, self._ids.next()), *more])
+        self.changed()
+        known = self._users.get(row.user_id)
+        if known is not None:
+            known.handle = row.handle
+            known.is_suspended = bool(row.suspended_at)
+            known.messages_per_day = row.messages_per_day
+
+    async def revise(self, user_id: UserId, **columns: Any) -> UserRow:
+        """Change some columns of an account. Raises ProtocolError (no_such_user, store_…)."""
+        async with self.lock(user_id):
+            row = msgspec.structs.replace(await self.existing(user_id), **columns)
+            await self.write(row)
+            return row
+
+    def changed(self) -> None:
+        """Rows of a user or their devices were written: what is being loaded is read again."""
+        self._changes += 1
+
+    async def _load(self, user_id: UserId) -> User:
+        row = await self.row(user_id)
+        if row is None:
+            return User(user_id, "", [])
+        most = max(self._limits.devices_per_user, row.devices_max)
+        devices = await self._store.range(DEVICES, (user_id,), limit=most)
+        return User(
+            user_id,
+            row.handle,
+            [device.device_id for device in devices],
+            is_suspended=bool(row.suspended_at),
+            messages_per_day=row.messages_per_day,
+        )
