@@ -5,13 +5,14 @@ import asyncio
 import pytest
 
 from tidings.protocol import errors, frames, ids
+from tidings.protocol.api import Proof
 from tidings.protocol.errors import ProtocolError
 from tidings.protocol.frames import ConversationKind, Deliver, Ok, Receipt, Sent
 from tidings.protocol.ids import UserId
 from tidings.protocol.limits import Limits
 from tidings.store.memory import MemoryStore, Tables
 from tidings.store.schema import MEMBERSHIPS
-from tidings.testing.world import World
+from tidings.testing.world import PASSWORD, World
 
 
 async def test_opened_by_both_at_once_it_is_one() -> None:
@@ -95,3 +96,21 @@ async def test_an_inbox_is_read_over_its_buckets_and_not_beyond_its_keep_time() 
     bob = await world.online(bob.account)
     texts = [frame.message.content.decode() for frame in bob.seen if isinstance(frame, Deliver)]
     assert texts == [f"day {day}" for day in range(5, 50, 5)]
+
+
+async def test_to_a_deleted_account_nothing_is_sent_any_more() -> None:
+    world = await World.start()
+    alice = await world.online(await world.register("alice"))
+    bob = await world.online(await world.register("bob"))
+    conversation = await alice.open("bob")
+    alice.send(conversation, "hello")
+    await alice.expect(Sent)
+    user_id = bob.session.known_user.user_id
+    await world.services.account_rules.departures.depart(user_id, Proof(PASSWORD))
+    frame = alice.send(conversation, "anybody there?")
+    error = await alice.expect(frames.Error, lambda error: error.client_id == frame.client_id)
+    assert error.code == errors.NO_SUCH_USER.code
+    described = await alice.ask(lambda n: frames.Describe(n, conversation), frames.Conversation)
+    assert {member.handle for member in described.members} == {"alice", ""}
+    page = await alice.ask(lambda n: frames.History(n, conversation), frames.Page)
+    assert [item.message.content for item in page.items] == [b"hello"]

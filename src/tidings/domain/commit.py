@@ -6,8 +6,8 @@ before the batch that holds their rows is durable. Three kinds of rows differ in
 - `add`: start a commit at the end of this turn (messages);
 - `add_soon`: ride on the next commit, whenever it comes, at the latest after `receipt_delay_s`
   (rows whose loss costs a repeat, never a message);
-- `raise_soon`: the same for growing rows, but kept back for the whole delay, since the many
-  raises of one row in it become one. What a failed batch held of these is tried again.
+- `raise_soon` and `put_soon`: the same, but kept back for the whole delay, since of the many that
+  have one name in it the last one is written. What a failed batch held of these is tried again.
 
 Each batch also carries `ids_until`, the greatest id given so far, so that after a restart no id
 that was ever acknowledged is given again.
@@ -22,6 +22,7 @@ from tidings.protocol.errors import OVERLOADED, STORE_FAILED, STORE_FULL, Protoc
 from tidings.protocol.limits import Limits
 from tidings.store.contract import (
     Key,
+    Put,
     Raise,
     Row,
     Store,
@@ -40,12 +41,12 @@ NODE = 0
 """A lone node's number."""
 
 
-_Raises = dict[tuple[str, Key], Raise]
+_Late = dict[tuple[str, Key], Write]
 
 
 class _Batch(NamedTuple):
     rows: list[Write]
-    raises: _Raises
+    late: _Late
     done: list[Done]
     size: int
 
@@ -65,7 +66,7 @@ class GroupCommit:
         self._waiting_bytes = 0
         self._riding: list[Done] = []
         """of rows that start no commit of their own"""
-        self._raises: _Raises = {}
+        self._late: _Late = {}
         self._raised: list[Done] = []
         self._timer: asyncio.TimerHandle | None = None
         self._due = False
@@ -73,6 +74,16 @@ class GroupCommit:
         self._writer: asyncio.Task[None] | None = None
         self.failure: StoreError | None = None
         """what the last batch failed with, for health"""
+        # For the metrics, since the start.
+        self.batches = 0
+        self.rows_written = 0
+        self.failures = 0
+        self.seconds = 0.0
+
+    @property
+    def waiting_bytes(self) -> int:
+        """About how much waits or is on its way to the disk."""
+        return self._bytes
 
     def admit(self) -> None:
         """Raise ProtocolError (overloaded) while more waits for the disk than the limits allow."""
@@ -102,9 +113,14 @@ class GroupCommit:
 
         The caller holds the row's values in memory, so that no call names lower ones.
         """
-        self._raises[table.name, table.key_of(row)] = Raise(table, row)
+        self._late[table.name, table.key_of(row)] = Raise(table, row)
         if done is not None:
             self._raised.append(done)
+        self._arm()
+
+    def put_soon(self, name: Key, put: Put) -> None:
+        """Write a row within `receipt_delay_s`; of several with one name the last one."""
+        self._late[put.table.name, name] = put
         self._arm()
 
     async def write(self, rows: Iterable[Write]) -> None:
@@ -151,10 +167,10 @@ class GroupCommit:
         while self._done or self._due:
             batch = self._take()
             error = None
-            if batch.rows or batch.raises:
-                error = self.failure = await self._try([*batch.rows, *batch.raises.values()])
+            if batch.rows or batch.late:
+                error = self.failure = await self._write([*batch.rows, *batch.late.values()])
             if error is not None:
-                self._keep(batch.raises)
+                self._keep(batch.late)
             self._bytes -= batch.size
             for callback in batch.done:
                 try:
@@ -165,25 +181,37 @@ class GroupCommit:
         self._writer = None
 
     def _take(self) -> _Batch:
-        rows, done, raises = self._rows, self._done + self._riding, {}
+        rows, done = self._rows, self._done + self._riding
+        late: _Late = {}
         self._rows, self._done, self._riding = [], [], []
         if self._due:
             self._due = False
-            raises, self._raises = self._raises, {}
+            late, self._late = self._late, {}
             done += self._raised
             self._raised = []
-        if rows or raises:
+        if rows or late:
             node = NodeRow(NODE, self._ids.last)
-            raises[NODES.name, NODES.key_of(node)] = Raise(NODES, node)
+            late[NODES.name, NODES.key_of(node)] = Raise(NODES, node)
         size, self._waiting_bytes = self._waiting_bytes, 0
-        return _Batch(rows, raises, done, size)
+        return _Batch(rows, late, done, size)
 
-    def _keep(self, raises: _Raises) -> None:
+    def _keep(self, late: _Late) -> None:
         """Try again later: memory has moved on, so nobody would ever name these values again."""
-        for key, held in raises.items():
-            self._raises.setdefault(key, held)
+        for key, held in late.items():
+            self._late.setdefault(key, held)
         if self._timer is None:
             self._timer = self._loop.call_later(self._limits.store_retry_s, self._ring)
+
+    async def _write(self, rows: list[Write]) -> StoreError | None:
+        began_s = self._loop.time()
+        error = await self._try(rows)
+        self.seconds += self._loop.time() - began_s
+        if error is None:
+            self.batches += 1
+            self.rows_written += len(rows)
+        else:
+            self.failures += 1
+        return error
 
     async def _try(self, rows: list[Write]) -> StoreError | None:
         try:

@@ -9,11 +9,15 @@ spec §6.2
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from tidings.domain.commit import GroupCommit
+from tidings.domain.privacy import Privacy
 from tidings.protocol import ids
 from tidings.protocol.errors import INVALID, NO_SUCH_CONVERSATION, ProtocolError
-from tidings.protocol.frames import ConversationKind
+from tidings.protocol.frames import ConversationKind, MemberState, Relation, SettingKind
 from tidings.protocol.ids import ConversationId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store
@@ -25,6 +29,8 @@ from tidings.store.schema import (
     MEMBERS,
     MEMBERSHIPS,
     MESSAGES,
+    SETTINGS,
+    USERS,
     WATERMARKS,
     BucketRow,
     HeadRow,
@@ -37,18 +43,45 @@ DIRECT_BUCKET_S = 365 * DAY_S
 BUCKET_EARLY_MS = 2000
 """How long before its end a bucket takes no more messages: ids may run a second ahead."""
 MEMBERS_MAX = 1024
+SCAN_ROWS = 256
+"""rows read at once where there may be many"""
+KNOCKS = (Relation.NONE, Relation.REPLY, Relation.FORWARD)
+"""what a stranger may send so often; changes of it are not counted"""
+
+
+class _Hidden(NamedTuple):
+    """What the members of a direct conversation hide from each other."""
+
+    gone: bool
+    blockers: frozenset[UserId]
+    blocked_at_ms: dict[UserId, int]
+    hides_reads: frozenset[UserId]
 
 
 class Conversation:
-    """A conversation as the rules see it. `watermarks` has a row for every member."""
+    """A conversation as the rules see it. `watermarks` has a row for every member.
+
+    `pending`, `blockers` and `hides_reads` name members: who has not let the other one in yet, who
+    has blocked the other one, and whose *read* the other one is not told.
+    """
 
     __slots__ = (
+        "__weakref__",
         "_bucket_ends_ms",
+        "_lock",
+        "blocked_at_ms",
+        "blockers",
         "bucket",
         "conversation_id",
+        "declined",
+        "gone",
+        "hides_reads",
         "kind",
+        "knocks",
+        "learned",
         "members",
         "newest",
+        "pending",
         "removal_at",
         "version",
         "watermarks",
@@ -71,6 +104,20 @@ class Conversation:
         """the newest message that was accepted: no watermark passes it"""
         self.removal_at = removal_at
         self.watermarks = watermarks
+        self.pending: frozenset[UserId] = frozenset()
+        self.declined: frozenset[UserId] = frozenset()
+        """those of `pending` who do not want to be asked again"""
+        self.knocks = 0
+        """messages that a stranger has written while they were not let in"""
+        self.blocked_at_ms: dict[UserId, int] = {}
+        """when each of `blockers` did so"""
+        self.learned = 0
+        """how often it was asked anew what the members hide from each other"""
+        self._lock: asyncio.Lock | None = None
+        self.gone = False
+        """whether the other one's account was deleted"""
+        self.blockers: frozenset[UserId] = frozenset()
+        self.hides_reads: frozenset[UserId] = frozenset()
         self.bucket = 0
         self._bucket_ends_ms = 0
         if bucket is not None:
@@ -85,6 +132,24 @@ class Conversation:
         """Whether a message that gets its id now belongs to `bucket`."""
         return now_ms + BUCKET_EARLY_MS < self._bucket_ends_ms
 
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Held while what is there decides what may come: changes of messages, requests, erasing."""
+        if self._lock is None:
+            self._lock = asyncio.Lock()
+        return self._lock
+
+    @property
+    def has_bucket(self) -> bool:
+        """Whether a message was ever accepted (or was about to be)."""
+        return self._bucket_ends_ms > 0
+
+    def state_of(self, member: UserId) -> MemberState:
+        """Whether a member lets the other one write."""
+        if member not in self.pending:
+            return MemberState.ACCEPTED
+        return MemberState.DECLINED if member in self.declined else MemberState.PENDING
+
     def others(self, user: UserId) -> list[UserId]:
         """Everyone else."""
         return [member for member in self.members if member != user]
@@ -98,20 +163,34 @@ def access_conversation(conversation: Conversation | None, user: UserId) -> Conv
 
 
 class Conversations:
-    """Opens and finds conversations."""
+    """Opens and finds conversations.
 
-    def __init__(self, store: Store, commit: GroupCommit, limits: Limits) -> None:
+    `ask_first`: whether somebody unknown must be let in before what they write is delivered.
+    """
+
+    def __init__(
+        self, store: Store, commit: GroupCommit, privacy: Privacy, limits: Limits, *, ask_first: bool
+    ) -> None:
         self._store = store
         self._commit = commit
+        self._privacy = privacy
         self._limits = limits
+        self._ask_first = ask_first
         self._cached: OrderedDict[ConversationId, Conversation] = OrderedDict()
+        self._alive: WeakValueDictionary[ConversationId, Conversation] = WeakValueDictionary()
+        """those that somebody holds, in the cache or not: there is one object for each"""
         self._loading: dict[ConversationId, asyncio.Future[Conversation | None]] = {}
+        self._opening: dict[ConversationId, asyncio.Future[Conversation]] = {}
 
     def cached(self, conversation_id: ConversationId) -> Conversation | None:
         """The conversation, if it is in memory: the fast path of every message."""
         found = self._cached.get(conversation_id)
         if found is not None:
             self._cached.move_to_end(conversation_id)
+            return found
+        found = self._alive.get(conversation_id)
+        if found is not None:
+            self._keep(found)
         return found
 
     async def find(self, conversation_id: ConversationId) -> Conversation | None:
@@ -119,18 +198,13 @@ class Conversations:
         found = self.cached(conversation_id)
         if found is not None:
             return found
-        loading = self._loading.get(conversation_id)
-        if loading is None:
-            # Two loads of one conversation would make two truths of its watermarks.
-            loading = asyncio.ensure_future(self._load(conversation_id))
-            self._loading[conversation_id] = loading
-            loading.add_done_callback(lambda _: self._loading.pop(conversation_id))
-        return await asyncio.shield(loading)
+        # Two loads of one conversation would make two truths of its watermarks.
+        return await _once(self._loading, conversation_id, lambda: self._load(conversation_id))
 
     async def open_direct(self, user: UserId, peer: UserId) -> Conversation:
         """The direct conversation of two users, made on first use. Raises ProtocolError.
 
-        Opening it twice, at once or on two nodes, writes the same rows twice.
+        Opening it twice, also on two nodes, writes the same rows twice.
         """
         if user == peer:
             raise ProtocolError(INVALID, "a direct conversation needs two people")
@@ -138,17 +212,7 @@ class Conversations:
         found = await self.find(conversation_id)
         if found is not None:
             return found
-        kind = ConversationKind.DIRECT
-        cause = max(user, peer)  # of the younger account: the same on every attempt
-        members = [MemberRow(conversation_id, member, kind) for member in (HEAD_MEMBER, user, peer)]
-        derived = [MembershipRow(member, conversation_id, kind) for member in (user, peer)]
-        await self._commit.write(
-            [Put(MEMBERS, member, cause) for member in members]
-            + [Put(MEMBERSHIPS, row, cause) for row in derived]
-        )
-        opened = await self.find(conversation_id)
-        assert opened is not None
-        return opened
+        return await _once(self._opening, conversation_id, lambda: self._open(conversation_id, user, peer))
 
     async def prepare_bucket(self, conversation: Conversation, now_ms: int) -> None:
         """Make the bucket of this moment durable, before any message goes into it.
@@ -160,13 +224,61 @@ class Conversations:
         await self._commit.write([Put(BUCKETS, row, ids.first_at(now_ms))])
         conversation.use_bucket(row)
 
+    async def settled(self, user: UserId, peer: UserId) -> None:
+        """A block or a right to see of `user` changed, towards `peer`: know it from here on."""
+        await self._settled(ids.direct_conversation_id(user, peer))
+
+    async def settled_for_all(self, user: UserId) -> None:
+        """A right to see of `user` changed, towards everybody."""
+        after = None
+        while True:
+            rows = await self._store.range(MEMBERSHIPS, (user,), after=after, limit=SCAN_ROWS)
+            for row in rows:
+                await self._settled(row.conversation_id)
+            if len(rows) < SCAN_ROWS:
+                return
+            after = (rows[-1].conversation_id,)
+            await asyncio.sleep(0)
+
+    async def departed(self, user: UserId) -> None:
+        """The account of `user` is gone, and with it the list of their conversations."""
+        if self._loading:
+            await asyncio.wait(list(self._loading.values()))
+        for conversation in list(self._alive.values()):
+            if user in conversation.members:
+                await self._learn(conversation)
+
+    async def _settled(self, conversation_id: ConversationId) -> None:
+        loading = self._loading.get(conversation_id)
+        if loading is not None:
+            await asyncio.wait([loading])
+        conversation = self._alive.get(conversation_id)
+        if conversation is not None:
+            await self._learn(conversation)
+
+    async def _open(self, conversation_id: ConversationId, user: UserId, peer: UserId) -> Conversation:
+        kind = ConversationKind.DIRECT
+        cause = max(user, peer)  # of the younger account: the same on every attempt
+        asks = self._ask_first and not await self._privacy.is_contact(peer, user)
+        members = [MemberRow(conversation_id, member, kind) for member in (HEAD_MEMBER, user)]
+        state = MemberState.PENDING if asks else MemberState.ACCEPTED
+        members.append(MemberRow(conversation_id, peer, kind, state=state))
+        derived = [MembershipRow(member, conversation_id, kind) for member in (user, peer)]
+        # What is derived goes first: a batch may be torn, and who finds the members looks no further.
+        await self._commit.write([Put(MEMBERSHIPS, row, cause) for row in derived])
+        await self._commit.write([Put(MEMBERS, member, cause) for member in members])
+        opened = await self.find(conversation_id)
+        assert opened is not None
+        return opened
+
     async def _load(self, conversation_id: ConversationId) -> Conversation | None:
         # What a raise still waiting in the group commit says must be in what is read here.
         await self._commit.barrier()
         rows = await self._store.range(MEMBERS, (conversation_id,), limit=1 + MEMBERS_MAX)
         if not rows or rows[0].user_id != HEAD_MEMBER:
             return None
-        members = tuple(row.user_id for row in rows[1:] if row.left_version is None)
+        present = [row for row in rows[1:] if row.left_version is None]
+        members = tuple(row.user_id for row in present)
         buckets = await self._store.range(BUCKETS, (conversation_id,), limit=1)
         bucket = buckets[0] if buckets else None
         head = await self._store.get(HEADS, (conversation_id,)) or HeadRow(conversation_id)
@@ -175,8 +287,47 @@ class Conversations:
             marks[mark.user_id] = mark
         newest = await self._newest(bucket)
         loaded = Conversation(rows[0], members, bucket, newest, head.removal_at, marks)
+        loaded.pending = frozenset(row.user_id for row in present if row.state != MemberState.ACCEPTED)
+        loaded.declined = frozenset(row.user_id for row in present if row.state == MemberState.DECLINED)
+        if loaded.pending and bucket is not None:
+            waiting = await self._store.range(MESSAGES, (conversation_id, bucket.bucket), limit=SCAN_ROWS)
+            loaded.knocks = sum(row.relation in KNOCKS for row in waiting)
+        await self._learn(loaded)
         self._keep(loaded)
         return loaded
+
+    async def _learn(self, conversation: Conversation) -> None:
+        """Ask what the members of a direct conversation hide from each other."""
+        if conversation.kind != ConversationKind.DIRECT or len(conversation.members) != 2:
+            return
+        while True:
+            conversation.learned += 1
+            generation = conversation.learned
+            found = await self._hidden(conversation.members)
+            # Who was asked later may have been answered earlier: what is older must not win.
+            if generation == conversation.learned:
+                break
+        conversation.gone, conversation.blocked_at_ms = found.gone, found.blocked_at_ms
+        conversation.blockers, conversation.hides_reads = found.blockers, found.hides_reads
+
+    async def _hidden(self, pair: tuple[UserId, ...]) -> "_Hidden":
+        both = (pair, pair[::-1])
+        users = await self._store.get_many(USERS, [(user,) for user in pair])
+        blocks = await self._store.get_many(
+            SETTINGS, [(user, SettingKind.BLOCK, str(peer)) for user, peer in both]
+        )
+        blocked = [row for row in blocks if row is not None and row.value]
+        hiding = [
+            user
+            for user, peer in both
+            if not await self._privacy.may_see(peer, user, "receipts", even_if_blocked=True)
+        ]
+        return _Hidden(
+            None in users,
+            frozenset(row.user_id for row in blocked),
+            {row.user_id: ids.unix_ms(row.at) for row in blocked},
+            frozenset(hiding),
+        )
 
     async def _newest(self, bucket: BucketRow | None) -> MessageId:
         if bucket is None:
@@ -186,6 +337,23 @@ class Conversations:
         return rows[0].message_id if rows else MessageId(ids.first_at(ids.EPOCH_MS + bucket.bucket * 1000))
 
     def _keep(self, conversation: Conversation) -> None:
+        self._alive[conversation.conversation_id] = conversation
         self._cached[conversation.conversation_id] = conversation
         if len(self._cached) > self._limits.conversations_cached:
             self._cached.popitem(last=False)
+
+
+T = TypeVar("T")
+
+
+async def _once(
+    running: "dict[ConversationId, asyncio.Future[T]]",
+    name: ConversationId,
+    work: Callable[[], Coroutine[Any, Any, T]],
+) -> T:
+    """Do something for a conversation, or wait for whoever is doing it."""
+    future = running.get(name)
+    if future is None:
+        future = running[name] = asyncio.ensure_future(work())
+        future.add_done_callback(lambda _: running.pop(name))
+    return await asyncio.shield(future)

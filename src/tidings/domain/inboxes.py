@@ -89,6 +89,8 @@ class Inboxes:
     def __init__(self, store: Store, commit: GroupCommit) -> None:
         self._store = store
         self._commit = commit
+        self.reads = 0
+        """for the metrics"""
 
     async def cursor(self, device: DeviceId) -> EntryId:
         """Up to where a device has acknowledged; for one that never did, its own birth.
@@ -97,6 +99,11 @@ class Inboxes:
         """
         row = await self._store.get(CURSORS, (device,))
         return EntryId(device) if row is None else row.acked_up_to
+
+    def expired(self, cursor: EntryId, now_ms: int) -> EntryId | None:
+        """From where on the inbox is complete, if it no longer has all that comes after a cursor."""
+        oldest = EntryId(ids.first_at(now_ms - INBOX_KEEP_S * 1000))
+        return oldest if cursor < oldest else None
 
     def acknowledge(self, device: DeviceId, up_to: EntryId) -> None:
         """Move a device's cursor. Losing this costs a re-read."""
@@ -109,6 +116,7 @@ class Inboxes:
 
         At most `limit`, and few beyond `limit_bytes` of payload (it is looked at a chunk at a time).
         """
+        self.reads += 1
         oldest = ids.first_at(now_ms - INBOX_KEEP_S * 1000)
         newest_bucket = bucket_of(ids.first_at(now_ms + INBOX_BUCKET_S * 1000))
         bucket = bucket_of(max(after, oldest))
@@ -118,6 +126,8 @@ class Inboxes:
             chunk = min(CHUNK_ROWS, limit - len(found))
             rows = await self._store.range(INBOX, (user, bucket), after=(after,), limit=chunk)
             for row in rows:
+                if not row.payload or (row.expires_at is not None and row.expires_at <= now_ms):
+                    continue  # erased; what says so is an entry of its own
                 entry = _entry(row)
                 found.append(entry)
                 size += entry.size
@@ -126,6 +136,23 @@ class Inboxes:
             else:
                 after = rows[-1].entry_id
         return found
+
+
+def inbox_row(user: UserId, entry: Entry, expires_at: int | None) -> InboxRow:
+    """An entry as it stands in a user's inbox."""
+    return InboxRow(
+        user,
+        bucket_of(entry.entry_id),
+        entry.entry_id,
+        MESSAGE_ENTRY,
+        entry.conversation_id,
+        entry.message_id,
+        entry.sender_id,
+        entry.sender_device,
+        entry.payload,
+        entry.envelopes,
+        expires_at,
+    )
 
 
 def _entry(row: InboxRow) -> Entry:

@@ -8,21 +8,51 @@ spec §6.6
 """
 
 import asyncio
+from typing import NamedTuple
 
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import Done, GroupCommit
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversations import Conversation, Conversations
+from tidings.domain.privacy import Privacy
 from tidings.domain.router import Router
-from tidings.protocol.frames import Receipt, Status, Synced
+from tidings.domain.settings import Settings
+from tidings.protocol import ids as snowflakes
+from tidings.protocol.errors import NOT_YOURS, ProtocolError
+from tidings.protocol.frames import MemberInfo, MessageInfo, Receipt, Status, Synced
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Store
-from tidings.store.schema import CHANGED, WATERMARKS, ChangedRow, WatermarkRow
+from tidings.store.contract import Put, Store
+from tidings.store.schema import (
+    CHANGED,
+    DAY_S,
+    RECEIPT_LOG,
+    WATERMARKS,
+    ChangedRow,
+    MessageRow,
+    ReceiptLogRow,
+    WatermarkRow,
+)
 
 SYNC_BREATH = 32
 """conversations looked up in one turn of the loop"""
 SYNC_SCAN = 1000
 """rows of `changed` read at once"""
+LOG_BUCKET_S = 30 * DAY_S
+UNTOLD_MS = 1
+"""when a watermark moved whose owner does not show when"""
+LOG_SCAN = 64
+"""rows of the receipt log read at once"""
+LOG_SCANNED = 1024
+"""rows of the receipt log looked at for one message"""
+
+
+class _Moved(NamedTuple):
+    """A watermark that moved in this turn."""
+
+    conversation: Conversation
+    device: DeviceId
+    """whose acknowledgement or reading moved it"""
+    was: WatermarkRow
 
 
 class Receipts:
@@ -34,6 +64,9 @@ class Receipts:
         commit: GroupCommit,
         ids: IdClock,
         router: Router,
+        conversations: Conversations,
+        settings: Settings,
+        privacy: Privacy,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -41,10 +74,13 @@ class Receipts:
         self._commit = commit
         self._ids = ids
         self._router = router
+        self._conversations = conversations
+        self._settings = settings
+        self._privacy = privacy
         self._limits = limits
         self._loop = loop
-        self._moved: dict[tuple[ConversationId, UserId], tuple[Conversation, bool, DeviceId]] = {}
-        """of this turn: whose watermark, whether *read* moved, and by which device"""
+        self._moved: dict[tuple[ConversationId, UserId], _Moved] = {}
+        """of this turn"""
 
     def delivered(self, conversation: Conversation, user: UserId, device: DeviceId, up_to: MessageId) -> None:
         """A device of the user has stored everything up to a message."""
@@ -68,7 +104,7 @@ class Receipts:
         self._commit.raise_soon(WATERMARKS, mark, done)
 
     async def changed_since(self, user: UserId, since_ms: int, request_id: int) -> Synced:
-        """The watermarks of the user's direct conversations that moved since a moment."""
+        """What moved since a moment: watermarks of direct conversations, and the user's settings."""
         at_ms = self._ids.now_ms()
         await self._commit.barrier()
         changed = await self._changed(user, since_ms)
@@ -77,10 +113,85 @@ class Receipts:
         for count, row in enumerate(page):
             if count % SYNC_BREATH == SYNC_BREATH - 1:
                 await asyncio.sleep(0)  # others want their turn too
-            marks = await self._store.range(WATERMARKS, (row.conversation_id,), limit=2)
-            receipts += [_receipt(mark) for mark in marks]
+            receipts += [_receipt(mark) for mark in await self._shown(row.conversation_id, user)]
         more = len(page) < len(changed)
-        return Synced(request_id, page[-1].at_ms + 1 if more else at_ms, receipts, more)
+        next_ms = page[-1].at_ms + 1 if more else at_ms
+        settings, until_ms = await self._settings.page_since(user, since_ms)
+        if until_ms is not None:
+            more, next_ms = True, min(next_ms, until_ms)
+        return Synced(request_id, next_ms, receipts, more, settings)
+
+    async def _shown(self, conversation_id: ConversationId, viewer: UserId) -> list[WatermarkRow]:
+        """The watermarks of a direct conversation, as far as a member may see them."""
+        conversation = self._conversations.cached(conversation_id)
+        if conversation is not None:
+            marks = [_seen_by(conversation, viewer, member) for member in conversation.members]
+            return [mark for mark in marks if mark is not None and mark.at_ms]
+        # Loading it would drive others out of memory, for the sake of a look.
+        shown = []
+        for mark in await self._store.range(WATERMARKS, (conversation_id,), limit=2):
+            if mark.user_id == viewer or await self._privacy.may_see(viewer, mark.user_id, "receipts"):
+                shown.append(mark)
+            elif not await self._privacy.is_blocked(mark.user_id, viewer):
+                shown.append(_without_read(mark))
+        return shown
+
+    async def info(
+        self, conversation: Conversation, viewer: UserId, row: MessageRow, request_id: int
+    ) -> MessageInfo:
+        """When a message was delivered and read. Raises ProtocolError (not_yours).
+
+        Exact to `receipt_delay_s` while the log is kept; for older ones, when the member got anywhere
+        last.
+        """
+        if row.sender_id != viewer:
+            raise ProtocolError(NOT_YOURS, "only who wrote a message is told who read it")
+        await self._commit.barrier()
+        members = []
+        for member in conversation.others(viewer):
+            mark = _seen_by(conversation, viewer, member)
+            if mark is None or member in row.hidden_from:
+                members.append(MemberInfo(member, 0, 0))
+                continue
+            delivered, read = await self._times(conversation.conversation_id, row.message_id, member)
+            members.append(
+                MemberInfo(
+                    member,
+                    self._time(delivered, mark.delivered_up_to, row.message_id, mark.at_ms),
+                    self._time(read, mark.read_up_to, row.message_id, mark.at_ms),
+                )
+            )
+        return MessageInfo(request_id, members)
+
+    def _time(self, logged: int, up_to: MessageId, message_id: MessageId, at_ms: int) -> int:
+        if message_id > up_to:
+            return 0
+        return logged or (at_ms if at_ms > UNTOLD_MS else self._ids.now_ms())
+
+    async def _times(
+        self, conversation_id: ConversationId, message_id: MessageId, member: UserId
+    ) -> tuple[int, int]:
+        """When a member's watermarks reached a message; 0 where the log does not say."""
+        found = {Status.DELIVERED: 0, Status.READ: 0}
+        bucket, looked_at = _log_bucket(message_id), 0
+        after = (message_id - 1, snowflakes.SNOWFLAKE_MAX, 255)
+        newest = _log_bucket(snowflakes.first_at(self._ids.now_ms()))
+        while bucket <= newest and looked_at < LOG_SCANNED:
+            rows = await self._store.range(
+                RECEIPT_LOG, (conversation_id, bucket), after=after, limit=LOG_SCAN
+            )
+            looked_at += len(rows)
+            for row in rows:
+                if row.user_id == member and not found[Status(row.kind)]:
+                    found[Status(row.kind)] = row.at_ms
+            if all(found.values()):
+                break
+            if len(rows) < LOG_SCAN:
+                bucket += LOG_BUCKET_S
+            else:
+                after = (rows[-1].up_to, rows[-1].user_id, rows[-1].kind)
+        delivered, read = found[Status.DELIVERED], found[Status.READ]
+        return (min(delivered, read) if delivered and read else delivered or read), read
 
     async def _changed(self, user: UserId, since_ms: int) -> list[ChangedRow]:
         found: list[ChangedRow] = []
@@ -105,22 +216,40 @@ class Receipts:
         moved = WatermarkRow(conversation.conversation_id, mark.user_id, delivered, read, at_ms)
         conversation.watermarks[mark.user_id] = moved
         self._commit.raise_soon(WATERMARKS, moved)
+        if delivered > mark.delivered_up_to:
+            self._log(moved, Status.DELIVERED, delivered)
+        if read > mark.read_up_to:
+            self._log(moved, Status.READ, read)
         if not self._moved:
             self._loop.call_soon(self._tell)
         key = (conversation.conversation_id, mark.user_id)
         earlier = self._moved.get(key)
-        is_read = read > mark.read_up_to or (earlier is not None and earlier[1])
-        self._moved[key] = (conversation, is_read, device)
+        self._moved[key] = _Moved(conversation, device, mark if earlier is None else earlier.was)
+
+    def _log(self, mark: WatermarkRow, kind: Status, up_to: MessageId) -> None:
+        """Note when; of all that moved one watermark within the delay only the last is written."""
+        row = ReceiptLogRow(mark.conversation_id, _log_bucket(up_to), up_to, mark.user_id, kind, mark.at_ms)
+        self._commit.put_soon((mark.conversation_id, mark.user_id, kind), Put(RECEIPT_LOG, row, up_to))
 
     def _tell(self) -> None:
         moved, self._moved = self._moved, {}
-        for (conversation_id, user), (conversation, is_read, device) in moved.items():
+        for (conversation_id, user), (conversation, device, was) in moved.items():
             mark = conversation.watermarks[user]
+            concerned: list[UserId] = []
             # The user's own other devices need what was read, not what was delivered.
-            concerned = conversation.members if is_read else conversation.others(user)
+            if mark.read_up_to > was.read_up_to:
+                concerned.append(user)
+                self._router.tell(concerned, _receipt(mark), skip=device)
+            if user not in conversation.blockers:
+                shown = mark
+                if user in conversation.hides_reads:
+                    shown = _without_read(mark)
+                if shown.delivered_up_to > was.delivered_up_to or shown.read_up_to > was.read_up_to:
+                    others = conversation.others(user)
+                    self._router.tell(others, _receipt(shown))
+                    concerned += others
             for member in concerned:
                 self._commit.raise_soon(CHANGED, ChangedRow(member, conversation_id, mark.at_ms))
-            self._router.tell(concerned, _receipt(mark), skip=device)
 
 
 def _page(changed: list[ChangedRow], limit: int) -> list[ChangedRow]:
@@ -135,13 +264,37 @@ def _receipt(mark: WatermarkRow) -> Receipt:
     return Receipt(mark.conversation_id, mark.user_id, mark.delivered_up_to, mark.read_up_to, mark.at_ms)
 
 
-def status_of(conversation: Conversation, sender: UserId, viewer: UserId, message: MessageId) -> Status:
+def status_of(conversation: Conversation, row: MessageRow, viewer: UserId) -> Status:
     """How far a message of a direct conversation has come.
 
-    For the sender by the other's watermark; for the other by their own.
+    For the sender by the other's watermark, as far as it is shown; for the other by their own.
     """
-    counted = viewer if viewer != sender else conversation.others(sender)[0]
-    mark = conversation.watermarks[counted]
-    if message <= mark.read_up_to:
+    counted = viewer if viewer != row.sender_id else conversation.others(row.sender_id)[0]
+    if counted in row.hidden_from:
+        return Status.SENT
+    mark = _seen_by(conversation, viewer, counted)
+    if mark is None:
+        return Status.SENT
+    if row.message_id <= mark.read_up_to:
         return Status.READ
-    return Status.DELIVERED if message <= mark.delivered_up_to else Status.SENT
+    return Status.DELIVERED if row.message_id <= mark.delivered_up_to else Status.SENT
+
+
+def _seen_by(conversation: Conversation, viewer: UserId, member: UserId) -> WatermarkRow | None:
+    """A member's watermark, as far as a viewer may see it."""
+    mark = conversation.watermarks[member]
+    if member == viewer:
+        return mark
+    if member in conversation.blockers and mark.at_ms >= conversation.blocked_at_ms[member]:
+        return None  # it moved since; what was told before the block stays
+    return _without_read(mark) if member in conversation.hides_reads else mark
+
+
+def _without_read(mark: WatermarkRow) -> WatermarkRow:
+    # Nor when it moved: that would be when they read.
+    return WatermarkRow(mark.conversation_id, mark.user_id, mark.delivered_up_to, MessageId(0), UNTOLD_MS)
+
+
+def _log_bucket(up_to: int) -> int:
+    seconds = (up_to >> snowflakes.TIME_SHIFT) // 1000
+    return seconds - seconds % LOG_BUCKET_S

@@ -18,5 +18,8 @@ class Router(Protocol):
     def deliver(self, entry: Entry, users: Iterable[UserId]) -> None:
         """Offer a durable inbox entry to every receiving session of these users."""
 
+    def expel(self, user: UserId, device: DeviceId | None = None) -> None:
+        """End every session of a device (None: of all the user's devices), side sessions included."""
+
     def tell(self, users: Iterable[UserId], frame: Frame, *, skip: DeviceId | None = None) -> None:
         """Send a frame that no inbox holds (state, not events) to these users' receiving sessions."""

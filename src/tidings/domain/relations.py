@@ -1,0 +1,165 @@
+"""Relations: replies, edits, deletes and reactions, and what each may do.
+
+A message that relates to another names it for ever (`relates_to`) and says where it stands
+(`target`). The server believes neither: the row that stands there must bear that name. Edits
+and deletes are the author's, for a time; what is gone takes no more of either.
+
+spec §6.3
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tidings.domain.clock import Clock
+from tidings.domain.conversations import Conversation
+from tidings.domain.erasing import Eraser
+from tidings.domain.log import Log, has_expired, is_erased
+from tidings.protocol import ids
+from tidings.protocol.codec import decode_message, encode_message
+from tidings.protocol.errors import (
+    INVALID,
+    NO_SUCH_MESSAGE,
+    NOT_YOURS,
+    TOO_LARGE,
+    TOO_LATE,
+    ProtocolError,
+)
+from tidings.protocol.frames import Message, Relation, Send
+from tidings.protocol.ids import UserId
+from tidings.protocol.limits import Limits
+from tidings.store.contract import Put, Store, Write
+from tidings.store.schema import RELATIONS, MessageRow, RelationRow
+
+NAMING = (Relation.REPLY, Relation.EDIT, Relation.DELETE, Relation.REACTION)
+"""Relations that name a message."""
+CHANGES = (Relation.EDIT, Relation.DELETE, Relation.REACTION)
+"""Relations that change how their target looks: they stand under it, and not in a page by themselves."""
+
+
+class Related(NamedTuple):
+    """What was found out about a message's target before it is accepted."""
+
+    bucket: int
+    erases: Sequence[Write] = ()
+    expires_at: int | None = None
+    """of the target: what is said about it vanishes with it"""
+
+
+class Relations:
+    """Checks relations and keeps them beside their targets."""
+
+    def __init__(self, store: Store, clock: Clock, log: Log, eraser: Eraser, limits: Limits) -> None:
+        self._store = store
+        self._clock = clock
+        self._log = log
+        self._eraser = eraser
+        self._limits = limits
+
+    async def check(self, conversation: Conversation, user: UserId, send: Send) -> Related:
+        """Whether a user may say this about its target; under the conversation's lock. Raises ProtocolError.
+
+        invalid, no_such_message, not_yours, too_late, too_large.
+        """
+        if send.relates_to is None or not send.target:
+            raise ProtocolError(INVALID, "a relation needs relates_to and target")
+        row = await self._log.find(conversation, send.target)
+        if row is None or user in row.hidden_from or user in conversation.pending:
+            raise ProtocolError(NO_SUCH_MESSAGE)
+        if (row.sender_device, row.client_id) != (send.relates_to.sender_device, send.relates_to.client_id):
+            raise ProtocolError(NO_SUCH_MESSAGE, "another message stands there")
+        if row.relation in CHANGES:
+            raise ProtocolError(INVALID, "what changes a message cannot be related to")
+        if send.relation == Relation.REPLY:
+            return Related(row.bucket)
+        await self._check_change(row, user, send)
+        erases = await self._eraser.rows(conversation, row) if send.relation == Relation.DELETE else ()
+        return Related(row.bucket, erases, row.expires_at)
+
+    async def of_page(
+        self, items: Sequence[MessageRow], viewer: UserId, limit: int
+    ) -> tuple[list[Message], bool]:
+        """What was said about the messages of a page, in ascending order, and whether that is all.
+
+        At most `limit`, the earliest of each bucket. Of a message that was deleted only that is told.
+        """
+        spans: dict[int, list[MessageRow]] = {}
+        for item in items:
+            spans.setdefault(item.bucket, []).append(item)
+        now_ms, is_whole = self._clock.wall_ms(), True
+        found: list[RelationRow] = []
+        for bucket, rows in spans.items():
+            on_page = {row.message_id for row in rows}
+            read = await self._store.range(
+                RELATIONS,
+                (rows[0].conversation_id, bucket),
+                after=(min(on_page), 0),
+                before=(max(on_page) + 1, 0),
+                limit=limit + 1,
+            )
+            is_whole = is_whole and len(read) <= limit
+            found += [row for row in read[:limit] if row.target in on_page and viewer not in row.hidden_from]
+        deleted = {row.target for row in found if row.relation == Relation.DELETE}
+        told = [
+            decode_message(row.payload)
+            for row in found
+            if row.payload
+            and (row.relation == Relation.DELETE or row.target not in deleted)
+            and not (row.expires_at is not None and row.expires_at <= now_ms)
+        ]
+        is_whole = is_whole and len(told) <= limit
+        return sorted(told, key=lambda message: message.message_id)[:limit], is_whole
+
+    async def _check_change(self, row: MessageRow, user: UserId, send: Send) -> None:
+        limits, now_ms = self._limits, self._clock.wall_ms()
+        # A delete may be repeated: it may have got no further than the log.
+        if has_expired(row, now_ms) or (is_erased(row) and send.relation != Relation.DELETE):
+            raise ProtocolError(NO_SUCH_MESSAGE, "the message is gone")
+        if send.relation == Relation.REACTION:
+            if len(send.content) > limits.reaction_bytes:
+                raise ProtocolError(TOO_LARGE, f"a reaction is over {limits.reaction_bytes} bytes")
+        else:
+            if row.sender_id != user:
+                raise ProtocolError(NOT_YOURS)
+            within_s = limits.edit_s if send.relation == Relation.EDIT else limits.delete_s
+            if now_ms - ids.unix_ms(row.message_id) > within_s * 1000:
+                raise ProtocolError(TOO_LATE, f"only within {within_s // 3600} hours")
+        if send.relation != Relation.DELETE:
+            await self._check_room(row)
+
+    async def _check_room(self, row: MessageRow) -> None:
+        most = self._limits.relations_per_message
+        rows = await self._store.range(
+            RELATIONS,
+            (row.conversation_id, row.bucket),
+            after=(row.message_id, 0),
+            before=(row.message_id + 1, 0),
+            limit=most,
+        )
+        if len(rows) >= most:
+            raise ProtocolError(TOO_LARGE, f"a message takes {most} edits and reactions")
+
+
+def check_shape(send: Send) -> None:
+    """Refuse a message that names a target without saying why. Raises ProtocolError (invalid)."""
+    if send.relation in (Relation.NONE, Relation.FORWARD) and (send.relates_to or send.target):
+        raise ProtocolError(INVALID, "relates_to and target belong to a relation")
+    if send.relation == Relation.DELETE and send.content:
+        raise ProtocolError(INVALID, "a delete has no content")
+    if not send.content_type and send.relation != Relation.DELETE:
+        raise ProtocolError(INVALID, "content_type is empty")
+
+
+def related_row(message: Message, bucket: int, hidden_from: list[UserId]) -> Put:
+    """A change of a message, beside it."""
+    row = RelationRow(
+        message.conversation_id,
+        bucket,
+        message.target,
+        message.message_id,
+        message.sender_id,
+        message.relation,
+        encode_message(message),
+        message.expires_at,
+        hidden_from,
+    )
+    return Put(RELATIONS, row, message.message_id)

@@ -1,0 +1,200 @@
+"""Message requests: somebody unknown may knock, and is let in or not.
+
+Until the other one has let them in, what a stranger writes is in the log and in nobody's inbox;
+the other one is told who it is and how many messages wait, as a setting of theirs. Letting in
+writes inbox entries for what waited, under entry ids of their own.
+
+spec §6.14
+"""
+
+import asyncio
+from collections import OrderedDict
+
+import msgspec
+
+from tidings.domain.accounts import User
+from tidings.domain.clock import IdClock
+from tidings.domain.commit import GroupCommit, refusal
+from tidings.domain.conversations import Conversation
+from tidings.domain.inboxes import Entry, inbox_row
+from tidings.domain.log import Log, has_expired, is_erased, message_of
+from tidings.domain.privacy import Privacy
+from tidings.domain.router import Router
+from tidings.domain.settings import Settings
+from tidings.protocol.codec import encode_message
+from tidings.protocol.errors import QUOTA, REQUEST_PENDING, ProtocolError
+from tidings.protocol.frames import MemberState, Relation, SettingKind
+from tidings.protocol.ids import EntryId, UserId
+from tidings.protocol.limits import Limits
+from tidings.store.contract import Put, StoreError, Write
+from tidings.store.schema import INBOX, MEMBERS, MESSAGES, MemberRow, MessageRow
+
+DAY_MS = 86_400_000
+SENDERS_TRACKED = 10_000
+"""users whose requests of today are counted"""
+
+
+class Knock(msgspec.Struct, array_like=True):
+    """The value of a REQUEST setting, in MessagePack."""
+
+    user_id: UserId
+    handle: str
+    count: int
+    first_at_ms: int
+
+
+class Requests:
+    """Announces strangers, and lets them in or not. All of it under the conversation's lock."""
+
+    def __init__(
+        self,
+        commit: GroupCommit,
+        id_clock: IdClock,
+        log: Log,
+        settings: Settings,
+        privacy: Privacy,
+        router: Router,
+        limits: Limits,
+    ) -> None:
+        self._commit = commit
+        self._ids = id_clock
+        self._log = log
+        self._settings = settings
+        self._privacy = privacy
+        self._router = router
+        self._limits = limits
+        self._today: OrderedDict[UserId, tuple[int, int]] = OrderedDict()
+        """of senders: the day, and how many people they wrote to for the first time"""
+
+    async def announce(self, conversation: Conversation, sender: User) -> None:
+        """A stranger is about to write: tell who has not let them in yet, before it is accepted.
+
+        Under the lock. Raises ProtocolError (request_pending, quota, store_…).
+        """
+        for member in conversation.pending - {sender.user_id}:
+            if await self._privacy.is_contact(member, sender.user_id):
+                # Made a contact while the door was being shut, or something failed when it was to open.
+                await self.answer_held(conversation, member, accept=True)
+        if not conversation.pending:
+            return
+        self.check(conversation)
+        if conversation.knocks == 0:
+            self._count(sender.user_id)
+        for member in conversation.pending - conversation.declined - conversation.blockers:
+            key = conversation.conversation_id.hex()
+            known = await self._settings.get(member, SettingKind.REQUEST, key)
+            first_at_ms = self._ids.now_ms() if not known else _decode(known).first_at_ms
+            knock = Knock(sender.user_id, sender.handle, conversation.knocks + 1, first_at_ms)
+            await self._settings.write(member, SettingKind.REQUEST, key, _encode(knock))
+
+    def check(self, conversation: Conversation) -> None:
+        """Whether one more message may wait. Raises ProtocolError (request_pending)."""
+        if conversation.knocks >= self._limits.request_messages:
+            raise ProtocolError(REQUEST_PENDING)
+
+    async def answer(self, conversation: Conversation, user: UserId, *, accept: bool) -> None:
+        """A member lets the other one in, or does not want to be asked again; durable on return.
+
+        Without effect on who was let in before. Raises ProtocolError (store_…).
+        """
+        async with conversation.lock:
+            await self.answer_held(conversation, user, accept=accept)
+
+    async def answer_held(self, conversation: Conversation, user: UserId, *, accept: bool) -> None:
+        """As `answer`, for who holds the lock."""
+        if user in conversation.pending:
+            if accept:
+                await self._let_in(conversation, user)
+            else:
+                await self._commit.write([self._member(conversation, user, MemberState.DECLINED)])
+                conversation.declined |= {user}
+        key = conversation.conversation_id.hex()
+        if await self._settings.get(user, SettingKind.REQUEST, key):
+            await self._settings.write(user, SettingKind.REQUEST, key, b"")
+
+    async def _let_in(self, conversation: Conversation, user: UserId) -> None:
+        was_declined = conversation.declined
+        # Under the lock nothing is accepted while somebody is pending; what was, is in the log then.
+        await self._commit.barrier()
+        rows = await self._waiting(conversation, user)
+        try:
+            # From here on messages go to the inbox by themselves. In the same turn of the loop what
+            # waited gets its entry ids and joins the commit: it stays before whatever comes after.
+            conversation.pending -= {user}
+            conversation.declined -= {user}
+            await self._copied(rows, user)
+            await self._commit.write([self._member(conversation, user, MemberState.ACCEPTED)])
+        except BaseException:
+            conversation.pending |= {user}
+            conversation.declined = was_declined
+            raise
+
+    async def _waiting(self, conversation: Conversation, user: UserId) -> list[MessageRow]:
+        """What a stranger wrote and nobody has in their inbox yet; oldest first."""
+        now_ms = self._ids.now_ms()
+        rows = [
+            row
+            async for row in self._log.walk(conversation.conversation_id, before=None, after=None)
+            if _is_due(row, user, now_ms)
+        ]
+        rows.reverse()
+        return rows
+
+    def _copied(self, rows: list[MessageRow], user: UserId) -> "asyncio.Future[None]":
+        """Write inbox entries for messages, and offer them once durable. Raises ProtocolError."""
+        writes: list[Write] = []
+        entries: list[Entry] = []
+        for row in rows:
+            entry = Entry(
+                EntryId(self._ids.next()),
+                row.conversation_id,
+                row.message_id,
+                row.sender_id,
+                row.sender_device,
+                encode_message(message_of(row)),
+                {},
+            )
+            placed = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry.entry_id])
+            writes.append(Put(INBOX, inbox_row(user, entry, row.expires_at), entry.entry_id))
+            writes.append(Put(MESSAGES, placed, entry.entry_id))
+            entries.append(entry)
+        copied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: StoreError | None) -> None:
+            if error is None:
+                for entry in entries:
+                    self._router.deliver(entry, [user])
+            if not copied.done():
+                copied.set_result(None) if error is None else copied.set_exception(refusal(error))
+
+        self._commit.add(writes, done)
+        return copied
+
+    def _member(self, conversation: Conversation, user: UserId, state: MemberState) -> Put:
+        row = MemberRow(conversation.conversation_id, user, conversation.kind, state=state)
+        return Put(MEMBERS, row, self._ids.next())
+
+    def _count(self, sender: UserId) -> None:
+        """Count a new person that a user writes to. Raises ProtocolError (quota)."""
+        today = self._ids.now_ms() // DAY_MS
+        day, count = self._today.get(sender, (today, 0))
+        if day == today and count >= self._limits.requests_per_day:
+            raise ProtocolError(QUOTA, "no more people who do not know you, today")
+        self._today[sender] = (today, count + 1 if day == today else 1)
+        self._today.move_to_end(sender)
+        if len(self._today) > SENDERS_TRACKED:
+            self._today.popitem(last=False)
+
+
+def _is_due(row: MessageRow, user: UserId, now_ms: int) -> bool:
+    return not (
+        row.sender_id == user
+        or row.entry_ids
+        or user in row.hidden_from
+        or (is_erased(row) and row.relation != Relation.DELETE)
+        or has_expired(row, now_ms)
+    )
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Knock).decode
