@@ -37,7 +37,17 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        arguments = [TIDINGS, "serve", "--listen", f"127.0.0.1:{self.port}", "--data", str(self._data)]
+        arguments = [
+            TIDINGS,
+            "serve",
+            "--listen",
+            f"127.0.0.1:{self.port}",
+            "--admin",
+            "127.0.0.1:0",
+            "--strangers",
+            "deliver",
+        ]
+        arguments += ["--data", str(self._data)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log)
         deadline = time.monotonic() + PATIENCE_S

@@ -25,8 +25,11 @@ class Rig:
         self.told: list[ConnectionEvent] = []
         self.works: list[Connection] = []
         surroundings = Surroundings(clock=self.clock, random=Random(1), dial=self.dial)
-        self.link = Link("ws://x", self.hello, [self.work], self.told.append, surroundings)
+        self.link = Link("ws://x", self.hello, [self.work], self.renewed, self.told.append, surroundings)
         self.task = asyncio.ensure_future(self.link.run())
+
+    async def renewed(self, token: str) -> None:
+        raise AssertionError(f"nobody renews a token here: {token}")
 
     async def hello(self) -> Hello:
         return Hello("token")
@@ -79,11 +82,19 @@ async def test_after_a_drain_it_waits_as_long_as_the_reason_says() -> None:
     await rig.stop()
 
 
-@pytest.mark.parametrize(("code", "says"), [(4409, "took over"), (4401, "token"), (4444, "close code 4444")])
-async def test_a_code_that_forbids_to_come_back_ends_it(code: int, says: str) -> None:
+@pytest.mark.parametrize(
+    ("code", "reason", "says"),
+    [
+        (4409, "", "took over"),
+        (4401, "", "token"),
+        (4401, "suspended", "suspended this account"),
+        (4444, "", "close code 4444"),
+    ],
+)
+async def test_a_code_that_forbids_to_come_back_ends_it(code: int, reason: str, says: str) -> None:
     rig = Rig()
     await rig.clock.advance(0)
-    rig.sockets[-1].lose(code)
+    rig.sockets[-1].lose(code, reason)
     with pytest.raises(SessionEnded, match=says) as ended:
         await rig.task
     rig.link.fail(ended.value)

@@ -47,7 +47,7 @@ class Server:
         self.data = folder / "data"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.config = dict(config or {})
+        self.config = {"strangers": "deliver", **(config or {})}
         self.limits = dict(limits or {})
         self.environment = environment
         self.files = files
@@ -61,7 +61,8 @@ class Server:
     def start(self) -> None:
         """Start it and wait until it answers."""
         written = write_config(self.folder / "tidings.toml", self.config, self.limits)
-        command = [TIDINGS, "serve", "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data)]
+        command = [TIDINGS, "serve", "--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
+        command += ["--data", str(self.data)]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--config", str(written)],
@@ -139,7 +140,7 @@ class Server:
 
     def register(self, handle: str) -> dict[str, Any]:
         """Make an account; returns its `user_id`, `device_id`, `handle` and `token`."""
-        status, answer = self.http("/v1/accounts", {"handle": handle, "password": "a long secret"})
+        status, answer = self.http("/v1/accounts", {"handle": handle, "secret": "a long secret"})
         assert status == 201, answer
         return answer
 

@@ -144,8 +144,8 @@ class TestMalformed:
             None,
             [],
             {"handle": "x"},
-            {"handle": 1, "password": 2},
-            {"handle": "eve", "password": "\ud800" * 9},
+            {"handle": 1, "secret": 2},
+            {"handle": "eve", "secret": "\ud800" * 9},
         ],
         ids=repr,
     )
@@ -199,12 +199,12 @@ class TestOversized:
             assert (await speaker.answer())[0] == 431
 
     async def test_a_body_over_the_limit_is_refused(self, server: Server) -> None:
-        status, _ = server.http("/v1/accounts", {"handle": "x" * DEFAULTS.http_body_bytes, "password": "x"})
+        status, _ = server.http("/v1/accounts", {"handle": "x" * DEFAULTS.http_body_bytes, "secret": "x"})
         assert status == 413
 
 
 class TestOutOfPlace:
-    @pytest.mark.parametrize("tag", [0, 10, 63, 64, 1 << 40, -1])
+    @pytest.mark.parametrize("tag", [0, 40, 63, 64, 1 << 40, -1])
     async def test_an_unknown_tag_is_answered_and_the_session_goes_on(
         self, friends: Friends, tag: int
     ) -> None:
@@ -256,7 +256,7 @@ class TestUnauthenticated:
 
     async def test_a_wrong_password_and_a_taken_handle(self, friends: Friends) -> None:
         for path, kind in (("/v1/sessions", errors.WRONG_CREDENTIALS), ("/v1/accounts", errors.HANDLE_TAKEN)):
-            status, answer = friends.server.http(path, {"handle": "alice", "password": "not this one"})
+            status, answer = friends.server.http(path, {"handle": "alice", "secret": "not this one"})
             assert (status, answer["code"]) == (kind.http_status, kind.code)
 
     async def test_a_stranger_to_a_conversation(self, friends: Friends) -> None:

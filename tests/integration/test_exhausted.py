@@ -107,7 +107,7 @@ class Crowd:
         last = (await self.page())[-1].message.message_id
         error = await talk.bob.ask(lambda n: frames.Read(n, talk.conversation, last), Error)
         assert (error.code, bool(error.retry_after)) == (errors.STORE_FULL.code, True)
-        status, problem = server.http("/v1/accounts", {"handle": "newcomer", "password": "a long secret"})
+        status, problem = server.http("/v1/accounts", {"handle": "newcomer", "secret": "a long secret"})
         assert (status, problem["name"]) == (507, "store_full")
         assert problem["retry_after"]
         assert server.health()["status"] == "store_full"

@@ -17,7 +17,15 @@ pytestmark = pytest.mark.slow
 def refusal(*arguments: str | Path, port: int = 0) -> str:
     """What `tidings serve` says on its way out."""
     done = subprocess.run(
-        [TIDINGS, "serve", "--listen", f"127.0.0.1:{port or free_port()}", *map(str, arguments)],
+        [
+            TIDINGS,
+            "serve",
+            "--listen",
+            f"127.0.0.1:{port or free_port()}",
+            "--admin",
+            "",
+            *map(str, arguments),
+        ],
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,

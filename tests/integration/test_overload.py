@@ -101,8 +101,14 @@ async def test_a_flood_of_pings_is_closed(friends: Friends, strangers: Friends) 
         assert max(latencies) < LATENCY_MAX_S
 
 
-async def test_who_stays_below_the_limit_of_refusals_is_only_slowed(strangers: Friends) -> None:
-    async with strangers.talking() as talk:
+@pytest.fixture
+def eager(server: Server) -> Friends:
+    """Those whose devices have spent nothing yet: what one has spent outlives its connection."""
+    return asyncio.run(Friends.of(server, "eager", "patient"))
+
+
+async def test_who_stays_below_the_limit_of_refusals_is_only_slowed(eager: Friends) -> None:
+    async with eager.talking() as talk:
         talk.alice.say(*sends(talk)[:2200])
         error = await talk.alice.expect(Error)
         assert error.code == errors.RATE_LIMITED.code

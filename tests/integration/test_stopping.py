@@ -95,7 +95,7 @@ def test_sigterm_ends_a_server_whose_terminal_is_gone(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [TIDINGS, "serve", "--listen", address, "--data", str(tmp_path / "data")]
+    command = [TIDINGS, "serve", "--listen", address, "--admin", "", "--data", str(tmp_path / "data")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import ssl
 import struct
 from collections.abc import Callable
 from types import TracebackType
@@ -196,6 +197,7 @@ class Rig:
         handler: Callable[[Link, Codec], Recorder] = Echo,
         origins: frozenset[str] = frozenset(),
         host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         def open_session(link: Link, codec: Codec) -> Recorder:
             recorder = handler(link, codec)
@@ -207,7 +209,7 @@ class Rig:
         self.gateway = Gateway(limits=limits, open_session=open_session, origins=origins)
         sock = listen(host, 0, limits)
         self.port = sock.getsockname()[1]
-        self.server = self.gateway.server(application)
+        self.server = self.gateway.server(application, tls=tls)
         # What `serve` does before and after its loop, without the tenths of seconds that it waits.
         self.server.config.load()
         self.server.lifespan = self.server.config.lifespan_class(self.server.config)

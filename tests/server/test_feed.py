@@ -171,4 +171,4 @@ async def test_what_was_passed_over_moves_the_cursor_of_who_only_writes() -> Non
     bench.inbox.entries = [entry(1, OWN), entry(2, OWN)]
     await bench.settle()
     assert bench.sent == []
-    assert bench.feed.passed_over() == 2
+    assert bench.feed.passed_over(EntryId(0)) == 2

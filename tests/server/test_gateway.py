@@ -4,6 +4,7 @@ import asyncio
 import errno
 import signal
 import socket
+from typing import Any
 
 import httpx
 import msgspec
@@ -302,3 +303,23 @@ async def test_an_application_that_does_not_end_is_given_up_after_a_while() -> N
     writer.transport.abort()
     while gateway.connections:
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("proxies", "expected"), [([], "127.0.0.1"), (["127.0.0.0/8"], "192.0.2.7")])
+async def test_only_a_known_proxy_is_believed_about_addresses(proxies: list[str], expected: str) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    gateway = Gateway(limits=Limits(), open_session=Echo)
+    config = gateway.server(app, proxies=proxies).config
+    config.load()
+    scope = {
+        "type": "http",
+        "client": ("127.0.0.1", 5),
+        "scheme": "http",
+        "headers": [(b"x-forwarded-for", b"203.0.113.9, 192.0.2.7")],
+    }
+    await config.loaded_app(scope, None, None)  # type: ignore[arg-type]
+    assert seen == [expected]

@@ -199,6 +199,21 @@ async def test_blank_lines_do_not_keep_a_connection(rig: Rig) -> None:
     assert (await peer.answer())[0] == 408
 
 
+@pytest.mark.parametrize("last", [b"keep-alive", b"close"])
+async def test_who_does_not_read_the_answers_is_cut_off(rig: Rig, last: bytes) -> None:
+    await rig.start(limits=Limits(http_body_s=0.2))
+    peer = await rig.dial()
+    peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    request = b"GET /%b HTTP/1.1\r\nHost: x\r\n" % (b"x" * 8000)
+    peer.send((request + b"\r\n") * 200, request + b"Connection: %b\r\n\r\n" % last)
+    connections = rig.server.server_state.connections
+    async with asyncio.timeout(PATIENCE_S):
+        while not connections:
+            await asyncio.sleep(0)
+        while connections:
+            await asyncio.sleep(0.01)
+
+
 @pytest.mark.slow
 async def test_a_second_head_has_its_own_time(rig: Rig) -> None:
     await rig.start(limits=Limits(http_head_s=0.5))

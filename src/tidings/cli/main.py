@@ -19,14 +19,20 @@ from tidings.cli.failure import Failure
 
 VERBS = {
     "serve": "Run a server.",
+    "check": "Look for mistakes in a server's config and store.",
+    "backup": "Copy a server's store, also while it runs.",
+    "restore": "Make a data folder of a backup.",
     "register": "Make an account, and a profile for it on this machine.",
     "login": "Make this machine a further device of an account.",
+    "account": "Look at your account, and change or end it.",
+    "devices": "List, name and sign out your devices.",
     "send": "Send one message.",
     "listen": "Print what arrives, one event a line.",
     "history": "Print a conversation.",
     "read": "Tell somebody that their messages were read.",
     "chat": "Talk to somebody in this terminal.",
     "replay": "Play an exported WhatsApp chat through a server, and check it.",
+    "admin": "Look after a running server.",
     "bench": "Measure a server.",
 }
 """The verbs and their line in `tidings --help`, in its order."""

@@ -24,7 +24,16 @@ STORE_HINT = "see that the folder can be read and written, or choose another wit
 
 def serve(
     listen: Annotated[str | None, typer.Option(help="HOST:PORT for HTTP and WebSocket.")] = None,
+    admin: Annotated[
+        str | None, typer.Option(help="HOST:PORT of metrics and administration, loopback only; '' for none.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the embedded store.")] = None,
+    registration: Annotated[
+        str | None, typer.Option(help="Who may make an account: open, invite or closed.")
+    ] = None,
+    strangers: Annotated[
+        str | None, typer.Option(help="What a stranger's first message is: request or deliver.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; see the reference.")] = None,
     log: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_json: Annotated[bool | None, typer.Option("--log-json", help="One JSON object a line.")] = None,
@@ -36,7 +45,10 @@ def serve(
     """Run the server until SIGTERM or Ctrl-C."""
     overrides: dict[str, object] = {
         "listen": listen,
+        "admin": admin,
         "data": None if data is None else str(data),
+        "registration": registration,
+        "strangers": strangers,
         "log": log,
         "log_json": log_json,
         "accept_clock": accept_clock,

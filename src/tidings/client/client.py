@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import Self as Me
 
 from tidings.client import http, inbox, outbox, vault
+from tidings.client.account import OwnAccount
 from tidings.client.conversations import normal
+from tidings.client.devices import OwnDevices
 from tidings.client.errors import ClientError, StorageFailed
 from tidings.client.events import TEXT, Event, HistoryMessage, KnownConversation, SentMessage
 from tidings.client.history import fetch
@@ -21,7 +23,7 @@ from tidings.client.profile import FORMAT, Account, Profile, take_receiver_lock
 from tidings.client.reads import pending
 from tidings.client.surroundings import Surroundings
 from tidings.client.transmitter import POLL_S
-from tidings.protocol.api import Credentials, LoggedIn
+from tidings.protocol.api import LoggedIn
 from tidings.protocol.ids import MessageId
 
 
@@ -47,11 +49,20 @@ class Client:
 
     @classmethod
     async def register(
-        cls, url: str, *, handle: str, password: str, profile: str | Path, device_name: str = ""
+        cls,
+        url: str,
+        *,
+        handle: str,
+        password: str,
+        profile: str | Path,
+        device_name: str = "",
+        invite: str = "",
     ) -> Account:
         """Make an account on a server, and a profile for it in an empty (or new) folder.
 
-        Raises Refused (handle_taken, bad_handle, bad_password, …), Unreachable, ProfileExists.
+        The server is shown a secret that is derived from the password, never the password.
+        Raises Refused (handle_taken, bad_handle, bad_invite, …), ClientError (a short password),
+        Unreachable, ProfileExists.
 
         ```python
         account = await Client.register(
@@ -59,18 +70,37 @@ class Client:
         )
         ```
         """
-        server, credentials = Server.at(url), Credentials(handle, password, device_name)
+        server = Server.at(url)
         with Profile(Path(profile)).create():
-            return _save(profile, server, await http.register(server, credentials))
+            made = await http.register(
+                server,
+                handle,
+                password,
+                device_name=device_name,
+                invite=invite,
+                entropy=Surroundings().entropy,
+            )
+            return _save(profile, server, made)
 
     @classmethod
     async def login(
-        cls, url: str, *, handle: str, password: str, profile: str | Path, device_name: str = ""
+        cls,
+        url: str,
+        *,
+        handle: str,
+        password: str,
+        profile: str | Path,
+        device_name: str = "",
+        code: str = "",
+        plain_password: bool = False,
     ) -> Account:
         """Make a further device of an account, with a profile of its own.
 
         It receives what comes from now on; what was before is in `history`.
-        Raises Refused (wrong_credentials, too_many_devices, …), Unreachable, ProfileExists.
+        `code` is of the second factor, if the account has one. With `plain_password` the password itself
+        is sent where the server says that the account was made so.
+        Raises Refused (wrong_credentials, code_needed, too_many_devices, …), Unreachable, ProfileExists,
+        ClientError (the server wants the password, or a weak secret).
 
         ```python
         account = await Client.login(
@@ -78,9 +108,17 @@ class Client:
         )
         ```
         """
-        server, credentials = Server.at(url), Credentials(handle, password, device_name)
+        server = Server.at(url)
         with Profile(Path(profile)).create():
-            return _save(profile, server, await http.login(server, credentials))
+            made = await http.login(
+                server,
+                handle,
+                password,
+                device_name=device_name,
+                code=code,
+                plain_password=plain_password,
+            )
+            return _save(profile, server, made)
 
     @classmethod
     def open(
@@ -258,6 +296,28 @@ class Client:
         """
         if self._parts is not None:
             await self._parts.stop()
+
+    @property
+    def account(self) -> OwnAccount:
+        """One's own account: handle, password, second factor, phone, export, end.
+
+        ```python
+        async with Client.open("profiles/alice", receive=False) as me:
+            print(await me.account.info())
+        ```
+        """
+        return self._open.own_account
+
+    @property
+    def devices(self) -> OwnDevices:
+        """The account's devices.
+
+        ```python
+        async with Client.open("profiles/alice", receive=False) as me:
+            print(await me.devices.list())
+        ```
+        """
+        return self._open.own_devices
 
     @property
     def _open(self) -> Parts:

@@ -1,15 +1,22 @@
-"""Accounts over HTTP: registering and logging in.
+"""The server over HTTP: registering, logging in, and requests of a device that has its token.
 
 spec §7
 """
 
-from typing import NamedTuple
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from tidings.client.errors import ClientError, Refused, Unreachable
-from tidings.protocol.api import Credentials, LoggedIn, Problem
+from tidings.client.login_secret import check_password, derive, new_kdf, secret_for
+from tidings.protocol.api import Credentials, KdfAnswer, KdfOf, LoggedIn, NewAccount, Problem
+
+T = TypeVar("T")
+Body = msgspec.Struct | None
 
 ANSWER_S = 30.0
 """how long the server may take: it hashes a password, perhaps after others"""
@@ -34,39 +41,109 @@ class Server(NamedTuple):
         return cls(f"{parts.scheme}://{parts.netloc}{path}", f"{scheme}://{parts.netloc}{path}/v1/ws")
 
 
-async def register(server: Server, credentials: Credentials) -> LoggedIn:
-    """Make an account and its first device. Raises Refused, Unreachable."""
-    return await _post(server, "/v1/accounts", credentials)
+async def register(
+    server: Server,
+    handle: str,
+    password: str,
+    *,
+    device_name: str,
+    invite: str,
+    entropy: Callable[[int], bytes],
+) -> LoggedIn:
+    """Make an account and its first device. Raises Refused, Unreachable, ClientError."""
+    check_password(password)
+    kdf = new_kdf(entropy)
+    secret = await derive(password, kdf)
+    body = NewAccount(handle, secret, device_name, kdf, invite)
+    return await ask(server, "POST", "/v1/accounts", LoggedIn, body)
 
 
-async def login(server: Server, credentials: Credentials) -> LoggedIn:
-    """Make a further device of an account. Raises Refused, Unreachable."""
-    return await _post(server, "/v1/sessions", credentials)
+async def login(
+    server: Server, handle: str, password: str, *, device_name: str, code: str, plain_password: bool
+) -> LoggedIn:
+    """Make a further device of an account. Raises Refused, Unreachable, ClientError."""
+    secret = await secret_of(server, handle, password, plain_password=plain_password)
+    body = Credentials(handle, secret, device_name, code)
+    return await ask(server, "POST", "/v1/sessions", LoggedIn, body)
 
 
-async def _post(server: Server, path: str, credentials: Credentials) -> LoggedIn:
-    # Here and not above: it costs as much to import as all the rest, and only a new device needs it.
+async def secret_of(server: Server, handle: str, password: str, *, plain_password: bool) -> str:
+    """An account's login secret, made as the server says. Raises Refused, Unreachable, ClientError."""
+    made = await ask(server, "POST", "/v1/kdf", KdfAnswer, KdfOf(handle))
+    return await secret_for(password, made.kdf, plain_password=plain_password)
+
+
+async def ask(
+    server: Server, method: str, path: str, answer: type[T], body: Body = None, *, token: str = ""
+) -> T:
+    """One request. Raises Refused, Unreachable."""
+    # Here and not above: it costs as much to import as all the rest, and few programs need it.
     import httpx  # noqa: PLC0415
 
+    content = None if body is None else msgspec.json.encode(body)
     try:
         async with httpx.AsyncClient(timeout=ANSWER_S) as http:
-            response = await http.post(
-                server.http + path,
-                content=msgspec.json.encode(credentials),
-                headers={"Content-Type": "application/json"},
+            response = await http.request(
+                method, server.http + path, content=content, headers=_headers(token)
             )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Unreachable(
-            f"cannot reach {server.http}: {str(error).lower() or type(error).__name__}",
-            "is the server running, and the address right?",
-        ) from None
+        raise _unreachable(server, error) from None
+    if response.is_success:
+        try:
+            return msgspec.json.decode(response.content, type=answer)
+        except msgspec.DecodeError:
+            raise _not_tidings(server, response.status_code) from None
+    raise _refused(server, response.status_code, response.content)
+
+
+async def download(server: Server, path: str, token: str, target: Path) -> None:
+    """Write what the server answers to a new file, which is there whole or not at all.
+
+    Raises Refused, Unreachable, FileExistsError, OSError.
+    """
+    import httpx  # noqa: PLC0415
+
+    draft = target.with_name(target.name + ".part")
+    with draft.open("xb") as file:
+        draft.chmod(0o600)
+        try:
+            async with (
+                httpx.AsyncClient(timeout=ANSWER_S) as http,
+                http.stream("GET", server.http + path, headers=_headers(token)) as response,
+            ):
+                if not response.is_success:
+                    raise _refused(server, response.status_code, await response.aread())
+                async for chunk in response.aiter_bytes():
+                    file.write(chunk)
+            os.link(draft, target)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _unreachable(server, error) from None
+        finally:
+            draft.unlink()
+
+
+def _headers(token: str) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    return {**headers, "Authorization": f"Bearer {token}"} if token else headers
+
+
+def _refused(server: Server, status: int, content: bytes) -> ClientError:
     try:
-        if response.is_success:
-            return msgspec.json.decode(response.content, type=LoggedIn)
-        problem = msgspec.json.decode(response.content, type=Problem)
+        problem = msgspec.json.decode(content, type=Problem)
     except msgspec.DecodeError:
-        raise Unreachable(
-            f"cannot use {server.http}: its answer (HTTP {response.status_code}) is not Tidings'",
-            "is this the address of a Tidings server?",
-        ) from None
-    raise Refused(problem.code, problem.name, problem.message, problem.retry_after)
+        return _not_tidings(server, status)
+    return Refused(problem.code, problem.name, problem.message, problem.retry_after)
+
+
+def _unreachable(server: Server, error: Exception) -> Unreachable:
+    return Unreachable(
+        f"cannot reach {server.http}: {str(error).lower() or type(error).__name__}",
+        "is the server running, and the address right?",
+    )
+
+
+def _not_tidings(server: Server, status: int) -> Unreachable:
+    return Unreachable(
+        f"cannot use {server.http}: its answer (HTTP {status}) is not Tidings'",
+        "is this the address of a Tidings server?",
+    )

@@ -18,6 +18,7 @@ from tidings.client.errors import ConnectionLost, Refused, SessionEnded
 from tidings.client.events import ConnectionEvent
 from tidings.client.surroundings import Surroundings
 from tidings.protocol.close import CloseCode, may_reconnect
+from tidings.protocol.errors import SUSPENDED
 from tidings.protocol.frames import Frame, Hello
 
 Work = Callable[[Connection], Awaitable[None]]
@@ -45,12 +46,14 @@ class Link:
         url: str,
         hello: Callable[[], Awaitable[Hello]],
         works: Sequence[Work],
+        renewed: Callable[[str], Awaitable[None]],
         told: Callable[[ConnectionEvent], None],
         surroundings: Surroundings,
     ) -> None:
         self._url = url
         self._hello = hello
         self._works = works
+        self._renewed = renewed
         self._told = told
         self._surroundings = surroundings
         self._backoff = Backoff(surroundings.random)
@@ -104,6 +107,8 @@ class Link:
         clock = self._surroundings.clock
         socket = await self._surroundings.dial(self._url)
         connection = await Connection.open(socket, await self._hello(), clock)
+        if connection.welcome.token is not None:
+            await self._renewed(connection.welcome.token)
         since_s = clock.monotonic_s()
         self._up.set_result(connection)
         self._told(ConnectionEvent("connected"))
@@ -124,6 +129,8 @@ class Link:
 def ended(lost: ConnectionLost) -> SessionEnded:
     """The error for a connection that was closed for good."""
     known = ENDINGS.get(CloseCode(lost.code)) if lost.code in ENDINGS else None
+    if lost.reason == SUSPENDED.name:
+        known = ("the server's operator has suspended this account", "ask them; nothing of it is deleted")
     message, hint = known or (f"{lost.reason or 'no reason given'} (close code {lost.code})", "")
     return SessionEnded(lost.code, f"cannot go on: {message}", hint)
 

@@ -7,10 +7,14 @@ import asyncio
 import sqlite3
 from collections.abc import Coroutine, Sequence
 
+import msgspec
+
 from tidings import __version__
 from tidings.client import inbox, outbox, receipts
+from tidings.client.account import OwnAccount
 from tidings.client.conversations import Conversations, Known, normal
-from tidings.client.errors import ClientClosed
+from tidings.client.devices import OwnDevices
+from tidings.client.errors import ClientClosed, StorageFailed
 from tidings.client.events import ConnectionEvent
 from tidings.client.http import Server
 from tidings.client.link import Link, Work
@@ -75,11 +79,14 @@ class Parts:
             clock,
             self.stream.wake,
         )
+        server = Server.at(self.account.server)
+        self.own_account = OwnAccount(server, lambda: self.account.token, entropy)
+        self.own_devices = OwnDevices(server, lambda: self.account.token)
         self.reads = Reads(self.vault, self.me.user_id, clock)
         works: Sequence[Work] = [self.transmitter.run, self.reads.run]
         if self._receiver_lock is not None:
             works = [Receiver(self.vault, self.conversations, self.stream, self.me, clock).run, *works]
-        self.link = Link(Server.at(self.account.server).ws, self._hello, works, self._told, surroundings)
+        self.link = Link(server.ws, self._hello, works, self._renewed, self._told, surroundings)
         self._tasks = [
             asyncio.ensure_future(self._guard(self.link.run())),
             asyncio.ensure_future(self._guard(self.transmitter.watch())),
@@ -121,6 +128,15 @@ class Parts:
             EntryId(int(self.account.device_id) if have is None else have),
             receive,
         )
+
+    async def _renewed(self, token: str) -> None:
+        """The server gave this device another token; the old one holds until this one was used."""
+        account = msgspec.structs.replace(self.account, token=token)
+        try:
+            await asyncio.to_thread(self.profile.replace, account)
+        except OSError as error:
+            raise StorageFailed(f"cannot write profile {self.profile.path}: {error.strerror}") from error
+        self.account = account
 
     async def _guard(self, work: Coroutine[object, object, None]) -> None:
         """Run a part; what it fails with is what the client's callers get."""

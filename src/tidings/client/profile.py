@@ -106,14 +106,14 @@ class Profile:
             self._remove(folder=made)
             raise
 
+    def replace(self, account: Account) -> None:
+        """Write the account file anew; a crash leaves the old or the new one. Raises OSError."""
+        os.replace(self._draft(account), self._account)
+        _sync_folder(self.path)
+
     def save(self, account: Account) -> None:
         """Write the account file, once. Raises ProfileExists."""
-        draft = self.path / "account.json.new"
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(account)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        draft = self._draft(account)
         try:
             # Unlike a rename, a link never replaces what another process made meanwhile.
             os.link(draft, self._account)
@@ -122,6 +122,16 @@ class Profile:
         finally:
             draft.unlink()
         _sync_folder(self.path)
+
+    def _draft(self, account: Account) -> Path:
+        """The account file under another name, durable."""
+        draft = self.path / "account.json.new"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(account)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        return draft
 
     def _remove(self, *, folder: bool) -> None:
         for file in (self.database, self.path / "profile.db-wal", self.path / "profile.db-shm"):

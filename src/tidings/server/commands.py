@@ -9,26 +9,36 @@ spec §4
 
 from tidings.domain.commit import refusal
 from tidings.domain.conversations import Conversation, access_conversation
+from tidings.domain.messages import Answer
 from tidings.protocol import frames
 from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import RATE_LIMITED, TOO_LARGE, ProtocolError
 from tidings.protocol.frames import (
     Ack,
+    AnswerRequest,
     Describe,
     Heartbeat,
     HeartbeatOk,
     Hello,
     History,
-    Member,
+    InboxExpired,
+    Info,
+    Lookup,
     Ok,
     OpenDirect,
+    Profiles,
     Read,
+    Report,
     Send,
     Sent,
+    Set,
     Sync,
+    Typing,
+    Watch,
     Welcome,
 )
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
+from tidings.server import people_commands, presence_commands
 from tidings.server.feed import Feed
 from tidings.server.services import Command, RateClass, Slow
 from tidings.server.session import Session
@@ -40,8 +50,12 @@ async def hello(session: Session, frame: Hello) -> None:
     services, limits = session.services, session.services.limits
     if len(frame.agent) > limits.agent_chars:
         raise ProtocolError(TOO_LARGE, f"agent is over {limits.agent_chars} characters")
-    user, device_id = await services.accounts.authenticate(frame.token)
-    cursor = await services.inboxes.cursor(device_id)
+    expulsions = -1
+    while expulsions != services.connections.expulsions:
+        # Who was signed out while this waited was in no table yet: look again.
+        expulsions = services.connections.expulsions
+        user, device_id, new_token = await services.accounts.authenticate(frame.token)
+        cursor = await services.inboxes.cursor(device_id)
     start = cursor if frame.have is None else min(cursor, frame.have)
     if session.is_closed:
         return
@@ -60,10 +74,23 @@ async def hello(session: Session, frame: Hello) -> None:
             limits.heartbeat_answer_s,
             limits.window_entries,
             limits.content_bytes,
+            new_token,
         )
     )
     if frame.receive:
+        _tell_expired(session, start)
         session.start_receiving(Feed(device_id, start, session, limits, rewound=start < cursor))
+    else:
+        session.stay_aside()
+
+
+def _tell_expired(session: Session, start: EntryId) -> None:
+    """A device that was away for longer than inboxes are kept must know, before anything comes."""
+    services = session.services
+    complete = services.inboxes.expired(start, services.ids.now_ms())
+    if complete is not None:
+        session.complete_from = complete
+        session.send(InboxExpired(start, complete))
 
 
 def send(session: Session, frame: Send) -> Slow | None:
@@ -79,22 +106,26 @@ def send(session: Session, frame: Send) -> Slow | None:
 
 async def _send_slowly(session: Session, frame: Send) -> None:
     conversation = await _conversation(session, frame.conversation_id)
-    earlier = await session.services.messages.prepare(session.device_id, conversation, frame)
-    if earlier is not None:
-        session.send(earlier)
-    else:
-        _accept(session, conversation, frame)
+    await session.services.messages.accept_slowly(
+        session.known_user, session.device_id, conversation, frame, _answer(session, frame)
+    )
 
 
 def _accept(session: Session, conversation: Conversation, frame: Send) -> None:
+    session.services.messages.accept(
+        session.known_user, session.device_id, conversation, frame, _answer(session, frame)
+    )
+
+
+def _answer(session: Session, frame: Send) -> Answer:
     def answer(outcome: Sent | ProtocolError) -> None:
         if isinstance(outcome, ProtocolError):
             session.refuse(outcome, frame)
         else:
+            session.services.counts.accepted += 1
             session.send(outcome)
 
-    user, device = session.known_user, session.device_id
-    session.services.messages.accept(user, device, conversation, frame, answer)
+    return answer
 
 
 def ack(session: Session, frame: Ack) -> Slow | None:
@@ -165,6 +196,10 @@ def _read(session: Session, conversation: Conversation, frame: Read) -> None:
         else:
             session.refuse(refusal(error), frame)
 
+    if session.known_user.user_id in conversation.pending:
+        # They have seen nothing of it yet, and the stranger is told nothing.
+        session.send(Ok(frame.request_id))
+        return
     session.services.receipts.read(
         conversation, session.known_user.user_id, session.device_id, frame.up_to, done
     )
@@ -173,7 +208,27 @@ def _read(session: Session, conversation: Conversation, frame: Read) -> None:
 async def history(session: Session, frame: History) -> None:
     """A page of a conversation."""
     conversation = await _conversation(session, frame.conversation_id)
-    session.send(await session.services.messages.history(conversation, session.known_user.user_id, frame))
+    session.send(await session.services.histories.page(conversation, session.known_user.user_id, frame))
+
+
+async def info(session: Session, frame: Info) -> None:
+    """When a message was delivered and read."""
+    services, viewer = session.services, session.known_user.user_id
+    conversation = await _conversation(session, frame.conversation_id)
+    row = await services.histories.message(conversation, viewer, frame.message_id)
+    session.send(await services.receipts.info(conversation, viewer, row, frame.request_id))
+
+
+async def conversations(session: Session, frame: frames.Conversations) -> None:
+    """The user's conversations."""
+    session.send(await session.services.histories.listed(session.known_user.user_id, frame))
+
+
+async def answer_request(session: Session, frame: AnswerRequest) -> None:
+    """Let somebody unknown in, or not."""
+    conversation = await _conversation(session, frame.conversation_id)
+    await session.services.requests.answer(conversation, session.known_user.user_id, accept=frame.accept)
+    session.send(Ok(frame.request_id))
 
 
 def heartbeat(session: Session, _: Heartbeat) -> None:
@@ -183,8 +238,9 @@ def heartbeat(session: Session, _: Heartbeat) -> None:
 
 async def open_direct(session: Session, frame: OpenDirect) -> None:
     """Find or make the direct conversation with somebody."""
-    peer = await session.services.accounts.by_handle(frame.handle)
-    conversation = await session.services.conversations.open_direct(session.known_user.user_id, peer.user_id)
+    user_id = session.known_user.user_id
+    peer = await session.services.people.addressed(user_id, frame.handle)
+    conversation = await session.services.conversations.open_direct(user_id, peer)
     session.send(await _description(session, conversation, frame.request_id))
 
 
@@ -195,11 +251,14 @@ async def describe(session: Session, frame: Describe) -> None:
 
 
 async def sync(session: Session, frame: Sync) -> None:
-    """Which watermarks moved while the device was away."""
+    """What moved while the device was away."""
+    services = session.services
+    if session.complete_from is not None:
+        # Who asks has got everything that was sent before, and noted that its inbox was not complete.
+        services.inboxes.acknowledge(session.device_id, session.complete_from)
+        session.complete_from = None
     session.send(
-        await session.services.receipts.changed_since(
-            session.known_user.user_id, frame.since, frame.request_id
-        )
+        await services.receipts.changed_since(session.known_user.user_id, frame.since, frame.request_id)
     )
 
 
@@ -209,13 +268,12 @@ async def _conversation(session: Session, conversation_id: ConversationId) -> Co
 
 
 async def _description(session: Session, conversation: Conversation, request_id: int) -> frames.Conversation:
-    users = [await session.services.accounts.user(member) for member in conversation.members]
     return frames.Conversation(
         request_id,
         conversation.conversation_id,
         conversation.kind,
         conversation.version,
-        [Member(user.user_id, user.handle) for user in users],
+        await session.services.histories.members(conversation, session.known_user.user_id),
     )
 
 
@@ -229,4 +287,13 @@ COMMANDS: dict[type[frames.Frame], Command] = {
     OpenDirect: Command(open_direct, RateClass.QUERY),
     Describe: Command(describe, RateClass.QUERY),
     Sync: Command(sync, RateClass.QUERY),
+    Info: Command(info, RateClass.QUERY),
+    frames.Conversations: Command(conversations, RateClass.QUERY),
+    AnswerRequest: Command(answer_request, RateClass.SETTING),
+    Set: Command(people_commands.set_setting, RateClass.SETTING),
+    Report: Command(people_commands.report, RateClass.SETTING),
+    Lookup: Command(people_commands.look_up, RateClass.QUERY),
+    Profiles: Command(people_commands.profiles, RateClass.QUERY),
+    Watch: Command(presence_commands.watch, RateClass.QUERY),
+    Typing: Command(presence_commands.typing, RateClass.TYPING),
 }

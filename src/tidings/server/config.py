@@ -25,6 +25,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """the folder of the embedded store"""
     origins: tuple[str, ...] = ()
     """web origins, besides the server's own, whose pages may connect"""
+    proxies: tuple[str, ...] = ()
+    """addresses or networks of proxies in front of it, whose X-Forwarded-For is believed"""
     log: Literal["debug", "info", "warning", "error"] = "info"
     """how much goes to stderr"""
     log_json: bool = False
@@ -33,6 +35,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """fsync before Sent; false may lose acknowledged messages at a power cut"""
     accept_clock: bool = False
     """start although the clock went back by more than a day since the last run"""
+    registration: Literal["open", "invite", "closed"] = "open"
+    """who may make an account: anybody, who has an invite code, nobody"""
+    strangers: Literal["request", "deliver"] = "deliver"
+    """what becomes of a first message from somebody who is no contact: a request, or delivery"""
+    admin: str = "127.0.0.1:8081"
+    """host:port of metrics and administration, loopback only; empty turns it off"""
+    tls_cert: str = ""
+    """file of the certificate chain (PEM); with `tls_key` the server speaks TLS"""
+    tls_key: str = ""
+    """file of the certificate's private key (PEM)"""
+    audit: bool = True
+    """write who logged in, changed or was changed to `audit.log` in the data folder"""
+    phone_hook: str = ""
+    """how codes reach phones: empty (off), `log` (trials only), an http(s) URL or smtp(s)://…"""
     limits: Limits = Limits()
     """every bound, see the reference"""
 

@@ -180,6 +180,10 @@ class Connection(WSListener):
 
     # --- going out --------------------------------------------------------------------------
 
+    @property
+    def unsent_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._parts is None else self._waiting_bytes
+
     def flush(self) -> None:
         """Write what this turn queued, in one piece."""
         parts, self._parts = self._parts, None

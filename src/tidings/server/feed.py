@@ -17,10 +17,12 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from tidings.domain.inboxes import Entry
+from tidings.protocol import ids
 from tidings.protocol.errors import INVALID, ProtocolError
 from tidings.protocol.ids import DeviceId, EntryId
 from tidings.protocol.limits import Limits
 
+OLD_MS = 86_400_000
 HELD_MAX = 256
 """Entries held back while draining; beyond it they are dropped and read."""
 
@@ -149,9 +151,19 @@ class Feed:
         """Where the device's cursor belongs after `stored` was acknowledged."""
         return stored[-1].entry_id if self._unacked else self._position
 
-    def passed_over(self) -> EntryId | None:
-        """Where the cursor belongs if all since it was the device's own, so that no Ack will move it."""
-        return self._position if self._unacked is None and self._position > self._start else None
+    def passed_over(self, floor: EntryId) -> EntryId | None:
+        """Where the cursor belongs if all since it was the device's own, so that no Ack will move it.
+
+        Everything up to `floor` was read.
+        """
+        if self._unacked is not None:
+            return None
+        position = max(self._position, floor)
+        return position if position > self._start else None
+
+    def is_old(self, now_ms: int) -> bool:
+        """Whether the cursor has not moved for a day, and should even if nothing comes."""
+        return not self._drained and now_ms - ids.unix_ms(self._start) > OLD_MS
 
     def _hold(self, entry: Entry) -> None:
         if self._held is None:

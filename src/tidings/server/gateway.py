@@ -6,6 +6,7 @@ server. What is said on a WebSocket it does not know: `open_session` gives each 
 spec §2, §10
 """
 
+import asyncio
 import base64
 import binascii
 import contextlib
@@ -13,8 +14,9 @@ import functools
 import os
 import resource
 import socket
+import ssl
 from asyncio import Transport
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -55,9 +57,7 @@ class Gateway:
         self._addresses: dict[str, int] = {}
         self._connections = 0
         self._draining = False
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._capacity = max(0, min(limits.connections, files - limits.reserved_files))
-        self._sockets = max(0, files - limits.reserved_files // 2)
+        self._files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     @property
     def connections(self) -> int:
@@ -67,25 +67,26 @@ class Gateway:
     @property
     def capacity(self) -> int:
         """How many may be: `limits.connections`, or what the limit of open files leaves. May be 0."""
-        return self._capacity
+        return max(0, min(self.limits.connections, self._files - self.limits.reserved_files))
 
     @property
     def sockets(self) -> int:
         """How many connections there may be, HTTP included; half the reserved files stay for the store."""
-        return self._sockets
+        return max(0, self._files - self.limits.reserved_files // 2)
 
     def server(
         self,
         app: Callable[..., Any],
         *,
         drain_s: int | None = None,
-        ssl_certfile: str | None = None,
-        ssl_keyfile: str | None = None,
+        tls: ssl.SSLContext | None = None,
+        proxies: Sequence[str] = (),
     ) -> uvicorn.Server:
         """A server; `await serve(sockets=[listen(...)])` runs it until its `should_exit` is set.
 
         It takes no signals and configures no logging. When it stops, each WebSocket's handler is
-        told (`Handler.shutdown`); after `drain_s`, if given, it waits no longer for them.
+        told (`Handler.shutdown`); after `drain_s`, if given, it waits no longer for them. The
+        address of an HTTP request is what one of `proxies` says of it; of a WebSocket it is the peer's.
         """
         config = uvicorn.Config(
             app,
@@ -96,14 +97,14 @@ class Gateway:
             log_config=None,
             log_level="warning",
             access_log=False,
-            proxy_headers=False,
+            proxy_headers=bool(proxies),
+            forwarded_allow_ips=list(proxies),
             server_header=False,
             backlog=BACKLOG,
             timeout_graceful_shutdown=drain_s,
-            ssl_certfile=ssl_certfile,
-            ssl_keyfile=ssl_keyfile,
+            ssl_context_factory=None if tls is None else lambda *_: tls,
         )
-        return _Server(config, self._drain)
+        return _Server(config, self._drain, self.limits.http_head_s)
 
     def admit(self, upgrade: Upgrade) -> Accepted:
         """Whether this request may become a WebSocket. Raises Refused."""
@@ -144,7 +145,7 @@ class Gateway:
     def _check_room(self, address: str) -> None:
         if self._draining:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, DRAINING, DRAINING.meaning, FULL_RETRY_S)
-        if self._connections >= self._capacity:
+        if self._connections >= self.capacity:
             message = "the server has as many connections as it may"
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, OVERLOADED, message, FULL_RETRY_S)
         if self._addresses.get(address, 0) >= self.limits.sessions_per_address:
@@ -222,17 +223,47 @@ def _choose_codec(upgrade: Upgrade) -> Accepted:
     raise Refused(HTTPStatus.BAD_REQUEST, INVALID, f"offer one of these subprotocols: {', '.join(CODECS)}")
 
 
-class _Server(uvicorn.Server):
+class Quiet(uvicorn.Server):
     """uvicorn's server, whose owner decides about signals."""
-
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._drain = drain
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave the process's signal handlers alone."""
         yield
+
+
+class _Server(Quiet):
+    """The gateway's server."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], None], handshake_s: float) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._handshake_s = handshake_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, with a time for the TLS handshake, of which uvicorn's protocols know nothing."""
+        if self.config.ssl is None or sockets is None:
+            return await super().startup(sockets)
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            raise RuntimeError("the application did not start")
+        self.servers = []
+        for sock in sockets:
+            server = await asyncio.get_running_loop().create_server(
+                self._protocol,
+                sock=sock,
+                ssl=self.config.ssl,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=self._handshake_s,
+                ssl_shutdown_timeout=self._handshake_s,
+            )
+            self.servers.append(server)
+        self.started = True
+        return None
+
+    def _protocol(self) -> asyncio.Protocol:
+        make: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; first, nobody may come in any more."""

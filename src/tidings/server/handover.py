@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import httptools
 import msgspec
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from tidings.protocol.api import Problem
 from tidings.protocol.codec import Codec
@@ -79,6 +79,8 @@ class Http(HttpToolsProtocol):
         self._entrance = entrance
         self._head_timer: asyncio.TimerHandle | None = None
         self._body_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._running: RequestResponseCycle | None = None
         self._chunk_bytes = 0
         self._idle_bytes = 0
         self._heard = False
@@ -99,6 +101,11 @@ class Http(HttpToolsProtocol):
         """The peer is gone."""
         self._head_ended()
         self._body_ended()
+        self._read_on()
+        if self._running is not None:
+            # uvicorn tells the request that came last; the one being answered may be one before it.
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -107,6 +114,28 @@ class Http(HttpToolsProtocol):
             self.transport.abort()
         else:
             super().shutdown()
+
+    def pause_writing(self) -> None:
+        """The peer does not read its answer: it has as long for each piece as for a body of its own."""
+        super().pause_writing()
+        self._await_reading()
+
+    def resume_writing(self) -> None:
+        """It reads on."""
+        if not self.transport.is_closing():  # else it must read to the end
+            self._read_on()
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """An answer is whole; where it was the last one, it is not waited for without end."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._await_reading()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing was asked for a while: hang up, also on a peer that has not read its answers."""
+        super().timeout_keep_alive_handler()
+        self._await_reading()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -143,6 +172,10 @@ class Http(HttpToolsProtocol):
         self._progress()
         super().on_body(body)
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _await_head(self) -> None:
         if self._head_timer is None:
             self._head_timer = self.loop.call_later(self._entrance.limits.http_head_s, self._head_late)
@@ -167,6 +200,16 @@ class Http(HttpToolsProtocol):
     def _body_late(self) -> None:
         self._body_timer = None
         self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, INVALID, "the request's body took too long"))
+
+    def _await_reading(self) -> None:
+        # Closing waits for what is queued to be taken, for ever if need be.
+        if self._unread_timer is None and self.transport.get_write_buffer_size():
+            self._unread_timer = self.loop.call_later(self._entrance.limits.http_body_s, self.transport.abort)
+
+    def _read_on(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def _progress(self) -> None:
         """Start counting anew; what is left of the chunk at hand is not counted."""
@@ -257,7 +300,8 @@ class Http(HttpToolsProtocol):
         self.connections.discard(self)
         self._head_ended()
         self._body_ended()
-        self.parser = self.flow = self.transport = self.cycle = None  # type: ignore[assignment]
+        self._read_on()
+        self.parser = self.flow = self.transport = self.cycle = self._running = None  # type: ignore[assignment]
 
     # --- refusing ---------------------------------------------------------------------------
 
@@ -274,7 +318,8 @@ class Http(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
             if self.cycle.response_started:
-                return self.transport.close()
+                self.transport.close()
+                return self._await_reading()
         self.transport.write(_response(refused, self.server_state.default_headers))
         Linger(self.transport, self._entrance.limits.close_s)
         return None

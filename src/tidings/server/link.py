@@ -16,6 +16,10 @@ class Link(Protocol):
     def address(self) -> str:
         """The peer's network address, for limits and logs."""
 
+    @property
+    def unsent_bytes(self) -> int:
+        """How much is queued for a peer that does not read as fast."""
+
     def send(self, data: bytes) -> None:
         """Queue one message; all of a turn of the event loop go out in one write.
 

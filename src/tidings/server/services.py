@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
-from enum import IntEnum
 from typing import Any, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -11,22 +10,28 @@ from tidings.domain.accounts import Accounts
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversations import Conversations
+from tidings.domain.erasing import Eraser
+from tidings.domain.history import Histories
 from tidings.domain.inboxes import Inboxes
+from tidings.domain.invites import Invites
 from tidings.domain.messages import Messages
+from tidings.domain.people import People
+from tidings.domain.presence import Presence
+from tidings.domain.privacy import Privacy
 from tidings.domain.receipts import Receipts
+from tidings.domain.reports import Reports
+from tidings.domain.requests import Requests
+from tidings.domain.settings import Settings
 from tidings.protocol.frames import Frame
 from tidings.protocol.limits import Limits
+from tidings.server.account_rules import AccountRules
+from tidings.server.audit import Audit
 from tidings.server.connections import Connections
+from tidings.server.counts import Counts
+from tidings.server.rate import DeviceRates
+from tidings.server.rate import RateClass as RateClass
 
 Slow = Coroutine[Any, Any, None]
-
-
-class RateClass(IntEnum):
-    """Frames that share a token bucket."""
-
-    SEND = 0
-    LIGHT = 1
-    QUERY = 2
 
 
 class Command(NamedTuple):
@@ -41,12 +46,25 @@ class Services(NamedTuple):
 
     commands: Mapping[type[Frame], Command]
     accounts: Accounts
+    account_rules: AccountRules
+    invites: Invites
     conversations: Conversations
     messages: Messages
+    histories: Histories
+    requests: Requests
+    eraser: Eraser
     inboxes: Inboxes
     receipts: Receipts
+    settings: Settings
+    privacy: Privacy
+    people: People
+    reports: Reports
+    presence: Presence
     commit: GroupCommit
     connections: Connections
+    counts: Counts
+    audit: Audit
+    rates: DeviceRates
     ids: IdClock
     limits: Limits
     loop: asyncio.AbstractEventLoop

@@ -28,12 +28,11 @@ from tidings.protocol.errors import (
     UNAUTHENTICATED,
     ProtocolError,
 )
-from tidings.protocol.frames import ClientFrame, Drained, Error, Frame, Hello, Send
-from tidings.protocol.ids import DeviceId
-from tidings.protocol.limits import Rate
+from tidings.protocol.frames import ClientFrame, Drained, Error, Frame, Hello, Send, Stale
+from tidings.protocol.ids import DeviceId, EntryId
 from tidings.server.feed import Feed
 from tidings.server.link import Link
-from tidings.server.rate import TokenBucket, limited
+from tidings.server.rate import Buckets, limited
 from tidings.server.services import RateClass, Services
 from tidings.store.contract import StoreError
 
@@ -49,11 +48,13 @@ class Session:
         "_busy",
         "_draining",
         "_heard_at",
+        "_is_stale",
         "_paused",
-        "_rates",
         "_refusals",
         "_refusals_since",
+        "buckets",
         "codec",
+        "complete_from",
         "device_id",
         "feed",
         "is_closed",
@@ -70,14 +71,17 @@ class Session:
         self.device_id = DeviceId(0)
         self.feed: Feed | None = None
         """None on a side session"""
+        self.complete_from: EntryId | None = None
+        """from where on the inbox is complete, once the device was told that it is not before"""
         self.is_closed = False
         self._heard_at = services.loop.time()
-        self._rates: list[TokenBucket | None] = [None] * len(RateClass)
+        self.buckets: Buckets = []
         self._backlog: deque[bytes] | None = None
         self._backlog_bytes = 0
         self._busy: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
         self._paused = False
+        self._is_stale = False
         self._refusals = 0
         self._refusals_since = 0.0
         services.connections.opened(self)
@@ -118,8 +122,11 @@ class Session:
         feed.offer(entry)
 
     def tell(self, frame: Frame) -> None:
-        """A frame that no inbox holds."""
-        self.send(frame)
+        """A frame that no inbox holds. A device that reads slowly is told later that it missed some."""
+        if self._is_stale or self.link.unsent_bytes > self.services.limits.state_bytes:
+            self._is_stale = True
+        else:
+            self.send(frame)
 
     def fail(self, bug: Exception) -> None:
         """An entry could not be offered."""
@@ -138,6 +145,9 @@ class Session:
             self.close(CloseCode.HELLO_TIMEOUT, "no Hello came")
         elif silent_s > limits.idle_s:
             self.close(CloseCode.HEARTBEAT_TIMEOUT, "no heartbeat came")
+        elif self._is_stale and self.link.unsent_bytes <= limits.state_bytes:
+            self._is_stale = False
+            self.send(Stale())
 
     # --- the commands' side ---------------------------------------------------------------
 
@@ -165,6 +175,7 @@ class Session:
 
     def refuse(self, error: ProtocolError, frame: ClientFrame | None) -> None:
         """Answer a frame that is not obeyed, and close where the registry says so."""
+        self.services.counts.refuse(error.kind.code)
         request_id = getattr(frame, "request_id", None)
         client_id = frame.client_id if isinstance(frame, Send) else None
         self.send(Error(error.kind.code, error.message, request_id, client_id, error.retry_after_s))
@@ -182,6 +193,10 @@ class Session:
         self.feed = feed
         self.services.connections.register(self.user.user_id, self)
         self.keep_draining()
+
+    def stay_aside(self) -> None:
+        """Become a side session, which receives nothing."""
+        self.services.connections.joined(self.known_user.user_id, self)
 
     def keep_draining(self) -> None:
         """Read the inbox on, if the feed waits for it and has room."""
@@ -215,16 +230,12 @@ class Session:
             return  # said once: there is nothing to count
         if isinstance(frame, Hello):
             raise ProtocolError(OUT_OF_STATE, "Hello was said before")
-        bucket = self._rates[rate]
+        bucket = self.buckets[rate]
         if bucket is None:
-            bucket = self._rates[rate] = TokenBucket(self._rate(rate), self._heard_at)
+            bucket = self.buckets[rate] = self.services.rates.bucket(rate, self._heard_at)
         wait_s = bucket.take(self._heard_at)
         if wait_s:
             raise limited(wait_s)
-
-    def _rate(self, rate: RateClass) -> Rate:
-        limits = self.services.limits
-        return (limits.send_rate, limits.light_rate, limits.query_rate)[rate]
 
     async def _finish(self, slow: Coroutine[Any, Any, None], frame: ClientFrame) -> None:
         """Run a command that waits for something, then the frames that came meanwhile."""
@@ -267,7 +278,12 @@ class Session:
         user = self.user
         assert user is not None
         services = self.services
+        floor = EntryId(0)
         try:
+            if feed.is_old(services.ids.now_ms()):
+                # Nothing may have come for weeks: what the barrier has passed is in what is read next.
+                floor = EntryId(services.ids.last)
+                await services.commit.barrier()
             drained = await feed.drain(
                 lambda after, limit, limit_bytes: services.inboxes.read(
                     user.user_id,
@@ -284,7 +300,7 @@ class Session:
         self._draining = None
         if drained:
             self.send(Drained(services.ids.now_ms()))
-            passed_over = feed.passed_over()
+            passed_over = feed.passed_over(floor)
             if passed_over is not None:
                 services.inboxes.acknowledge(self.device_id, passed_over)
 
@@ -303,5 +319,9 @@ class Session:
         return self._refusals
 
     def _stop_receiving(self) -> None:
-        if self.feed is not None and self.user is not None:
+        if self.user is None:
+            return
+        if self.feed is not None:
             self.services.connections.unregister(self.user.user_id, self)
+        else:
+            self.services.connections.left(self.user.user_id, self)

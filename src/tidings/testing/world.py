@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 
 from tidings.protocol import frames, ids
-from tidings.protocol.api import Credentials, LoggedIn
+from tidings.protocol.api import Credentials, LoggedIn, NewAccount
 from tidings.protocol.close import CloseCode
 from tidings.protocol.codec import MSGPACK, Codec
 from tidings.protocol.ids import ConversationId
@@ -47,6 +47,7 @@ class MemoryLink:
         self.sent: list[bytes] = []
         self.closed: tuple[CloseCode, str] | None = None
         self.is_paused = False
+        self.unsent_bytes = 0
         self._news = asyncio.Event()
 
     @property
@@ -202,11 +203,18 @@ class World:
         clock: FakeClock | None = None,
         limits: Limits | None = None,
         seed: int = 1,
+        **settings: object,
     ) -> "World":
-        """A node on a store, by default an empty one in memory."""
+        """A node on a store, by default an empty one in memory; `settings` are keys of the config.
+
+        What strangers write is delivered, unless `strangers` says otherwise.
+        """
         clock = clock or FakeClock()
         random = Random(seed)  # noqa: S311 - a seed replays the run
-        config = Config(limits=limits or Limits(receipt_delay_s=0.0))
+        config = Config(
+            limits=limits or Limits(receipt_delay_s=0.0),
+            **{"strangers": "deliver", **settings},  # type: ignore[arg-type]
+        )
         complaints: list[object] = []
 
         def note(_: object, method: str, event: structlog.typing.EventDict) -> str:
@@ -220,7 +228,7 @@ class World:
 
     async def register(self, handle: str) -> LoggedIn:
         """A new account."""
-        return await self.services.accounts.register(Credentials(handle, PASSWORD))
+        return await self.services.accounts.register(NewAccount(handle, PASSWORD))
 
     async def login(self, handle: str) -> LoggedIn:
         """A new device of an account."""

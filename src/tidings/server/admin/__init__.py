@@ -1,0 +1,1 @@
+"""Administration and metrics: a second, small HTTP server on the loopback interface."""

@@ -1,0 +1,146 @@
+"""Metrics in Prometheus' text format, made at the moment they are asked for.
+
+The parts of a node count with plain integers; nothing of Prometheus is on the way of a message.
+No label holds anything of a user.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tidings import __version__
+from tidings.domain.commit import GroupCommit
+from tidings.domain.inboxes import Inboxes
+from tidings.protocol.errors import REGISTRY
+from tidings.server.audit import Audit
+from tidings.server.connections import Connections
+from tidings.server.counts import Counts
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Sources(NamedTuple):
+    """Where the numbers come from."""
+
+    counts: Counts
+    connections: Connections
+    commit: GroupCommit
+    inboxes: Inboxes
+    audit: Audit
+    sockets: Callable[[], tuple[int, int]]
+    """WebSockets that are open, and that may be"""
+    certificate_until: Callable[[], float | None]
+    """Unix time at which the certificate ends; None without TLS"""
+
+
+class Metrics:
+    """Renders the numbers of one node."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Node(sources))
+        ProcessCollector(registry=self._registry)
+
+    def render(self) -> bytes:
+        """All of them, in the text format (`CONTENT_TYPE`)."""
+        return generate_latest(self._registry)
+
+
+class _Node(Collector):
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: there is one of these a registry, so names cannot clash."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The numbers of this moment."""
+        yield from self._present()
+        yield from self._traffic()
+        yield from self._disk()
+        yield from self._loop()
+
+    def _present(self) -> Iterable[Metric]:
+        connections = self._sources.connections
+        is_open, may_be = self._sources.sockets()
+        info = GaugeMetricFamily("tidings_info", "The version that runs.", labels=["version"])
+        info.add_metric([__version__], 1)
+        yield info
+        yield GaugeMetricFamily("tidings_connections", "WebSockets that are open.", value=is_open)
+        yield GaugeMetricFamily("tidings_connections_max", "WebSockets that may be.", value=may_be)
+        yield GaugeMetricFamily(
+            "tidings_sessions",
+            "Sessions, those before their Hello included.",
+            value=connections.sessions_open,
+        )
+        yield GaugeMetricFamily(
+            "tidings_users_online", "Users with a session that receives.", value=connections.users_online
+        )
+        until = self._sources.certificate_until()
+        if until is not None:
+            yield GaugeMetricFamily(
+                "tidings_certificate_expires_timestamp_seconds", "When the certificate ends.", value=until
+            )
+
+    def _traffic(self) -> Iterable[Metric]:
+        sources = self._sources
+        yield CounterMetricFamily(
+            "tidings_messages_accepted", "Messages answered with Sent.", value=sources.counts.accepted
+        )
+        yield CounterMetricFamily(
+            "tidings_deliveries",
+            "Inbox entries offered to connected sessions.",
+            value=sources.connections.deliveries,
+        )
+        yield CounterMetricFamily(
+            "tidings_inbox_reads", "Reads of inboxes by returning devices.", value=sources.inboxes.reads
+        )
+        refused = CounterMetricFamily(
+            "tidings_refused", "Frames and requests refused, by error.", labels=["error"]
+        )
+        for code, number in sorted(sources.counts.refused.items()):
+            refused.add_metric([REGISTRY[code].name], number)
+        yield refused
+        events = CounterMetricFamily(
+            "tidings_audit_events", "Logins and changes of accounts, by event.", labels=["event"]
+        )
+        for event, number in sorted(sources.audit.counts.items()):
+            events.add_metric([event], number)
+        yield events
+
+    def _disk(self) -> Iterable[Metric]:
+        commit = self._sources.commit
+        yield CounterMetricFamily("tidings_commit_batches", "Batches written.", value=commit.batches)
+        yield CounterMetricFamily("tidings_commit_rows", "Rows in them.", value=commit.rows_written)
+        yield CounterMetricFamily(
+            "tidings_commit_seconds", "Time that batches took to become durable.", value=commit.seconds
+        )
+        yield CounterMetricFamily(
+            "tidings_commit_failures", "Batches that the store refused.", value=commit.failures
+        )
+        yield GaugeMetricFamily(
+            "tidings_commit_waiting_bytes", "Bytes that wait for the disk.", value=commit.waiting_bytes
+        )
+        yield GaugeMetricFamily(
+            "tidings_store_ok",
+            "1 unless the last write failed.",
+            value=int(commit.failure is None),
+        )
+        yield GaugeMetricFamily(
+            "tidings_audit_ok", "1 unless the audit log cannot be written.", value=int(self._sources.audit.ok)
+        )
+
+    def _loop(self) -> Iterable[Metric]:
+        counts = self._sources.counts
+        yield GaugeMetricFamily(
+            "tidings_loop_lag_seconds", "How late the event loop was last time.", value=counts.lag_s
+        )
+        yield GaugeMetricFamily(
+            "tidings_loop_lag_worst_seconds",
+            "The worst in the last one to two minutes.",
+            value=counts.worst_lag_s,
+        )

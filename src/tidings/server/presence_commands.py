@@ -1,0 +1,36 @@
+"""What a device may ask about who is there, and say about typing. See `commands.py` for the manner.
+
+spec §6.15
+"""
+
+from tidings.domain.conversations import Conversation, access_conversation
+from tidings.protocol.frames import Presences, Typing, Watch
+from tidings.server.services import Slow
+from tidings.server.session import Session
+
+
+async def watch(session: Session, frame: Watch) -> None:
+    """Tell the session how these users are, and from now on when that changes."""
+    viewer = session.known_user.user_id
+    items = await session.services.presence.watch(session, viewer, frame.user_ids)
+    session.send(Presences(frame.request_id, items))
+
+
+def typing(session: Session, frame: Typing) -> Slow | None:
+    """Tell the other members. There is no answer."""
+    conversation = session.services.conversations.cached(frame.conversation_id)
+    if conversation is None:
+        return _typing_slowly(session, frame)
+    _typing(session, conversation, frame)
+    return None
+
+
+async def _typing_slowly(session: Session, frame: Typing) -> None:
+    _typing(session, await session.services.conversations.find(frame.conversation_id), frame)
+
+
+def _typing(session: Session, conversation: Conversation | None, frame: Typing) -> None:
+    user_id = session.known_user.user_id
+    session.services.presence.typing(
+        session, user_id, access_conversation(conversation, user_id), active=frame.active
+    )
