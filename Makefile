@@ -3,12 +3,13 @@
 LISTEN ?= 127.0.0.1:8080
 DATA ?= data
 BENCH ?= direct
+PEERS ?=
 PYTEST ?=
 
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-tests run dev test test-long check bench fmt spec lock audit clean help
+.PHONY: setup setup-tests run dev test test-long check bench bench-peers fmt spec lock audit clean help
 
 setup: ## make .venv from the lock; quick when nothing changed
 	@scripts/setup
@@ -41,6 +42,11 @@ test-long: setup-tests ## the endless variants: twenty power cuts in a row, cras
 bench: setup ## measure (BENCH=direct); JSON to stdout
 	@$(bin)/tidings bench $(BENCH) --json
 
+# Slow, and it installs other servers (not as services): no part of `make test`.
+bench-peers: setup ## measure beside Centrifugo and ejabberd (PEERS='--json --rounds 3')
+	@scripts/peers
+	@$(bin)/python -m tidings.bench.peers $(PEERS)
+
 fmt: setup ## format, and fix what ruff can fix
 	$(bin)/ruff check --fix --quiet
 	$(bin)/ruff format
@@ -60,4 +66,4 @@ clean: ## remove what the targets made, except data/
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -29,7 +29,7 @@ class ServerProcess:
     def __init__(self, data: Path, *, config: Path | None = None, port: int | None = None) -> None:
         self.data = data
         self._config = config
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -46,7 +46,16 @@ class ServerProcess:
     async def start(self) -> None:
         """Start it and wait until it takes connections. Raises RuntimeError if it does not."""
         command = [sys.executable, "-m", "tidings", "serve", "--listen", f"127.0.0.1:{self.port}"]
-        command += ["--data", str(self.data), "--log", "warning"]
+        command += [
+            "--strangers",
+            "deliver",
+            "--admin",
+            "127.0.0.1:0",
+            "--data",
+            str(self.data),
+            "--log",
+            "warning",
+        ]
         if self._config is not None:
             command += ["--config", str(self._config)]
         self._process = await asyncio.create_subprocess_exec(*command)
@@ -82,7 +91,8 @@ def usage(pid: int) -> Usage:
     return Usage((int(fields[11]) + int(fields[12])) / TICKS_PER_S, int(fields[21]) * PAGE_BYTES)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -10,7 +10,7 @@ from pathlib import Path
 from argon2 import PasswordHasher
 
 from tidings.domain.clock import SystemClock
-from tidings.protocol.api import Credentials, LoggedIn
+from tidings.protocol.api import LoggedIn, NewAccount
 from tidings.protocol.ids import ConversationId, UserId
 from tidings.server.config import Config
 from tidings.server.logs import open_log
@@ -25,14 +25,14 @@ async def seed(
     data: Path, people: int, pairs: list[tuple[int, int]]
 ) -> tuple[list[LoggedIn], list[ConversationId]]:
     """Register so many people and open conversations between pairs of them (by position)."""
-    config = Config(data=str(data))
+    config = Config(data=str(data), strangers="deliver")
     passwords = Argon2Passwords(config.limits, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     store = RocksStore.open(data)
     try:
         log = open_log("warning", as_json=False)
         services = await wire(config, store, SystemClock(), passwords, os.urandom, log)
         accounts = [
-            await services.accounts.register(Credentials(f"user{number}", PASSWORD))
+            await services.accounts.register(NewAccount(f"user{number}", PASSWORD))
             for number in range(people)
         ]
         conversations = []
