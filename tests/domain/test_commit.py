@@ -9,7 +9,7 @@ from tidings.domain.commit import GroupCommit
 from tidings.protocol.errors import OVERLOADED, STORE_FULL, ProtocolError
 from tidings.protocol.ids import DeviceId, EntryId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Batch, Put, Raise, StoreError, StoreFull
+from tidings.store.contract import Batch, Erase, Put, Raise, StoreError, StoreFull
 from tidings.store.memory import MemoryStore
 from tidings.store.schema import CURSORS, NODES, USERS, CursorRow, UserRow
 from tidings.testing.clock import FakeClock
@@ -192,6 +192,24 @@ async def test_raises_of_a_failed_batch_are_tried_again_newer_ones_first() -> No
     assert rows == [CursorRow(DeviceId(7), EntryId(1)), CursorRow(DeviceId(8), EntryId(2))]
     assert commit.failure is None
     assert len(heard) == 1
+
+
+async def test_of_a_row_that_is_put_and_then_erased_only_the_erasing_is_written() -> None:
+    store = HeldStore()
+    commit = commit_on(store, receipt_delay_s=0.0, store_retry_s=0.0)
+    row, erased = user(7), Erase(USERS, (UserId(7),), 8)
+    commit.write_soon((7,), row)
+    passed = asyncio.create_task(commit.barrier())
+    await turns()
+    # What comes while the row is on its way, and fails, is newer than what is tried again.
+    commit.write_soon((7,), erased)
+    store.released.put_nowait(StoreFull("no room"))
+    await passed
+    store.released.put_nowait(None)
+    await commit.barrier()
+    assert [write for write in store.batches[0] if write.table is USERS] == [row]
+    assert [write for write in store.batches[1] if write.table is USERS] == [erased]
+    assert await store.get(USERS, (7,)) is None
 
 
 async def test_a_store_that_failed_is_tried_without_anybody_writing() -> None:

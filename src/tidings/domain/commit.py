@@ -6,7 +6,7 @@ before the batch that holds their rows is durable. Three kinds of rows differ in
 - `add`: start a commit at the end of this turn (messages);
 - `add_soon`: ride on the next commit, whenever it comes, at the latest after `receipt_delay_s`
   (rows whose loss costs a repeat, never a message);
-- `raise_soon` and `put_soon`: the same, but kept back for the whole delay, since of the many that
+- `raise_soon` and `write_soon`: the same, but kept back for the whole delay, since of the many that
   have one name in it the last one is written. What a failed batch held of these is tried again.
 
 Each batch also carries `ids_until`, the greatest id given so far, so that after a restart no id
@@ -21,6 +21,7 @@ from tidings.domain.clock import IdClock
 from tidings.protocol.errors import OVERLOADED, STORE_FAILED, STORE_FULL, ProtocolError
 from tidings.protocol.limits import Limits
 from tidings.store.contract import (
+    Erase,
     Key,
     Put,
     Raise,
@@ -118,9 +119,9 @@ class GroupCommit:
             self._raised.append(done)
         self._arm()
 
-    def put_soon(self, name: Key, put: Put) -> None:
-        """Write a row within `receipt_delay_s`; of several with one name the last one."""
-        self._late[put.table.name, name] = put
+    def write_soon(self, name: Key, write: Put | Erase) -> None:
+        """Put or erase a row within `receipt_delay_s`; of several with one name the last one."""
+        self._late[write.table.name, name] = write
         self._arm()
 
     async def write(self, rows: Iterable[Write]) -> None:

@@ -17,13 +17,14 @@ from tidings.domain.commit import GroupCommit
 from tidings.domain.privacy import Privacy
 from tidings.protocol import ids
 from tidings.protocol.errors import INVALID, NO_SUCH_CONVERSATION, ProtocolError
-from tidings.protocol.frames import ConversationKind, MemberState, Relation, SettingKind
-from tidings.protocol.ids import ConversationId, MessageId, UserId
+from tidings.protocol.frames import ConversationKind, MemberState, SettingKind
+from tidings.protocol.ids import ConversationId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Put, Store
+from tidings.store.contract import Erase, Put, Store
 from tidings.store.schema import (
     BUCKETS,
     DAY_S,
+    FROZEN,
     HEAD_MEMBER,
     HEADS,
     MEMBERS,
@@ -33,6 +34,7 @@ from tidings.store.schema import (
     USERS,
     WATERMARKS,
     BucketRow,
+    FrozenRow,
     HeadRow,
     MemberRow,
     MembershipRow,
@@ -45,16 +47,14 @@ BUCKET_EARLY_MS = 2000
 MEMBERS_MAX = 1024
 SCAN_ROWS = 256
 """rows read at once where there may be many"""
-KNOCKS = (Relation.NONE, Relation.REPLY, Relation.FORWARD)
-"""what a stranger may send so often; changes of it are not counted"""
 
 
 class _Hidden(NamedTuple):
     """What the members of a direct conversation hide from each other."""
 
     gone: bool
-    blockers: frozenset[UserId]
-    blocked_at_ms: dict[UserId, int]
+    blocked_at: dict[UserId, EntryId]
+    """who blocks the other one, and since when"""
     hides_reads: frozenset[UserId]
 
 
@@ -69,15 +69,14 @@ class Conversation:
         "__weakref__",
         "_bucket_ends_ms",
         "_lock",
-        "blocked_at_ms",
         "blockers",
         "bucket",
         "conversation_id",
         "declined",
+        "frozen",
         "gone",
         "hides_reads",
         "kind",
-        "knocks",
         "learned",
         "members",
         "newest",
@@ -95,6 +94,7 @@ class Conversation:
         newest: MessageId,
         removal_at: int,
         watermarks: dict[UserId, WatermarkRow],
+        frozen: dict[UserId, FrozenRow],
     ) -> None:
         self.conversation_id = head.conversation_id
         self.kind = ConversationKind(head.kind)
@@ -104,13 +104,11 @@ class Conversation:
         """the newest message that was accepted: no watermark passes it"""
         self.removal_at = removal_at
         self.watermarks = watermarks
+        self.frozen = frozen
+        """of each of `blockers`: what the blocked one sees instead of the watermark"""
         self.pending: frozenset[UserId] = frozenset()
         self.declined: frozenset[UserId] = frozenset()
         """those of `pending` who do not want to be asked again"""
-        self.knocks = 0
-        """messages that a stranger has written while they were not let in"""
-        self.blocked_at_ms: dict[UserId, int] = {}
-        """when each of `blockers` did so"""
         self.learned = 0
         """how often it was asked anew what the members hide from each other"""
         self._lock: asyncio.Lock | None = None
@@ -225,8 +223,19 @@ class Conversations:
         conversation.use_bucket(row)
 
     async def settled(self, user: UserId, peer: UserId) -> None:
-        """A block or a right to see of `user` changed, towards `peer`: know it from here on."""
+        """A right to see of `user` changed, towards `peer`: know it from here on."""
         await self._settled(ids.direct_conversation_id(user, peer))
+
+    async def blocked(self, user: UserId, peer: UserId) -> None:
+        """A block of `user` was set or lifted, towards `peer`: know it from here on.
+
+        What the other one may still see of the user's watermark is durable when it returns.
+        """
+        conversation_id = ids.direct_conversation_id(user, peer)
+        # In memory or not: what is not frozen now would have moved by the time of the next look.
+        await self.find(conversation_id)
+        await self._settled(conversation_id)
+        await self._commit.barrier()
 
     async def settled_for_all(self, user: UserId) -> None:
         """A right to see of `user` changed, towards everybody."""
@@ -285,13 +294,12 @@ class Conversations:
         marks = {member: WatermarkRow(conversation_id, member) for member in members}
         for mark in await self._store.range(WATERMARKS, (conversation_id,), limit=MEMBERS_MAX):
             marks[mark.user_id] = mark
+        frozen = await self._store.range(FROZEN, (conversation_id,), limit=MEMBERS_MAX)
+        kept = {row.user_id: row for row in frozen}
         newest = await self._newest(bucket)
-        loaded = Conversation(rows[0], members, bucket, newest, head.removal_at, marks)
+        loaded = Conversation(rows[0], members, bucket, newest, head.removal_at, marks, kept)
         loaded.pending = frozenset(row.user_id for row in present if row.state != MemberState.ACCEPTED)
         loaded.declined = frozenset(row.user_id for row in present if row.state == MemberState.DECLINED)
-        if loaded.pending and bucket is not None:
-            waiting = await self._store.range(MESSAGES, (conversation_id, bucket.bucket), limit=SCAN_ROWS)
-            loaded.knocks = sum(row.relation in KNOCKS for row in waiting)
         await self._learn(loaded)
         self._keep(loaded)
         return loaded
@@ -307,8 +315,29 @@ class Conversations:
             # Who was asked later may have been answered earlier: what is older must not win.
             if generation == conversation.learned:
                 break
-        conversation.gone, conversation.blocked_at_ms = found.gone, found.blocked_at_ms
-        conversation.blockers, conversation.hides_reads = found.blockers, found.hides_reads
+        conversation.gone, conversation.hides_reads = found.gone, found.hides_reads
+        conversation.blockers = frozenset(found.blocked_at)
+        self._freeze(conversation, found.blocked_at, loaded=generation == 1)
+
+    def _freeze(self, conversation: Conversation, blocked_at: dict[UserId, EntryId], *, loaded: bool) -> None:
+        """Keep what the blocked one was told so far; forget it once the block is lifted.
+
+        A block that is set again freezes nothing anew. `loaded`: what is in memory comes from the store.
+        """
+        for row in [row for row in conversation.frozen.values() if row.user_id not in blocked_at]:
+            if not conversation.gone:  # with the account the block went, but nobody lifted it
+                del conversation.frozen[row.user_id]
+                key = FROZEN.key_of(row)
+                self._commit.write_soon(key, Erase(FROZEN, key, row.blocked_at))
+        for member, at in blocked_at.items():
+            if member not in conversation.frozen:
+                mark = conversation.watermarks[member]
+                if loaded and mark.at_ms > ids.unix_ms(at):
+                    # The node died between block and freezing, and it moved since. Rather too little.
+                    mark = WatermarkRow(conversation.conversation_id, member)
+                row = _frozen(mark, at)
+                conversation.frozen[member] = row
+                self._commit.write_soon(FROZEN.key_of(row), Put(FROZEN, row, at))
 
     async def _hidden(self, pair: tuple[UserId, ...]) -> "_Hidden":
         both = (pair, pair[::-1])
@@ -316,7 +345,6 @@ class Conversations:
         blocks = await self._store.get_many(
             SETTINGS, [(user, SettingKind.BLOCK, str(peer)) for user, peer in both]
         )
-        blocked = [row for row in blocks if row is not None and row.value]
         hiding = [
             user
             for user, peer in both
@@ -324,8 +352,7 @@ class Conversations:
         ]
         return _Hidden(
             None in users,
-            frozenset(row.user_id for row in blocked),
-            {row.user_id: ids.unix_ms(row.at) for row in blocked},
+            {row.user_id: row.at for row in blocks if row is not None and row.value},
             frozenset(hiding),
         )
 
@@ -341,6 +368,12 @@ class Conversations:
         self._cached[conversation.conversation_id] = conversation
         if len(self._cached) > self._limits.conversations_cached:
             self._cached.popitem(last=False)
+
+
+def _frozen(mark: WatermarkRow, at: EntryId) -> FrozenRow:
+    return FrozenRow(
+        mark.conversation_id, mark.user_id, mark.delivered_up_to, mark.read_up_to, mark.at_ms, at
+    )
 
 
 T = TypeVar("T")

@@ -25,9 +25,11 @@ from tidings.store.contract import Put, Store
 from tidings.store.schema import (
     CHANGED,
     DAY_S,
+    FROZEN,
     RECEIPT_LOG,
     WATERMARKS,
     ChangedRow,
+    FrozenRow,
     MessageRow,
     ReceiptLogRow,
     WatermarkRow,
@@ -126,14 +128,18 @@ class Receipts:
         conversation = self._conversations.cached(conversation_id)
         if conversation is not None:
             marks = [_seen_by(conversation, viewer, member) for member in conversation.members]
-            return [mark for mark in marks if mark is not None and mark.at_ms]
+            return [mark for mark in marks if mark.at_ms]
         # Loading it would drive others out of memory, for the sake of a look.
         shown = []
+        frozen = await self._store.range(FROZEN, (conversation_id,), limit=2)
         for mark in await self._store.range(WATERMARKS, (conversation_id,), limit=2):
-            if mark.user_id == viewer or await self._privacy.may_see(viewer, mark.user_id, "receipts"):
-                shown.append(mark)
-            elif not await self._privacy.is_blocked(mark.user_id, viewer):
-                shown.append(_without_read(mark))
+            if mark.user_id != viewer and await self._privacy.is_blocked(mark.user_id, viewer):
+                marks = [_thawed(row) for row in frozen if row.user_id == mark.user_id]
+            else:
+                marks = [mark]
+            if not await self._privacy.may_see(viewer, mark.user_id, "receipts", even_if_blocked=True):
+                marks = [_without_read(mark) for mark in marks]
+            shown += [mark for mark in marks if mark.at_ms]
         return shown
 
     async def info(
@@ -150,7 +156,7 @@ class Receipts:
         members = []
         for member in conversation.others(viewer):
             mark = _seen_by(conversation, viewer, member)
-            if mark is None or member in row.hidden_from:
+            if member in row.hidden_from:
                 members.append(MemberInfo(member, 0, 0))
                 continue
             delivered, read = await self._times(conversation.conversation_id, row.message_id, member)
@@ -166,7 +172,9 @@ class Receipts:
     def _time(self, logged: int, up_to: MessageId, message_id: MessageId, at_ms: int) -> int:
         if message_id > up_to:
             return 0
-        return logged or (at_ms if at_ms > UNTOLD_MS else self._ids.now_ms())
+        if at_ms <= UNTOLD_MS:
+            return logged or self._ids.now_ms()
+        return min(logged or at_ms, at_ms)  # the log may have a later move instead, not to be told
 
     async def _times(
         self, conversation_id: ConversationId, message_id: MessageId, member: UserId
@@ -229,7 +237,7 @@ class Receipts:
     def _log(self, mark: WatermarkRow, kind: Status, up_to: MessageId) -> None:
         """Note when; of all that moved one watermark within the delay only the last is written."""
         row = ReceiptLogRow(mark.conversation_id, _log_bucket(up_to), up_to, mark.user_id, kind, mark.at_ms)
-        self._commit.put_soon((mark.conversation_id, mark.user_id, kind), Put(RECEIPT_LOG, row, up_to))
+        self._commit.write_soon((mark.conversation_id, mark.user_id, kind), Put(RECEIPT_LOG, row, up_to))
 
     def _tell(self) -> None:
         moved, self._moved = self._moved, {}
@@ -273,21 +281,23 @@ def status_of(conversation: Conversation, row: MessageRow, viewer: UserId) -> St
     if counted in row.hidden_from:
         return Status.SENT
     mark = _seen_by(conversation, viewer, counted)
-    if mark is None:
-        return Status.SENT
     if row.message_id <= mark.read_up_to:
         return Status.READ
     return Status.DELIVERED if row.message_id <= mark.delivered_up_to else Status.SENT
 
 
-def _seen_by(conversation: Conversation, viewer: UserId, member: UserId) -> WatermarkRow | None:
+def _seen_by(conversation: Conversation, viewer: UserId, member: UserId) -> WatermarkRow:
     """A member's watermark, as far as a viewer may see it."""
     mark = conversation.watermarks[member]
     if member == viewer:
         return mark
-    if member in conversation.blockers and mark.at_ms >= conversation.blocked_at_ms[member]:
-        return None  # it moved since; what was told before the block stays
+    if member in conversation.frozen:
+        mark = _thawed(conversation.frozen[member])
     return _without_read(mark) if member in conversation.hides_reads else mark
+
+
+def _thawed(row: FrozenRow) -> WatermarkRow:
+    return WatermarkRow(row.conversation_id, row.user_id, row.delivered_up_to, row.read_up_to, row.at_ms)
 
 
 def _without_read(mark: WatermarkRow) -> WatermarkRow:

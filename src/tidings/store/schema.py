@@ -147,6 +147,21 @@ WATERMARKS = Table(
 )
 
 
+class FrozenRow(Row):
+    """How far a member had got when they blocked the other one, who sees no more of it."""
+
+    conversation_id: ConversationId
+    user_id: UserId
+    delivered_up_to: MessageId
+    read_up_to: MessageId
+    at_ms: int
+    blocked_at: EntryId
+    """`at` of the setting"""
+
+
+FROZEN = Table("frozen", FrozenRow, partition=("conversation_id",), clustering=("user_id",))
+
+
 class ChangedRow(Row):
     """When a watermark of a direct conversation last moved, for `Sync`."""
 
@@ -480,6 +495,7 @@ TABLES: tuple[Table[Row], ...] = (  # type: ignore[assignment]
     CURSORS,
     SENDS,
     WATERMARKS,
+    FROZEN,
     CHANGED,
     HEADS,
     MEMBERS,
