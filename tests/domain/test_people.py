@@ -1,6 +1,7 @@
 """People: found by whole handles and numbers, shown as they allow, and slow to enumerate."""
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tidings.domain import people as people_module
 from tidings.domain.people import Guesses, media_type_of
 from tidings.protocol import frames
+from tidings.protocol.api import Proof
 from tidings.protocol.errors import (
     BAD_HANDLE,
     BAD_PHONE,
@@ -20,14 +22,14 @@ from tidings.protocol.errors import (
     TOO_LARGE,
     ProtocolError,
 )
-from tidings.protocol.frames import Changed, Lookup, Person, Profiles, Set, SettingKind
+from tidings.protocol.frames import Changed, Lookup, Person, Profiles, Report, Set, SettingKind, Watch
 from tidings.protocol.ids import EntryId, UserId
 from tidings.protocol.limits import Limits, Rate
 from tidings.store.contract import Put
 from tidings.store.memory import Fault, MemoryStore, PlannedFaults
 from tidings.store.schema import PHONES, PICTURES, PROFILES, USERS, PhoneRow, PictureRow
 from tidings.testing.clock import FakeClock
-from tidings.testing.world import World
+from tidings.testing.world import PASSWORD, World
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
@@ -421,3 +423,40 @@ async def test_handles_cannot_be_tried_out_by_opening_conversations() -> None:
     carol = await world.online(await world.register("carol"))
     for _ in range(6):
         await carol.open("bob")
+
+
+@pytest.mark.parametrize(
+    "guess",
+    [
+        lambda n, user_id: Profiles(n, [user_id]),
+        lambda n, user_id: Watch(n, [user_id]),
+        lambda n, user_id: Report(n, user_id, "spam"),
+    ],
+    ids=["profiles", "watch", "report"],
+)
+async def test_ids_cannot_be_tried_out_by_naming_them(guess: Callable[[int, UserId], frames.Frame]) -> None:
+    world = await World.start(limits=Limits(receipt_delay_s=0.0, lookup_rate=Rate(per_s=0.1, burst=3)))
+    bob = UserId(int((await world.register("bob")).user_id))
+    alice = await world.online(await world.register("alice"))
+    for _ in range(9):  # who is there may be named often
+        alice.say(guess(900, bob))
+    answers = []
+    for at in range(1, 7):
+        alice.say(guess(at, UserId(bob - at)))
+        answer = await alice.expect(frames.Frame, lambda one, at=at: getattr(one, "request_id", None) == at)
+        answers.append(answer.code if isinstance(answer, frames.Error) else None)
+    assert answers[4:] == [RATE_LIMITED.code] * 2
+    assert RATE_LIMITED.code not in answers[:4]
+    assert world.complaints == []
+
+
+async def test_to_name_those_whose_accounts_are_gone_is_no_guess() -> None:
+    world = await World.start(limits=Limits(receipt_delay_s=0.0, lookup_rate=Rate(per_s=0.1, burst=3)))
+    bob = UserId(int((await world.register("bob")).user_id))
+    alice = await world.online(await world.register("alice"))
+    await alice.open("bob")
+    await world.services.account_rules.departures.depart(bob, Proof(PASSWORD))
+    for _ in range(9):
+        watched = await alice.ask(lambda n: Watch(n, [bob]), frames.Presences)
+        assert [(item.online, item.last_seen_ms) for item in watched.items] == [(False, None)]
+        assert (await alice.ask(lambda n: Profiles(n, [bob]), frames.People)).people == []

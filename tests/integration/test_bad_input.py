@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -322,3 +323,121 @@ class TestHalfOpen:
             grown = friends.server.usage.rss_bytes - before
             print(f"{grown / len(speakers) / 1024:.0f} KiB each")
             assert grown < 8 * MiB
+
+
+PATHS = [
+    b"/v1/users/../../x/picture",
+    b"/v1/users/%2e%2e/picture",
+    b"/v1/users/%2e%2e%2f%2e%2e%2fx/picture",
+    b"/v1/users/%00/picture",
+    b"/v1/users/%ff/picture",
+    b"/v1/users/\xff/picture",
+    b"/v1/users/\xed\xa0\x80/picture",
+    b"/v1/users/1%0d%0aSet-Cookie:%20x/picture",
+    b"/v1/users/1%20OR%201=1/picture",
+    b"/v1/users/-1/picture",
+    b"/v1/users/1e3/picture",
+    b"/v1/users/%C2%B2/picture",
+    b"/v1/users/18446744073709551616/picture",
+    b"/v1/users/" + b"9" * 5000 + b"/picture",
+    b"/v1/devices/..",
+    b"/v1/devices/%2e%2e",
+    b"/v1/devices/%2e%2e/account",
+    b"/v1/devices/1%3BDROP%20TABLE%20devices",
+    b"/v1/devices/1 OR 1=1",
+    b"/v1/devices/%",
+    b"/v1/devices/%zz",
+    b"/v1/devices/0",
+    b"/v1/openapi/../../etc/passwd",
+    b"/v1/openapi/%2e%2e/%2e%2e/etc/passwd",
+    b"/v1/./devices",
+    b"/v1/ws/..",
+    b"\\..\\x",
+    b"*",
+]
+
+
+class TestTricks:
+    @pytest.mark.parametrize("path", PATHS, ids=lambda path: repr(path[:40]))
+    async def test_a_path_that_leads_nowhere(self, friends: Friends, path: bytes) -> None:
+        for method in (b"GET", b"PUT", b"DELETE"):
+            async with await Speaker.dial(friends.server.port) as speaker:
+                head = [
+                    method + b" " + path + b" HTTP/1.1",
+                    b"Host: localhost",
+                    b"Authorization: Bearer " + friends.tokens[0].encode(),
+                    b"Content-Type: application/json",
+                    b"Content-Length: 12",
+                    b"Connection: close",
+                ]
+                speaker.send(b"\r\n".join(head) + b'\r\n\r\n{"name":"x"}')
+                answer = await speaker.rest()
+            head_, _, body = answer.partition(b"\r\n\r\n")
+            assert int(head_.split()[1]) in {400, 404, 405, 429}, answer
+            assert b"Set-Cookie" not in head_
+            told = msgspec.json.decode(body)
+            assert told["name"] in {kind.name for kind in errors.REGISTRY.values()}
+            assert told["message"].isprintable()
+            assert len(told["message"]) < 200
+        # Alice's device is still there, and is called as before.
+        async with await Speaker.online(friends.server, friends.tokens[0]):
+            pass
+
+    async def test_no_log_knows_what_was_said_or_proved(self, server: Server) -> None:
+        """Not what was right and not what was wrong, and not where we fail to take it."""
+        secret, wrong, content = "the right secret", "the wrong secret", b"what was said"
+        number, name, about = "+4930123456", "Eve Nobody", "about nothing"
+        status, told = server.http("/v1/accounts", {"handle": "mallory", "secret": secret})
+        assert status == 201
+        token: str = told["token"]
+        guess = token[:-4] + "AAAA"
+        assert server.http("/v1/sessions", {"handle": "mallory", "secret": wrong, "code": "987123"})[0] == 401
+        assert server.http("/v1/sessions", {"handle": "mallory", "secret": secret + "\ud800"})[0] == 400
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=server.url, headers=headers, trust_env=False) as client:
+            for path, body in (
+                ("/v1/account/phone", {"phone": number}),
+                ("/v1/account/phone/confirm", {"code": "987123"}),
+                ("/v1/account/factor/confirm", {"code": "987123"}),
+                ("/v1/account/delete", {"secret": wrong}),
+            ):
+                assert (await client.post(path, json=body)).status_code >= 400
+            assert (await client.put("/v1/profile", json={"name": name, "about": about})).status_code == 200
+            bad = {"Authorization": f"Bearer {guess}"}
+            assert (await client.get("/v1/devices", headers=bad)).status_code == 401
+        async with await Speaker.online(server, token) as speaker:
+            opened = await speaker.ask(lambda n: frames.OpenDirect(n, "alice"), frames.Conversation)
+            for said in (
+                speaker.message(opened.conversation_id, content),
+                speaker.message(bytes(16), content),
+            ):  # type: ignore[arg-type]
+                speaker.say(said)
+            await speaker.expect(frames.Sent)
+            await speaker.expect(frames.Error)
+            await speaker.ask(lambda n: frames.Lookup(n, phone=number), frames.Error)
+            await speaker.ask(
+                lambda n: frames.Set(n, frames.SettingKind.DRAFT, opened.conversation_id.hex(), content),
+                frames.Ok,
+            )
+            speaker.say_bytes(MSGPACK.encode(speaker.message(opened.conversation_id, content))[:-3])
+            await speaker.closing()
+        async with await Speaker.connect(server.port) as speaker:
+            speaker.say(frames.Hello(guess))
+            await speaker.closing()
+        audit = (server.data / "audit.log").read_text()
+        assert "login_failed" in audit
+        for kept in (
+            secret,
+            wrong,
+            content.decode(),
+            number,
+            number[1:],
+            name,
+            about,
+            "987123",
+            token,
+            guess,
+        ):
+            assert kept not in server.log
+            assert kept not in audit
+        server.check_log()

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from server.http_rig import BOB, Node, name_of, node_of
-from tidings.protocol.limits import Limits
+from tidings.protocol.limits import Limits, Rate
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
@@ -87,3 +87,15 @@ async def test_a_picture_of_nobody(node: Node, user: str) -> None:
     token = (await node.register())["token"]
     answer = await node.ask("GET", f"/v1/users/{user}/picture", token=token)
     assert answer.status_code == 404
+
+
+async def test_pictures_are_no_way_to_try_ids_out() -> None:
+    limits = Limits(receipt_delay_s=0.0, lookup_rate=Rate(per_s=0.1, burst=3))
+    async with node_of(limits) as node:
+        token = (await node.register())["token"]
+        told = [await node.ask("GET", f"/v1/users/{user}/picture", token=token) for user in range(1, 7)]
+        assert [answer.status_code for answer in told] == [404] * 4 + [429] * 2
+        own = (await node.ask("GET", "/v1/account", token=token)).json()["user_id"]
+        nobodys = {answer.json()["message"] for answer in told[:4]}
+        node.world.clock.advance(60)
+        assert nobodys == {(await node.ask("GET", f"/v1/users/{own}/picture", token=token)).json()["message"]}

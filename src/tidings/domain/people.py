@@ -9,6 +9,7 @@ spec §6.12
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -28,10 +29,19 @@ from tidings.protocol.errors import (
     ProtocolError,
 )
 from tidings.protocol.frames import Person, SettingKind
-from tidings.protocol.ids import EntryId, UserId
+from tidings.protocol.ids import EntryId, UserId, direct_conversation_id
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store
-from tidings.store.schema import PHONES, PICTURES, PROFILES, USERS, PictureRow, ProfileRow, UserRow
+from tidings.store.schema import (
+    MEMBERS,
+    PHONES,
+    PICTURES,
+    PROFILES,
+    USERS,
+    PictureRow,
+    ProfileRow,
+    UserRow,
+)
 
 NOBODY = UserId(0)
 """Whose rows are read where there is nobody, so that it takes as long."""
@@ -105,11 +115,20 @@ class People:
         for user_id in dict.fromkeys(user_ids):
             user = await self._store.get(USERS, (user_id,))
             if user is None:
-                # Ids come from the server: who asks for others is guessing.
-                self._guesses.missed(asker)
+                await self._count_guess(asker, user_id)
             elif _is_there(user):
                 people.append(await self._shown(asker, user))
         return people
+
+    async def check_known(self, asker: UserId, user_ids: Sequence[UserId]) -> None:
+        """A user names others by id, to see or say something of them: count what is guessed.
+
+        Raises ProtocolError (rate_limited).
+        """
+        self._guesses.check_debt(asker)
+        for user_id in dict.fromkeys(user_ids):
+            if await self._store.get(USERS, (user_id,)) is None:
+                await self._count_guess(asker, user_id)
 
     async def person(self, asker: UserId, user_id: UserId) -> Person:
         """How a user shows themselves to the asker. Raises ProtocolError (no_such_user)."""
@@ -117,6 +136,15 @@ class People:
         if person is None:
             raise ProtocolError(NO_SUCH_USER, "there is no such user")
         return person
+
+    async def _count_guess(self, asker: UserId, user_id: UserId) -> None:
+        """Nobody has this id. Ids come from the server: who names others is guessing.
+
+        But for those of accounts that are gone, which stay members of their conversations.
+        """
+        shared = direct_conversation_id(asker, user_id)
+        if await self._store.get(MEMBERS, (shared, user_id)) is None:
+            self._guesses.missed(asker)
 
     async def _by_handle(self, handle: str) -> UserId | None:
         try:

@@ -17,6 +17,7 @@ async def set_setting(session: Session, frame: Set) -> None:
 
 async def report(session: Session, frame: Report) -> None:
     """Tell the operator about somebody."""
+    await session.services.people.check_known(session.known_user.user_id, [frame.user_id])
     await session.services.reports.report(session.known_user.user_id, frame)
     session.send(Ok(frame.request_id))
 

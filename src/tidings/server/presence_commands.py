@@ -11,8 +11,10 @@ from tidings.server.session import Session
 
 async def watch(session: Session, frame: Watch) -> None:
     """Tell the session how these users are, and from now on when that changes."""
-    viewer = session.known_user.user_id
-    items = await session.services.presence.watch(session, viewer, frame.user_ids)
+    services, viewer = session.services, session.known_user.user_id
+    if len(frame.user_ids) <= services.limits.watched:  # else none is looked at
+        await services.people.check_known(viewer, frame.user_ids)
+    items = await services.presence.watch(session, viewer, frame.user_ids)
     session.send(Presences(frame.request_id, items))
 
 

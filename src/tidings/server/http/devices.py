@@ -41,8 +41,8 @@ def routes(devices: Devices) -> list[ControllerRouterHandler]:
     return [listed, rename, revoke]
 
 
-def parse_id(text: str, unknown: ErrorKind) -> int:
+def parse_id(text: str, unknown: ErrorKind, message: str = "") -> int:
     """A snowflake in a path; what is none is one that nobody has. Raises ProtocolError."""
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= SNOWFLAKE_MAX):
-        raise ProtocolError(unknown)
+        raise ProtocolError(unknown, message)
     return int(text)

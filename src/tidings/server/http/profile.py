@@ -22,6 +22,7 @@ from tidings.server.http.asking import SECURITY, Caller
 from tidings.server.http.devices import parse_id
 from tidings.server.http.problems import AnyRequest
 
+NO_PICTURE = "no picture of such a user is shown"
 MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
 
 _HEADERS = {
@@ -70,10 +71,11 @@ def routes(people: People, accounts: Accounts, limits: Limits) -> list[Controlle
 
         The ETag is the picture's version: `If-None-Match` saves sending it again.
         """
-        owner = UserId(parse_id(user_id, NO_SUCH_USER))
+        owner = UserId(parse_id(user_id, NO_SUCH_USER, NO_PICTURE))
+        await people.check_known(reader.user_id, [owner])
         found = await people.picture(reader.user_id, owner)
         if found is None:
-            raise ProtocolError(NO_SUCH_USER, "no picture")
+            raise ProtocolError(NO_SUCH_USER, NO_PICTURE)
         media_type, data, version = found
         headers = _HEADERS | {"ETag": f'"{version}"'}
         if headers["ETag"] in request.headers.get("if-none-match", ""):
