@@ -6,6 +6,7 @@ from tidings.domain.requests import Knock
 from tidings.protocol import errors, frames
 from tidings.protocol.frames import (
     AnswerRequest,
+    Changed,
     Deliver,
     Error,
     History,
@@ -180,6 +181,125 @@ async def test_one_writes_to_so_many_strangers_a_day() -> None:
     await say(alice, elsewhere, "hello")
 
 
+# --- what is taken back ---------------------------------------------------------------------
+
+
+async def withdraw(device: Device, conversation: ConversationId, frame: frames.Send, sent: Sent) -> None:
+    """Delete a message for everyone."""
+    reference = frames.Reference(device.session.device_id, frame.client_id)
+    said = device.send(
+        conversation, "", relation=frames.Relation.DELETE, relates_to=reference, target=sent.message_id
+    )
+    await device.expect(Sent, lambda sent: sent.client_id == said.client_id)
+    await device.settle()
+
+
+async def knock(
+    device: Device, conversation: ConversationId, text: str, **options: object
+) -> tuple[frames.Send, Sent]:
+    frame = device.send(conversation, text, **options)
+    return frame, await device.expect(Sent, lambda sent: sent.client_id == frame.client_id)
+
+
+async def refusal(device: Device, conversation: ConversationId) -> int:
+    """With what one more message is refused."""
+    frame = device.send(conversation, "one more")
+    return (await device.expect(Error, lambda error: error.client_id == frame.client_id)).code
+
+
+async def test_a_message_that_is_deleted_waits_no_more() -> None:
+    _, alice, bob, conversation = await strangers()
+    one = await knock(alice, conversation, "one")
+    two = await knock(alice, conversation, "two")
+    await withdraw(alice, conversation, *one)
+    assert [request.count for request in await knocks(bob)] == [1]
+    await withdraw(alice, conversation, *one)  # says the same again
+    assert [request.count for request in await knocks(bob)] == [1]
+    await withdraw(alice, conversation, *two)
+    assert await knocks(bob) == []
+    changed = [frame for frame in await bob.settle() if isinstance(frame, frames.Changed)]
+    assert changed[-1].settings[0].value == b""
+    # Who comes back is a request as before.
+    await knock(alice, conversation, "three")
+    assert [request.count for request in await knocks(bob)] == [1]
+    await answer(bob, conversation, accept=True)
+    texts = [frame.message.content for frame in await bob.settle() if isinstance(frame, Deliver)]
+    assert b"three" in texts
+    assert not {b"one", b"two"} & set(texts)
+
+
+async def test_in_place_of_a_deleted_message_another_may_be_written() -> None:
+    tables = Tables()
+    world, alice, bob, conversation = await strangers(store=MemoryStore(tables))
+    said = [await knock(alice, conversation, f"{number}") for number in range(5)]
+    assert await refusal(alice, conversation) == errors.REQUEST_PENDING.code
+    await withdraw(alice, conversation, *said[2])
+    said.append(await knock(alice, conversation, "5"))
+    assert await refusal(alice, conversation) == errors.REQUEST_PENDING.code
+    await withdraw(alice, conversation, *said[0])
+    again = await World.start(MemoryStore(tables), clock=world.clock, strangers="request", seed=2)
+    alice, bob = await again.online(alice.account), await again.online(bob.account)
+    await knock(alice, conversation, "6")
+    assert await refusal(alice, conversation) == errors.REQUEST_PENDING.code
+    assert [request.count for request in await knocks(bob)] == [5]
+
+
+async def test_who_comes_and_goes_has_knocked_often_enough_some_day() -> None:
+    limits = Limits(receipt_delay_s=0.0, request_messages_ever=7)
+    _, alice, bob, conversation = await strangers(limits=limits)
+    for number in range(7):
+        await withdraw(alice, conversation, *await knock(alice, conversation, f"{number}"))
+    assert await refusal(alice, conversation) == errors.REQUEST_PENDING.code
+    assert await knocks(bob) == []
+
+
+async def test_writing_anew_to_the_same_one_is_no_further_person() -> None:
+    limits = Limits(receipt_delay_s=0.0, requests_per_day=1)
+    _, alice, _, conversation = await strangers(limits=limits)
+    await withdraw(alice, conversation, *await knock(alice, conversation, "one"))
+    await knock(alice, conversation, "two")
+
+
+async def test_changes_without_number_hide_no_knock() -> None:
+    _, alice, _, conversation = await strangers()
+    said = [await knock(alice, conversation, f"{number}") for number in range(5)]
+    for frame, sent in said[:2]:
+        reference = frames.Reference(alice.session.device_id, frame.client_id)
+        for number in range(150):
+            alice.send(
+                conversation,
+                f"{number}",
+                relation=frames.Relation.EDIT,
+                relates_to=reference,
+                target=sent.message_id,
+            )
+    await alice.settle()
+    assert await refusal(alice, conversation) == errors.REQUEST_PENDING.code
+
+
+async def test_a_message_that_expires_waits_no_more() -> None:
+    clock = FakeClock()
+    world, alice, bob, conversation = await strangers(clock=clock)
+    await knock(alice, conversation, "for a minute", expires_at=clock.wall_ms() + 60_000)
+    assert [request.count for request in await knocks(bob)] == [1]
+    clock.advance(61)
+    await world.services.eraser.sweep(clock.wall_ms())
+    assert await knocks(bob) == []
+    for number in range(5):
+        await knock(alice, conversation, f"{number}")
+
+
+async def test_what_a_blocked_stranger_writes_stays_hidden_from_who_blocks() -> None:
+    _, alice, bob, conversation = await strangers()
+    await knock(alice, conversation, "one")
+    await block(bob, alice)
+    await knock(alice, conversation, "hidden")
+    await block(bob, alice, blocked=False)
+    await knock(alice, conversation, "three")
+    await answer(bob, conversation, accept=True)
+    assert await bob.texts(2) == ["one", "three"]
+
+
 # --- blocks ---------------------------------------------------------------------------------
 
 
@@ -246,3 +366,21 @@ async def test_reading_may_be_kept_to_oneself() -> None:
     info = await alice.ask(lambda n: frames.Info(n, conversation, sent.message_id), frames.MessageInfo)
     assert info.members[0].delivered_at_ms > 0
     assert info.members[0].read_at_ms == 0
+
+
+async def test_a_block_turns_away_who_knocks() -> None:
+    world, alice, bob, conversation = await strangers()
+    await say(alice, conversation, "buy now")
+    (request,) = (await bob.expect(Changed)).settings
+    assert request.kind == SettingKind.REQUEST
+    await block(bob, alice)
+    gone = await bob.expect(Changed, lambda frame: frame.settings[0].kind == SettingKind.REQUEST)
+    assert gone.settings[0].value == b""
+    # Nothing more is told of them, and after the block was lifted the door is still shut.
+    await say(alice, conversation, "buy now, really")
+    await block(bob, alice, blocked=False)
+    await say(alice, conversation, "please")
+    assert [frame for frame in await bob.settle() if isinstance(frame, Changed | Deliver)] == []
+    await answer(bob, conversation, accept=True)
+    assert await bob.texts(2) == ["buy now", "please"]
+    assert world.complaints == []

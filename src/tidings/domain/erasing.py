@@ -17,6 +17,7 @@ from tidings.domain.commit import GroupCommit
 from tidings.domain.conversations import Conversation, Conversations
 from tidings.domain.inboxes import bucket_of
 from tidings.domain.log import Log, entry_ids, erased, is_erased
+from tidings.domain.requests import Requests
 from tidings.protocol.errors import ProtocolError
 from tidings.protocol.frames import Message, Relation
 from tidings.store.contract import Erase, Put, Store, Write
@@ -49,12 +50,14 @@ class Eraser:
         id_clock: IdClock,
         conversations: Conversations,
         log: Log,
+        requests: Requests,
     ) -> None:
         self._store = store
         self._commit = commit
         self._ids = id_clock
         self._conversations = conversations
         self._log = log
+        self._requests = requests
         self._swept_hour: int | None = None
 
     async def rows(self, conversation: Conversation, row: MessageRow) -> list[Write]:
@@ -112,6 +115,8 @@ class Eraser:
         if conversation is not None:
             async with conversation.lock:
                 await self._commit.write(await self._expired(conversation, due))
+                if conversation.pending:
+                    await self._requests.withdrawn(conversation)
         # Only now: a batch may be torn between partitions.
         await self._commit.write([Erase(EXPIRIES, EXPIRIES.key_of(due), due.message_id)])
 

@@ -10,11 +10,12 @@ spec §6.3
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from tidings.domain.accounts import User
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit, refusal
-from tidings.domain.conversations import KNOCKS, Conversation, Conversations
+from tidings.domain.conversations import Conversation, Conversations
 from tidings.domain.erasing import expiry_of
 from tidings.domain.inboxes import Entry, inbox_row
 from tidings.domain.log import row_of
@@ -23,7 +24,7 @@ from tidings.domain.requests import Requests
 from tidings.domain.router import Router
 from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import GROUP_CHANGED, INVALID, NO_SUCH_USER, TOO_LARGE, ProtocolError
-from tidings.protocol.frames import Message, Send, Sent
+from tidings.protocol.frames import Message, Relation, Send, Sent
 from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES as PREFIX
 from tidings.protocol.ids import ClientId, DeviceId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
@@ -124,6 +125,10 @@ class Messages:
                 await self._requests.announce(conversation, user)
             self.accept(user, device, conversation, send, answered, related)
             await settled.wait()
+            if conversation.pending and send.relation == Relation.DELETE:
+                # It is deleted whatever becomes of this; the next change of the request puts it right.
+                with suppress(ProtocolError, StoreError):
+                    await self._requests.withdrawn(conversation)
 
     def accept(
         self,
@@ -152,10 +157,6 @@ class Messages:
         message = _message(message_id, self._clock.wall_ms(), user, device, conversation, send)
         if related is not None and related.expires_at is not None:
             message.expires_at = min(message.expires_at or related.expires_at, related.expires_at)
-        knocks = bool(conversation.pending) and send.relation in KNOCKS
-        if knocks:
-            self._requests.check(conversation)
-            conversation.knocks += 1
         recipients = conversation.others(user.user_id)
         hidden_from: list[UserId] = []
         if conversation.blockers or conversation.pending:
@@ -171,7 +172,6 @@ class Messages:
         def settled(error: StoreError | None) -> None:
             if error is not None:
                 del self._unsettled[name]
-                conversation.knocks -= knocks
                 unsettled.settle(refusal(error))
                 return
             self._commit.add_soon(Put(SENDS, _send_row(message), message_id), lambda _: self._forget(name))
@@ -208,6 +208,8 @@ class Messages:
             raise ProtocolError(TOO_LARGE, f"content is over {limits.content_bytes} bytes")
         if len(send.content_type) > limits.content_type_chars:
             raise ProtocolError(TOO_LARGE, f"content_type is over {limits.content_type_chars} characters")
+        if not send.content_type.isprintable():
+            raise ProtocolError(INVALID, "content_type has a character that cannot be shown")
         if send.relation or send.relates_to is not None or send.target or not send.content_type:
             check_shape(send)
         if send.envelopes:

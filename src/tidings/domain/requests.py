@@ -9,6 +9,7 @@ spec §6.14
 
 import asyncio
 from collections import OrderedDict
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +31,10 @@ from tidings.store.contract import Put, StoreError, Write
 from tidings.store.schema import INBOX, MEMBERS, MESSAGES, MemberRow, MessageRow
 
 DAY_MS = 86_400_000
+KNOCKS = (Relation.NONE, Relation.REPLY, Relation.FORWARD)
+"""what a stranger may send so often; changes of it are not counted"""
+KNOCKS_SCANNED = 2000
+"""rows looked at to count them, changes included; whoever has written more has written enough"""
 SENDERS_TRACKED = 10_000
 """users whose requests of today are counted"""
 
@@ -41,6 +46,20 @@ class Knock(msgspec.Struct, array_like=True):
     handle: str
     count: int
     first_at_ms: int
+
+
+class _Knocks(NamedTuple):
+    """What a stranger has written to who has not let them in."""
+
+    waiting: list[MessageRow]
+    is_first: bool
+    """whether nothing ever was"""
+    is_full: bool
+    """whether no more is taken"""
+
+    def shown_to(self, member: UserId) -> int:
+        """How many of them a member will get."""
+        return sum(member not in row.hidden_from for row in self.waiting)
 
 
 class Requests:
@@ -77,20 +96,33 @@ class Requests:
                 await self.answer_held(conversation, member, accept=True)
         if not conversation.pending:
             return
-        self.check(conversation)
-        if conversation.knocks == 0:
+        knocks = await self._knocks(conversation)
+        if knocks.is_full:
+            raise ProtocolError(REQUEST_PENDING)
+        if knocks.is_first:
             self._count(sender.user_id)
         for member in conversation.pending - conversation.declined - conversation.blockers:
             key = conversation.conversation_id.hex()
             known = await self._settings.get(member, SettingKind.REQUEST, key)
             first_at_ms = self._ids.now_ms() if not known else _decode(known).first_at_ms
-            knock = Knock(sender.user_id, sender.handle, conversation.knocks + 1, first_at_ms)
+            knock = Knock(sender.user_id, sender.handle, knocks.shown_to(member) + 1, first_at_ms)
             await self._settings.write(member, SettingKind.REQUEST, key, _encode(knock))
 
-    def check(self, conversation: Conversation) -> None:
-        """Whether one more message may wait. Raises ProtocolError (request_pending)."""
-        if conversation.knocks >= self._limits.request_messages:
-            raise ProtocolError(REQUEST_PENDING)
+    async def withdrawn(self, conversation: Conversation) -> None:
+        """What waited was deleted or has expired: who was told how much waits, is told anew.
+
+        Under the lock, once that is durable. Raises ProtocolError (store_…).
+        """
+        key = conversation.conversation_id.hex()
+        for member in conversation.pending:
+            known = await self._settings.get(member, SettingKind.REQUEST, key)
+            if known:
+                knock = _decode(known)
+                count = (await self._knocks(conversation)).shown_to(member)
+                if count != knock.count:
+                    knock.count = count
+                    value = _encode(knock) if count else b""
+                    await self._settings.write(member, SettingKind.REQUEST, key, value)
 
     async def answer(self, conversation: Conversation, user: UserId, *, accept: bool) -> None:
         """A member lets the other one in, or does not want to be asked again; durable on return.
@@ -139,6 +171,24 @@ class Requests:
         ]
         rows.reverse()
         return rows
+
+    async def _knocks(self, conversation: Conversation) -> "_Knocks":
+        """What a stranger has written so far: looked up each time, for it is rare and soon done."""
+        limits, now_ms = self._limits, self._ids.now_ms()
+        most_ever = max(limits.request_messages, limits.request_messages_ever)
+        waiting: list[MessageRow] = []
+        ever = looked_at = 0
+        async for row in self._log.walk(conversation.conversation_id, before=None, after=None):
+            looked_at += 1
+            if row.relation in KNOCKS:
+                ever += 1
+                if not is_erased(row) and not has_expired(row, now_ms):
+                    waiting.append(row)
+            if looked_at >= KNOCKS_SCANNED:
+                ever = most_ever
+                break
+        is_full = len(waiting) >= limits.request_messages or ever >= most_ever
+        return _Knocks(waiting, is_first=not ever, is_full=is_full)
 
     def _copied(self, rows: list[MessageRow], user: UserId) -> "asyncio.Future[None]":
         """Write inbox entries for messages, and offer them once durable. Raises ProtocolError."""

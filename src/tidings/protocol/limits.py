@@ -152,7 +152,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     relations_per_message: int = 200
     """edits, deletes and reactions that one message takes"""
     request_messages: int = 5
-    """messages that somebody unknown may send before the request is accepted"""
+    """messages of somebody unknown that wait until the request is accepted"""
+    request_messages_ever: int = 20
+    """the same with those that were deleted or have expired"""
     requests_per_day: int = 50
     """people unknown to a user whom it may write to in a day"""
     phone_tries: int = 5

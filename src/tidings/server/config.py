@@ -37,7 +37,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """start although the clock went back by more than a day since the last run"""
     registration: Literal["open", "invite", "closed"] = "open"
     """who may make an account: anybody, who has an invite code, nobody"""
-    strangers: Literal["request", "deliver"] = "deliver"
+    strangers: Literal["request", "deliver"] = "request"
     """what becomes of a first message from somebody who is no contact: a request, or delivery"""
     admin: str = "127.0.0.1:8081"
     """host:port of metrics and administration, loopback only; empty turns it off"""

@@ -1,7 +1,7 @@
 """What follows from a user's settings for conversations that are in memory.
 
 A block, and what somebody may see, hold from the moment at which the user is answered. Making a
-stranger a contact lets them in, soon after.
+stranger a contact lets them in, soon after, and blocking one turns them away.
 """
 
 import asyncio
@@ -33,33 +33,44 @@ class Heeding:
         self._requests = requests
         self._loop = loop
         self._log = log
-        self._opening: set[asyncio.Task[None]] = set()
-        settings.on(SettingKind.BLOCK, self._towards_one)
+        self._answering: set[asyncio.Task[None]] = set()
+        settings.on(SettingKind.BLOCK, self._block)
         settings.on(SettingKind.CONTACT, self._contact)
         settings.on(SettingKind.PRIVACY, self._towards_all)
 
-    async def _towards_one(self, user: UserId, setting: Setting) -> None:
-        await self._conversations.settled(user, UserId(int(setting.key)))
+    async def _block(self, user: UserId, setting: Setting) -> None:
+        peer = UserId(int(setting.key))
+        await self._conversations.blocked(user, peer)
+        if setting.value:
+            self._answer_soon(user, peer, accept=False)
 
     async def _towards_all(self, user: UserId, setting: Setting) -> None:
         if setting.key == "receipts":  # nothing else is kept in memory
             await self._conversations.settled_for_all(user)
 
     async def _contact(self, user: UserId, setting: Setting) -> None:
-        await self._towards_one(user, setting)
+        peer = UserId(int(setting.key))
+        await self._conversations.settled(user, peer)
         if setting.value:
-            # Not before the answer: letting in writes settings of the same user, in their turn.
-            task = self._loop.create_task(self._let_in(user, UserId(int(setting.key))))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._answer_soon(user, peer, accept=True)
 
-    async def _let_in(self, user: UserId, peer: UserId) -> None:
+    def _answer_soon(self, user: UserId, peer: UserId, *, accept: bool) -> None:
+        """Answer a request that waits, if one does.
+
+        Not before the setting itself is answered: this writes settings of the same user, in their turn.
+        """
+        task = self._loop.create_task(self._answer(user, peer, accept=accept))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, user: UserId, peer: UserId, *, accept: bool) -> None:
         if user == peer:
             return
         try:
             conversation = await self._conversations.find(ids.direct_conversation_id(user, peer))
             if conversation is not None and user in conversation.pending:
-                await self._requests.answer(conversation, user, accept=True)
+                await self._requests.answer(conversation, user, accept=accept)
         except (ProtocolError, StoreError) as error:
-            # The next message finds that they are contacts, and lets them in then.
-            self._log.warning("a new contact could not be let in yet", reason=str(error))
+            # The next message finds that they are contacts, and lets them in then; one of somebody
+            # who is blocked is shown to nobody, and their request may be declined by hand.
+            self._log.warning("a request could not be answered yet", reason=str(error))

@@ -111,9 +111,9 @@ async def wire(
     conversations = Conversations(store, commit, privacy, limits, ask_first=config.strangers == "request")
     of_accounts.departures.departed = conversations.departed
     history_log = Log(store)
-    eraser = Eraser(store, commit, id_clock, conversations, history_log)
-    relations = Relations(store, clock, history_log, eraser, limits)
     requests = Requests(commit, id_clock, history_log, settings, privacy, connections, limits)
+    eraser = Eraser(store, commit, id_clock, conversations, history_log, requests)
+    relations = Relations(store, clock, history_log, eraser, limits)
     Heeding(settings, conversations, requests, loop, log)
     presence = Presence(store, commit, clock, id_clock, connections, connections, privacy, limits, loop)
     connections.attendance = presence

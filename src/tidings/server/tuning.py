@@ -42,6 +42,7 @@ _MAY_BE_ZERO = frozenset(
         "connections",
         "receipt_delay_s",
         "request_messages",
+        "request_messages_ever",
         "requests_per_day",
         "reserved_files",
         "store_free_bytes",
