@@ -143,10 +143,10 @@ class TestTalking:
             await a.send(people.handle("bob"), "one")
             await a.send(people.handle("bob"), "two")
             await b.until(lambda w: len(w.texts) == 2)
-            (known,) = await b.client.conversations()
+            (known,) = await b.client.chats.list()
             assert (known.peer, known.unread) == (people.handle("alice"), 2)
             await b.client.mark_read(people.handle("alice"))
-            (known,) = await b.client.conversations()
+            (known,) = await b.client.chats.list()
             assert known.unread == 0
 
 
@@ -214,7 +214,7 @@ class TestComingAndGoing:
             await one.client.flushed()
 
             async def unread() -> int:
-                return (await other.client.conversations())[0].unread
+                return (await other.client.chats.list())[0].unread
 
             async with asyncio.timeout(10):
                 while await unread():

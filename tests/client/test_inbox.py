@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidings.client import inbox, receipts
-from tidings.client.inbox import Self
-from tidings.client.outbox import Row, append, record_sent
+from tidings.client.events import MessageEvent, SentEvent
+from tidings.client.outbox import Draft, Row, append, record_sent
 from tidings.client.tables import SCHEMA
+from tidings.client.transcript import Self
 from tidings.protocol.frames import Deliver, Message, Receipt, Sent, Status
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, UserId
 
@@ -54,62 +55,70 @@ def receipt(delivered: int, read: int) -> Receipt:
 
 
 def texts(database: sqlite3.Connection) -> list[str]:
-    return [one.event.text for one in inbox.waiting(database, ME, 100)[0]]
+    return [event.text for event in told(database)]
+
+
+def told(database: sqlite3.Connection) -> list[MessageEvent]:
+    waiting, _ = inbox.waiting(database, ME, 100)
+    return [one.event for one in waiting if isinstance(one.event, MessageEvent)]
 
 
 def write_and_send(database: sqlite3.Connection, number: int, message_id: int) -> None:
-    append(database, name(number), "bob", "text/plain", b"x", b"w" * 16)
+    append(database, name(number), Draft("bob", "text/plain", b"x"), b"w" * 16)
     (row_id,) = database.execute("SELECT max(row_id) FROM outbox").fetchone()
-    row = Row(row_id, name(number), "bob", "text/plain", b"x", 1)
-    record_sent(database, row, Sent(name(number), MessageId(message_id)), THERE, LAPTOP)
+    row = Row(row_id, name(number), Draft("bob", "text/plain", b"x"), 1)
+    record_sent(database, row, Sent(name(number), MessageId(message_id)), THERE, ME)
 
 
 def test_what_comes_again_is_dropped_also_when_it_was_consumed(database: sqlite3.Connection) -> None:
-    inbox.store(database, [deliver(1, 10), deliver(2, 11)], ME, 0)
+    inbox.store(database, [deliver(1, 10), deliver(2, 11)], ME)
     (first, _), _ = inbox.waiting(database, ME, 100)
-    inbox.consume(database, first.seq)
-    inbox.store(database, [deliver(1, 10), deliver(2, 11), deliver(3, 12)], ME, 0)
+    inbox.consume(database, first)
+    inbox.store(database, [deliver(1, 10), deliver(2, 11), deliver(3, 12)], ME)
     assert texts(database) == ["m2", "m3"]
 
 
 def test_of_twins_the_greater_id_counts_and_one_is_shown(database: sqlite3.Connection) -> None:
     for order in ([20, 10], [30, 40]):
-        inbox.store(database, [deliver(order[0], order[0]), deliver(order[0], order[1])], ME, 0)
-    assert [one.event.message_id for one in inbox.waiting(database, ME, 9)[0]] == [20, 40]
+        inbox.store(database, [deliver(order[0], order[0]), deliver(order[0], order[1])], ME)
+    assert [event.message_id for event in told(database)] == [20, 40]
 
 
 def test_own_messages_of_another_device_are_shown_and_of_this_one_are_not(
     database: sqlite3.Connection,
 ) -> None:
     write_and_send(database, 1, 10)
-    append(database, name(2), "bob", "text/plain", b"x", b"w" * 16)
+    append(database, name(2), Draft("bob", "text/plain", b"x"), b"w" * 16)
     arrived = [
         deliver(1, 10, device=LAPTOP, sender=ALICE),
         deliver(2, 11, device=LAPTOP, sender=ALICE),
         deliver(3, 12, device=PHONE, sender=ALICE),
         deliver(4, 13, device=LAPTOP, sender=ALICE),
     ]
-    inbox.store(database, arrived, ME, 0)
+    inbox.store(database, arrived, ME)
     # The fourth was written by this device before it was restored from a backup: news to it.
     assert texts(database) == ["m3", "m4"]
-    assert all(one.event.own and one.event.sender == "alice" for one in inbox.waiting(database, ME, 9)[0])
+    assert all(event.own and event.sender == "alice" for event in told(database))
+    # What it wrote now is told as sent, also where the inbox was quicker than the answer.
+    sent = [one.event for one in inbox.waiting(database, ME, 9)[0] if isinstance(one.event, SentEvent)]
+    assert [event.message_id for event in sent] == [10, 11]
 
 
 def test_the_newest_entry_and_what_was_received_are_known(database: sqlite3.Connection) -> None:
     assert inbox.newest_received(database, THERE) is None
-    inbox.store(database, [deliver(1, 10), deliver(2, 12, device=PHONE, sender=ALICE)], ME, 0)
+    inbox.store(database, [deliver(1, 10), deliver(2, 12, device=PHONE, sender=ALICE)], ME)
     assert inbox.newest_received(database, THERE) == 10
     assert receipts.mark(database, "newest_entry") == 12
 
 
 def test_a_tick_that_came_before_the_answer_is_not_lost(database: sqlite3.Connection) -> None:
-    inbox.store(database, [receipt(10, 0)], ME, 0)
+    inbox.store(database, [receipt(10, 0)], ME)
     write_and_send(database, 1, 10)
     (event,) = receipts.untold(database)
     assert (event.state, event.message_ids, event.peer) == ("delivered", [10], "bob")
     receipts.tell(database, event)
     assert receipts.untold(database) == []
-    inbox.store(database, [receipt(10, 10)], ME, 0)
+    inbox.store(database, [receipt(10, 10)], ME)
     (event,) = receipts.untold(database)
     assert (event.state, event.up_to) == ("read", 10)
 
@@ -124,7 +133,7 @@ def test_any_order_of_receipts_and_answers_ends_the_same(
     states = []
     for _ in range(2):
         database = make()
-        steps: list[Step] = [partial(inbox.store, arrived=[mark], me=ME, now_ms=0) for mark in sent_marks]
+        steps: list[Step] = [partial(inbox.store, arrived=[mark], me=ME) for mark in sent_marks]
         steps += [partial(write_and_send, number=one, message_id=one) for one in ids]
         random.shuffle(steps)
         told: dict[int, list[str]] = {}
@@ -152,6 +161,6 @@ def test_any_order_of_receipts_and_answers_ends_the_same(
 def test_however_often_they_come_each_is_stored_once(numbers: list[int]) -> None:
     database = make()
     for number in numbers:
-        inbox.store(database, [deliver(number, number + 1)], ME, 0)
+        inbox.store(database, [deliver(number, number + 1)], ME)
     assert texts(database) == [f"m{number}" for number in dict.fromkeys(numbers)]
     database.close()

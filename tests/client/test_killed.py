@@ -69,7 +69,9 @@ async def test_a_receiver_killed_around_its_ack_shows_everything_once(people: Pe
         assert b.texts[0] in texts[max(0, len(printed) - 1) : len(printed) + 1]
         assert b.texts == texts[texts.index(b.texts[0]) :]
     with sqlite3.connect(bob / "profile.db") as database:
-        stored, names = database.execute("SELECT count(*), count(DISTINCT client_id) FROM inbox").fetchone()
+        stored, names = database.execute(
+            "SELECT count(*), count(DISTINCT client_id) FROM messages"
+        ).fetchone()
     database.close()
     assert (stored, names) == (50, 50)
 

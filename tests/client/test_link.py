@@ -12,7 +12,7 @@ from tidings.client.events import ConnectionEvent
 from tidings.client.link import Link
 from tidings.client.socket import Socket
 from tidings.client.surroundings import Surroundings
-from tidings.protocol.frames import Hello
+from tidings.protocol.frames import Hello, Welcome
 
 
 class Rig:
@@ -25,11 +25,11 @@ class Rig:
         self.told: list[ConnectionEvent] = []
         self.works: list[Connection] = []
         surroundings = Surroundings(clock=self.clock, random=Random(1), dial=self.dial)
-        self.link = Link("ws://x", self.hello, [self.work], self.renewed, self.told.append, surroundings)
+        self.link = Link("ws://x", self.hello, [self.work], self.welcomed, self.told.append, surroundings)
         self.task = asyncio.ensure_future(self.link.run())
 
-    async def renewed(self, token: str) -> None:
-        raise AssertionError(f"nobody renews a token here: {token}")
+    async def welcomed(self, welcome: Welcome) -> None:
+        assert welcome.token is None
 
     async def hello(self) -> Hello:
         return Hello("token")

@@ -14,9 +14,11 @@ from tidings.client import vault
 from tidings.client.connection import Answer
 from tidings.client.conversations import Conversations
 from tidings.client.errors import ConnectionLost, Refused
-from tidings.client.outbox import ClientIds, next_attempt
+from tidings.client.outbox import ClientIds, Draft, next_attempt
 from tidings.client.profile import FileLock
+from tidings.client.server_time import ServerTime
 from tidings.client.surroundings import SystemClock, connect
+from tidings.client.transcript import Self
 from tidings.client.transmitter import Transmitter
 from tidings.client.vault import Vault
 from tidings.protocol import errors, frames
@@ -96,13 +98,14 @@ async def play(
             opened,
             Conversations(opened, ME),
             FileLock(folder / "outbox.lock"),
-            DeviceId(9),
+            Self(ME, DeviceId(9), "alice"),
             names,
             number.to_bytes(16, "big"),
             SystemClock(),
+            ServerTime(SystemClock(), 0),
             lambda: None,
         )
-        sends = [asyncio.ensure_future(transmitter.send(peer, "text/plain", b"x")) for peer in batch]
+        sends = [asyncio.ensure_future(transmitter.send(Draft(peer, "text/plain", b"x"))) for peer in batch]
         written += [
             ClientId(number.to_bytes(8, "big") + n.to_bytes(8, "big")) for n in range(1, len(batch) + 1)
         ]

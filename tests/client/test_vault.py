@@ -10,8 +10,9 @@ from tidings.client import ClientClosed, ProfileDamaged, ProfileTooNew, StorageF
 from tidings.client.parts import data_version
 from tidings.client.profile import FORMAT
 from tidings.client.surroundings import connect
-from tidings.client.tables import KEEP_MS
+from tidings.client.tables import KEEP_MS, KEEP_REMOVED_MS
 from tidings.client.vault import Vault, create
+from tidings.protocol.ids import EPOCH_MS, first_at
 
 
 def put(name: str, value: int):  # type: ignore[no-untyped-def]
@@ -125,17 +126,39 @@ async def test_two_processes_may_write(tmp_path: Path) -> None:
     await other.close()
 
 
-async def test_what_was_consumed_long_ago_is_dropped(tmp_path: Path) -> None:
+async def test_messages_stay_and_what_is_of_no_more_use_goes(tmp_path: Path) -> None:
     vault = await opened(tmp_path)
-    row = "INSERT INTO inbox VALUES (NULL, 1, ?, 1, x'00', 1, '', x'', 0, 0, ?, ?)"
-    rows = [(b"old", 0, 1), (b"waiting", 0, 0), (b"new", KEEP_MS, 1)]
-    await vault.write(lambda database: database.executemany(row, rows))
+    now_ms = EPOCH_MS + KEEP_REMOVED_MS + KEEP_MS
+    rows = {
+        "messages (sender_device, client_id, message_id, conversation_id, sender_id, content_type, content,"
+        " created_at, own, consumed, expires_at)": [
+            (1, b"read long ago", 1, b"c", 1, "t", b"said", 0, 0, 1, None),
+            (1, b"had its time", 2, b"c", 1, "t", b"said", 0, 0, 1, now_ms),
+            (1, b"has time left", 3, b"c", 1, "t", b"said", 0, 0, 1, now_ms + 1),
+        ],
+        "refused": [(b"old", 1, "", 0), (b"new", 1, "", now_ms)],
+        "settings": [
+            (1, "removed long ago", b"", b"", first_at(EPOCH_MS + KEEP_MS) - 1, 0, b""),
+            (1, "just removed", b"", b"", first_at(now_ms), 0, b""),
+            (1, "set long ago", b"1", b"1", 1, 0, b""),
+        ],
+    }
+    for table, values in rows.items():
+        marks_ = ", ".join("?" * len(values[0]))
+        await vault.write(
+            lambda database, into=table, marks_=marks_, values=values: database.executemany(
+                f"INSERT INTO {into} VALUES ({marks_})", values
+            )
+        )
     await vault.close()
-    vault = await Vault.open(tmp_path / "profile.db", connect, now_ms=KEEP_MS + 1)
-    names = await vault.read(
-        lambda database: database.execute("SELECT client_id FROM inbox ORDER BY seq").fetchall()
-    )
-    assert names == [(b"waiting",), (b"new",)]
+    vault = await Vault.open(tmp_path / "profile.db", connect, now_ms=now_ms)
+
+    async def found(query: str) -> list[object]:
+        return [row[0] for row in await vault.read(lambda database: database.execute(query).fetchall())]
+
+    assert await found("SELECT content FROM messages ORDER BY message_id") == [b"said", b"", b"said"]
+    assert await found("SELECT client_id FROM refused") == [b"new"]
+    assert await found("SELECT key FROM settings ORDER BY key") == ["just removed", "set long ago"]
     await vault.close()
 
 

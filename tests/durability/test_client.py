@@ -80,7 +80,7 @@ async def test_what_was_acknowledged_is_on_the_device(
     alice = await People(own_server, tmp_path).register("alice")
     await send_lines(alice, "@bob", 600)
     acked = promised(shim, profile, random.Random(seed).randint(1, 500), "receive", "safe")
-    assert set(acked) <= set(column(profile, "inbox"))
+    assert set(acked) <= set(column(profile, "messages"))
     async with watching(profile) as bob:
         await bob.until(lambda watcher: len(watcher.texts) >= 600)
     assert bob.texts == [f"line {number}" for number in range(600)]
@@ -114,5 +114,5 @@ async def test_the_shim_has_the_power_to_show_a_loss(
     await send_lines(alice, "@bob", 300)
     acked = promised(shim, profile, 200, "receive", "unsafe")
     (sent,) = promised(shim, profile, 1, "send", "unsafe", people.handle("alice"), "60", "0")
-    assert not set(acked) <= set(column(profile, "inbox"))
+    assert not set(acked) <= set(column(profile, "messages"))
     assert sent not in column(profile, "outbox")

@@ -3,6 +3,7 @@
 spec §7
 """
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tidings.protocol.api import (
     NewHandle,
     NewPhone,
     NewSecret,
+    ProfileBody,
     Proof,
     RecoveryCodes,
 )
@@ -87,6 +89,8 @@ class OwnAccount:
 
         ```python
         async with Client.open("profiles/alice", receive=False) as me:
+            begun = await me.account.begin_second_factor("a long secret")
+            print(begun.uri)
             codes = await me.account.confirm_second_factor(input("The app says: "))
         ```
         """
@@ -98,7 +102,9 @@ class OwnAccount:
 
         ```python
         async with Client.open("profiles/alice", receive=False) as me:
-            await me.account.remove_second_factor("a long secret", input("The app says: "))
+            begun = await me.account.begin_second_factor("a long secret")
+            codes = await me.account.confirm_second_factor(input("The app says: "))
+            await me.account.remove_second_factor("a long secret", codes[0])
         ```
         """
         await self._ask("POST", "/v1/account/factor/remove", Done, Proof(await self._secret(password), code))
@@ -118,6 +124,7 @@ class OwnAccount:
 
         ```python
         async with Client.open("profiles/alice", receive=False) as me:
+            await me.account.set_phone("+49 30 123456")
             await me.account.confirm_phone(input("The code: "))
         ```
         """
@@ -132,6 +139,39 @@ class OwnAccount:
         ```
         """
         await self._ask("DELETE", "/v1/account/phone", Done)
+
+    async def set_profile(self, *, name: str | None = None, about: str | None = None) -> AccountInfo:
+        """Say who one is: a name, and a text about oneself. None leaves one as it is, empty removes it.
+
+        ```python
+        async with Client.open("profiles/alice", receive=False) as me:
+            await me.account.set_profile(name="Alice", about="Gone fishing")
+        ```
+        """
+        now = await self.info()
+        body = ProfileBody(now.name if name is None else name, now.about if about is None else about)
+        return await self._ask("PUT", "/v1/profile", AccountInfo, body)
+
+    async def set_picture(self, path: str | Path) -> AccountInfo:
+        """Show a picture: a file with a PNG, JPEG or WebP of at most 64 KiB. Raises OSError.
+
+        ```python
+        async with Client.open("profiles/alice", receive=False) as me:
+            await me.account.set_picture("alice.png")
+        ```
+        """
+        picture = await asyncio.to_thread(Path(path).read_bytes)
+        return await self._ask("PUT", "/v1/profile/picture", AccountInfo, picture)
+
+    async def remove_picture(self) -> AccountInfo:
+        """Show no picture any more.
+
+        ```python
+        async with Client.open("profiles/alice", receive=False) as me:
+            await me.account.remove_picture()
+        ```
+        """
+        return await self._ask("DELETE", "/v1/profile/picture", AccountInfo)
 
     async def export(self, path: str | Path) -> None:
         """Write all that the server has of this user to a new file, as JSON. Raises FileExistsError.

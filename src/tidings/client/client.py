@@ -10,21 +10,31 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self as Me
 
-from tidings.client import http, inbox, outbox, vault
+from tidings.client import http, inbox, outbox, reads, settings, state
 from tidings.client.account import OwnAccount
+from tidings.client.chats import Chats
 from tidings.client.conversations import normal
 from tidings.client.devices import OwnDevices
-from tidings.client.errors import ClientError, StorageFailed
-from tidings.client.events import TEXT, Event, HistoryMessage, KnownConversation, SentMessage
+from tidings.client.enrolment import enrol
+from tidings.client.errors import ClientError, ProfileInUse
+from tidings.client.events import Event
 from tidings.client.history import fetch
 from tidings.client.http import Server
+from tidings.client.messages import Messages, SomeMessage
 from tidings.client.parts import Parts
-from tidings.client.profile import FORMAT, Account, Profile, take_receiver_lock
-from tidings.client.reads import pending
+from tidings.client.people import People
+from tidings.client.presence import OwnPresence
+from tidings.client.profile import Account, FileLock, Profile, take_receiver_lock
+from tidings.client.state import State
 from tidings.client.surroundings import Surroundings
 from tidings.client.transmitter import POLL_S
-from tidings.protocol.api import LoggedIn
-from tidings.protocol.ids import MessageId
+from tidings.client.values import MANY, TEXT, Message, SentMessage, bounded, encoded
+from tidings.protocol.ids import MessageId, first_at
+
+AHEAD_MS = 60_000
+"""how far the server's clock may be ahead of what is known of it here"""
+LOCK_TRIES = 20
+"""how often the receiver's lock is tried to take, each POLL_S"""
 
 
 class Client:
@@ -33,18 +43,19 @@ class Client:
     ```python
     from tidings.client import Client
 
-    await Client.register("http://127.0.0.1:8080", handle="alice", password="…", profile="alice")
-    async with Client.open("alice") as me:
+    await Client.register(
+        "http://127.0.0.1:8080", handle="alice", password="a long secret", profile="profiles/alice"
+    )
+    async with Client.open("profiles/alice") as me:
         await me.send("@bob", "hello")
     ```
     """
 
-    def __init__(self, profile: Profile, *, receive: bool, surroundings: Surroundings) -> None:
+    def __init__(self, profile: Profile, *, receive: bool | None, surroundings: Surroundings) -> None:
         """Use `Client.open`."""
         self._profile = profile
         self._receive = receive
         self._surroundings = surroundings
-        self._account: Account | None = None
         self._parts: Parts | None = None
 
     @classmethod
@@ -71,16 +82,18 @@ class Client:
         ```
         """
         server = Server.at(url)
-        with Profile(Path(profile)).create():
-            made = await http.register(
+        return await enrol(
+            profile,
+            server,
+            lambda: http.register(
                 server,
                 handle,
                 password,
                 device_name=device_name,
                 invite=invite,
                 entropy=Surroundings().entropy,
-            )
-            return _save(profile, server, made)
+            ),
+        )
 
     @classmethod
     async def login(
@@ -109,25 +122,28 @@ class Client:
         ```
         """
         server = Server.at(url)
-        with Profile(Path(profile)).create():
-            made = await http.login(
+        return await enrol(
+            profile,
+            server,
+            lambda: http.login(
                 server,
                 handle,
                 password,
                 device_name=device_name,
                 code=code,
                 plain_password=plain_password,
-            )
-            return _save(profile, server, made)
+            ),
+        )
 
     @classmethod
     def open(
-        cls, path: str | Path, *, receive: bool = True, surroundings: Surroundings | None = None
+        cls, path: str | Path, *, receive: bool | None = True, surroundings: Surroundings | None = None
     ) -> "Client":
         """Open a profile, as an asynchronous context; the connection is made in the background.
 
         Opening works while the server is away. With `receive` false this is a side client: it
-        sends and asks, beside another process that receives, and has no events.
+        sends and asks, beside another process that receives, and has no events. With None it receives
+        if no other process does.
         Entering raises ProfileMissing, ProfileInUse, ProfileDamaged, ProfileTooNew, StorageFailed.
 
         ```python
@@ -139,15 +155,34 @@ class Client:
 
     async def __aenter__(self) -> Me:
         account = self._profile.account()
-        lock = take_receiver_lock(self._profile) if self._receive else None
+        lock = await self._lock()
+        self._receive = lock is not None
         try:
             self._parts = await Parts.start(account, self._profile, lock, self._surroundings)
         except BaseException:
             if lock is not None:
                 lock.release()
             raise
-        self._account = account
         return self
+
+    async def _lock(self) -> FileLock | None:
+        """The receiver's lock, if this is to receive. Raises ProfileInUse.
+
+        A command that runs for a moment may have it: it is waited for, for a moment.
+        """
+        if self._receive is False:
+            return None
+        left = LOCK_TRIES
+        while True:
+            try:
+                return take_receiver_lock(self._profile)
+            except ProfileInUse:
+                if self._receive is None:
+                    return None
+                left -= 1
+                if not left:
+                    raise
+            await asyncio.sleep(POLL_S)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -163,29 +198,41 @@ class Client:
             assert me.handle == "alice"
         ```
         """
-        assert self._account is not None
-        return self._account.handle
+        return self._open.account.handle
 
-    async def send(self, peer: str, text: str | bytes, *, content_type: str = TEXT) -> SentMessage:
+    async def send(
+        self,
+        peer: str,
+        text: str | bytes,
+        *,
+        content_type: str = TEXT,
+        reply_to: SomeMessage | None = None,
+        expires_in_s: float | None = None,
+        silent: bool = False,
+    ) -> SentMessage:
         """Send a message to the user of a handle; returns once it is on the server's disk.
 
         The message is on this machine's disk first and is sent exactly once, however often the
         connection, the server or this process dies in between. While offline this waits; if the
         wait is cancelled the message stays in the outbox and goes out later.
-        Raises Refused (no_such_user, too_large, …): the message was removed; SessionEnded,
-        StorageFailed, ClientClosed: it stays, if it was stored.
+        With `expires_in_s` it vanishes so long after it was sent, everywhere; else the chat's timer
+        holds. A `silent` one disturbs nobody.
+        Raises Refused (no_such_user, too_large, request_pending, …): the message was removed;
+        SessionEnded, StorageFailed, ClientClosed: it stays, if it was stored; ClientError for what is no
+        text, or no time: nothing was stored.
 
         ```python
         async with Client.open("profiles/alice") as me:
             sent = await me.send("@bob", "hello")
-            print(sent.message_id)
+            await me.send("@bob", "and one more thing", reply_to=sent, expires_in_s=3600)
         ```
         """
-        content = text.encode() if isinstance(text, str) else text
-        return await self._open.transmitter.send(peer, content_type, content)
+        return await self._open.send(
+            peer, encoded(text), content_type, reply_to=reply_to, expires_in_s=expires_in_s, silent=silent
+        )
 
     def events(self) -> AsyncGenerator[Event, None]:
-        """What happens: MessageEvent, ReceiptEvent, ConnectionEvent, CaughtUpEvent.
+        """What happens: a MessageEvent for each message that comes, and all that changes what is shown.
 
         A message that arrived is stored, and is yielded until the program has asked for the event
         after it, also by an earlier process that was killed: none is lost, and only the one that
@@ -199,13 +246,14 @@ class Client:
                     print(f"{event.sender}: {event.text}")
         ```
         """
+        stream = self._open.stream
         if not self._receive:
             raise ClientError("cannot read events: this client was opened with receive=False")
-        return self._open.stream.events()
+        return stream.events()
 
     async def history(
         self, peer: str, *, limit: int = 50, before: MessageId | None = None, after: MessageId | None = None
-    ) -> list[HistoryMessage]:
+    ) -> list[Message]:
         """Messages of a conversation from the server, in order: the latest, or those before or after one.
 
         Waits while offline. Raises Refused (no_such_user, invalid, …), SessionEnded.
@@ -218,8 +266,16 @@ class Client:
         """
         parts = self._open
         known = await parts.find(peer)
+        hidden = await parts.messages.hidden()
         return await fetch(
-            parts.link.ask, parts.vault, known, parts.me, limit=limit, before=before, after=after
+            parts.link.ask,
+            parts.vault,
+            known,
+            parts.me,
+            limit=limit,
+            before=before,
+            after=after,
+            hidden=hidden,
         )
 
     async def mark_read(self, peer: str, *, up_to: MessageId | None = None) -> MessageId | None:
@@ -227,6 +283,7 @@ class Client:
 
         Returns as soon as that is stored in the profile; it is told to the server now or after
         the next connect (see `flushed`). Returns up to where, None if nothing was received.
+        Raises ClientError if there cannot be such a message yet; Refused (no_such_user).
 
         ```python
         async with Client.open("profiles/bob") as me:
@@ -234,6 +291,9 @@ class Client:
         ```
         """
         parts = self._open
+        if up_to is not None:
+            # What is not written yet cannot have been read: it would count as read for ever.
+            bounded("up_to", up_to, 0, first_at(parts.time.now_ms() + AHEAD_MS))
         known = await parts.conversations.known_peer(normal(peer))
         if known is None:
             if up_to is None:
@@ -247,19 +307,24 @@ class Client:
             await parts.reads.mark(known.conversation_id, up_to)
         return up_to
 
-    async def conversations(self) -> list[KnownConversation]:
-        """The conversations that this profile knows, by handle, without asking the server.
+    async def state(self, *, messages: int = 200) -> State:
+        """What the profile has, with so many of the newest messages of each conversation.
+
+        Give it each event of `events()`, and it stays what a fresh one would be.
+        Raises ClientError for less than one message.
 
         ```python
-        async with Client.open("profiles/bob", receive=False) as me:
-            for conversation in await me.conversations():
-                print(conversation.peer, conversation.unread)
+        async with Client.open("profiles/bob") as me:
+            for chat in (await me.state()).chats:
+                print(chat.peer, chat.unread)
         ```
         """
-        return await self._open.conversations.listed()
+        parts = self._open
+        bounded("messages", messages, 1, MANY)
+        return await parts.vault.read(lambda database: state.load(database, parts.me, messages))
 
     async def flushed(self) -> None:
-        """Wait until nothing waits in the profile: messages are sent, reads are told.
+        """Wait until nothing waits in the profile: messages are sent, reads and settings are told.
 
         That includes what an earlier process left behind. Raises SessionEnded, StorageFailed.
 
@@ -270,7 +335,9 @@ class Client:
         """
         parts = self._open
         while not await parts.vault.read(
-            lambda database: outbox.is_empty(database) and not pending(database)
+            lambda database: (
+                outbox.is_empty(database) and not reads.pending(database) and not settings.pending(database)
+            )
         ):
             parts.raise_failure()
             await asyncio.sleep(POLL_S)
@@ -320,30 +387,53 @@ class Client:
         return self._open.own_devices
 
     @property
+    def messages(self) -> Messages:
+        """What can be done about messages: edit, delete, react, forward, star, …
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            print(await me.messages.recent("@bob"))
+        ```
+        """
+        return self._open.messages
+
+    @property
+    def chats(self) -> Chats:
+        """The conversations: unread, pinned, muted, drafts, typing, …
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            print(await me.chats.list())
+        ```
+        """
+        return self._open.chats
+
+    @property
+    def people(self) -> People:
+        """Others: look-ups, contacts, requests, blocks, reports; and what they are shown.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            print(await me.people.contacts())
+        ```
+        """
+        return self._open.people
+
+    @property
+    def presence(self) -> OwnPresence:
+        """Who is there.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            print(await me.presence.watch(["@bob"]))
+        ```
+        """
+        return self._open.presence
+
+    @property
     def _open(self) -> Parts:
         if self._parts is None:
             raise ClientError(
                 "cannot use a client that is not open", "use: async with Client.open(path) as me"
             )
         return self._parts
-
-
-def _save(path: str | Path, server: Server, answer: LoggedIn) -> Account:
-    profile = Profile(Path(path))
-    account = Account(
-        format=FORMAT,
-        server=server.http,
-        handle=answer.handle,
-        user_id=answer.user_id,
-        device_id=answer.device_id,
-        token=answer.token,
-    )
-    try:
-        vault.create(profile.database)
-        profile.save(account)
-    except (OSError, vault.Failed) as error:
-        raise StorageFailed(
-            f"cannot write profile {path}: {error}",
-            f"@{answer.handle} exists on the server; log in when this is mended",
-        ) from error
-    return account

@@ -18,9 +18,11 @@ from tidings.client.socket import BROKEN, Socket
 from tidings.client.surroundings import Clock
 from tidings.protocol.close import CloseCode
 from tidings.protocol.codec import MSGPACK
-from tidings.protocol.errors import REGISTRY, UNKNOWN_TAG, ProtocolError
+from tidings.protocol.errors import INVALID, REGISTRY, TOO_LARGE, UNKNOWN_TAG, ProtocolError
 from tidings.protocol.frames import (
+    Changed,
     Conversation,
+    ConversationList,
     Deliver,
     Drained,
     Error,
@@ -28,21 +30,33 @@ from tidings.protocol.frames import (
     Heartbeat,
     HeartbeatOk,
     Hello,
+    InboxExpired,
+    MessageInfo,
     Ok,
     Page,
+    People,
+    Presence,
+    Presences,
     Receipt,
     Send,
     Sent,
     ServerFrame,
+    Stale,
     Synced,
+    Typed,
     Welcome,
 )
 from tidings.protocol.ids import ClientId
 
 T = TypeVar("T")
-Arrival = Deliver | Receipt | Drained
-Answer = Ok | Page | Conversation | Synced
+Arrival = Deliver | Receipt | Drained | Changed | Stale | InboxExpired
+"""what is stored, in its order"""
+Passing = Presence | Typed
+"""what is true for a moment and stored nowhere"""
+Answer = Ok | Page | Conversation | Synced | Presences | People | MessageInfo | ConversationList
 
+FRAME_BYTES = 32 * 1024
+"""of a frame, beside what a message may have of content; no server is asked to take more"""
 WELCOME_S = 10.0
 """how long the server may take from Hello to Welcome"""
 
@@ -52,16 +66,22 @@ log = logging.getLogger("tidings.client")
 class Connection:
     """See the module's text. `open` makes one; `run` keeps it going until it ends."""
 
-    def __init__(self, socket: Socket, welcome: Welcome, clock: Clock) -> None:
+    def __init__(self, socket: Socket, welcome: Welcome, clock: Clock, *, receives: bool) -> None:
         self.welcome = welcome
+        self._receives = receives
         self.refused_unnamed: Callable[[Error], None] = _log_refusal
         """called with an Error that names neither a request nor a message"""
+        self.passed: Callable[[Passing], None] = _ignore
+        """called with what is stored nowhere"""
         self._socket = socket
         self._clock = clock
-        self._outgoing: list[Frame] = []
+        self._outgoing: list[bytes] = []
         self._has_outgoing = asyncio.Event()
         self._arrived: list[Arrival] = []
         self._has_arrived = asyncio.Event()
+        self._unstored = 0
+        """how much of what came unasked nobody has stored yet"""
+        self._has_stored = asyncio.Event()
         self._requests: dict[int, asyncio.Future[Answer]] = {}
         self._sends: dict[ClientId, asyncio.Future[Sent]] = {}
         self._last_request = 0
@@ -76,7 +96,7 @@ class Connection:
                 await socket.send(MSGPACK.encode(hello))
                 frame = await _next(socket)
                 if isinstance(frame, Welcome):
-                    return cls(socket, frame, clock)
+                    return cls(socket, frame, clock, receives=hello.receive)
                 # A refusal; the close code that follows says whether to come back.
                 await _next(socket)
                 raise ConnectionLost(BROKEN, "the server did not welcome this device")
@@ -108,10 +128,13 @@ class Connection:
                 await self._socket.close(CloseCode.NORMAL, "")
 
     def post(self, frame: Frame) -> None:
-        """Send a frame that has no answer, after all that was posted before. Raises ConnectionLost."""
+        """Send a frame that has no answer, after all that was posted before.
+
+        Raises ConnectionLost, and Refused for what would end the connection, at every try.
+        """
         if self._lost is not None:
             raise self._lost
-        self._outgoing.append(frame)
+        self._outgoing.append(_packed(frame, self.welcome.content_bytes + FRAME_BYTES))
         self._has_outgoing.set()
 
     async def ask(self, make: Callable[[int], Frame]) -> Answer:
@@ -125,6 +148,16 @@ class Connection:
             return await future
         finally:
             del self._requests[request_id]
+
+    async def ask_patiently(self, make: Callable[[int], Frame], clock: Clock) -> Answer:
+        """As `ask`, again whenever the server says to come back later. Raises Refused, ConnectionLost."""
+        while True:
+            try:
+                return await self.ask(make)
+            except Refused as refusal:
+                if refusal.retry_after_s is None:
+                    raise
+                await clock.sleep(refusal.retry_after_s)
 
     async def transmit(self, send: Send) -> Sent:
         """Send a message and wait until it is durable there. Raises Refused, ConnectionLost."""
@@ -143,6 +176,19 @@ class Connection:
         arrived, self._arrived = self._arrived, []
         return arrived
 
+    def stored(self, count: int) -> None:
+        """So much of what `arrivals` gave is stored."""
+        self._unstored -= count
+        self._has_stored.set()
+
+    async def absorbed(self) -> None:
+        """Return once what came unasked is stored: an answer is later than that. Raises ConnectionLost."""
+        while self._unstored:
+            if self._lost is not None:
+                raise self._lost
+            self._has_stored.clear()
+            await self._has_stored.wait()
+
     # --- the three loops ------------------------------------------------------------------
 
     async def _read(self) -> None:
@@ -157,7 +203,7 @@ class Connection:
             self._has_outgoing.clear()
             frames, self._outgoing = self._outgoing, []
             for frame in frames:
-                await self._socket.send(MSGPACK.encode(frame))
+                await self._socket.send(frame)
 
     async def _keep_heartbeat(self) -> None:
         while True:
@@ -172,12 +218,26 @@ class Connection:
 
     def _handle(self, frame: ServerFrame) -> None:
         match frame:
-            case Deliver() | Receipt() | Drained():
-                self._arrived.append(frame)
-                self._has_arrived.set()
+            case Deliver() | Receipt() | Drained() | Changed() | Stale() | InboxExpired():
+                # Beside a receiving process nobody would ever take them.
+                if self._receives:
+                    self._unstored += 1
+                    self._arrived.append(frame)
+                    self._has_arrived.set()
+            case Presence() | Typed():
+                self.passed(frame)
             case Sent():
                 _resolve(self._sends.get(frame.client_id), frame)
-            case Ok() | Page() | Conversation() | Synced():
+            case (
+                Ok()
+                | Page()
+                | Conversation()
+                | Synced()
+                | Presences()
+                | People()
+                | MessageInfo()
+                | ConversationList()
+            ):
                 _resolve(self._requests.get(frame.request_id), frame)
             case HeartbeatOk():
                 self._heartbeat_answered.set()
@@ -199,6 +259,7 @@ class Connection:
         if self._lost is not None:
             return
         self._lost = lost
+        self._has_stored.set()
         for request in self._requests.values():
             _reject(request, lost)
         for send in self._sends.values():
@@ -212,6 +273,19 @@ def refused(error: Error) -> Refused:
         return Refused(error.code, f"error_{error.code}", error.message, error.retry_after)
     retry_after_s = (error.retry_after or 1.0) if kind.retry else None
     return Refused(error.code, kind.name, error.message, retry_after_s)
+
+
+def _packed(frame: Frame, most: int) -> bytes:
+    """A frame as it crosses the wire. Raises Refused for what no server takes."""
+    try:
+        data = MSGPACK.encode(frame)
+        if len(data) <= most:
+            MSGPACK.decode_client(data)
+    except (TypeError, ValueError, OverflowError, ProtocolError) as error:
+        raise Refused(INVALID.code, INVALID.name, f"this cannot be said to a server: {error}") from None
+    if len(data) > most:
+        raise Refused(TOO_LARGE.code, TOO_LARGE.name, f"no server takes {len(data)} bytes at once")
+    return data
 
 
 async def _next(socket: Socket) -> ServerFrame | None:
@@ -233,6 +307,10 @@ def _resolve(future: "asyncio.Future[T] | None", value: T) -> None:
 def _reject(future: "asyncio.Future[Any] | None", error: Exception) -> None:
     if future is not None and not future.done():
         future.set_exception(error)
+
+
+def _ignore(_: Passing) -> None:
+    """Nobody wants to know."""
 
 
 def _log_refusal(error: Error) -> None:

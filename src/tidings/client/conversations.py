@@ -1,15 +1,18 @@
 """The conversations that a profile knows: who the other one is, by id and by handle."""
 
+import contextlib
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
-from tidings.client.connection import Answer
-from tidings.client.events import KnownConversation
+from tidings.client import keys
+from tidings.client.connection import Answer, Connection
+from tidings.client.errors import Refused
+from tidings.client.surroundings import Clock
 from tidings.client.vault import Vault
 from tidings.protocol import frames
-from tidings.protocol.frames import Frame
-from tidings.protocol.ids import ConversationId, MessageId, UserId
+from tidings.protocol.frames import Frame, Setting
+from tidings.protocol.ids import ConversationId, UserId
 
 Ask = Callable[[Callable[[int], Frame]], Awaitable[Answer]]
 """Asks the server. Raises Refused, perhaps ConnectionLost."""
@@ -67,11 +70,28 @@ class Conversations:
             )
         return self._by_id.get(conversation_id)
 
-    async def listed(self) -> list[KnownConversation]:
-        """All of them, by handle, with what is unread."""
-        return await self._vault.read(lambda database: _listed(database, self._user_id))
+    async def met(self, conversation_id: ConversationId, connection: Connection, clock: Clock) -> None:
+        """Get to know a conversation that the server named. Raises ConnectionLost."""
 
-    async def _remember(self, conversation: frames.Conversation) -> Known:
+        async def ask(make: Callable[[int], Frame]) -> Answer:
+            return await connection.ask_patiently(make, clock)
+
+        # Refused: not a member any more. A message counts all the same, its sender stays a number.
+        with contextlib.suppress(Refused):
+            await self.described(conversation_id, ask)
+
+    async def timed(self, settings: Iterable[Setting], connection: Connection, clock: Clock) -> None:
+        """Get to know those that have a timer: it must hold for the first message that is sent here, too."""
+        for setting in settings:
+            conversation_id = keys.timed(setting)
+            if conversation_id is not None and setting.value:
+                await self.met(conversation_id, connection, clock)
+
+    async def noted(self, conversation: frames.Conversation | frames.ConversationSummary) -> Known:
+        """A conversation that the server told of."""
+        return await self._remember(conversation)
+
+    async def _remember(self, conversation: frames.Conversation | frames.ConversationSummary) -> Known:
         others = [member for member in conversation.members if member.user_id != self._user_id]
         peer_id = others[0].user_id if others else self._user_id
         peer = others[0].handle if others else ""
@@ -91,7 +111,7 @@ class Conversations:
 
 def normal(peer: str) -> str:
     """A handle as it is stored: lower case, without a leading @."""
-    return peer.removeprefix("@").lower()
+    return peer.lstrip("@").lower()
 
 
 def _find(database: sqlite3.Connection, column: str, value: object) -> Known | None:
@@ -100,22 +120,3 @@ def _find(database: sqlite3.Connection, column: str, value: object) -> Known | N
         (value,),
     ).fetchone()
     return None if row is None else Known(ConversationId(row[0]), row[1], UserId(row[2]), row[3])
-
-
-def _listed(database: sqlite3.Connection, user_id: UserId) -> list[KnownConversation]:
-    rows = database.execute(
-        """
-        SELECT c.peer, c.conversation_id,
-            (SELECT count(*) FROM inbox i WHERE i.own = 0 AND i.conversation_id = c.conversation_id
-                AND i.message_id > coalesce((SELECT w.read FROM watermarks w
-                    WHERE w.conversation_id = c.conversation_id AND w.user_id = ?), 0)),
-            (SELECT coalesce(max(i.message_id), 0) FROM inbox i
-                WHERE i.own = 0 AND i.conversation_id = c.conversation_id)
-        FROM conversations c ORDER BY c.peer
-        """,
-        (user_id,),
-    )
-    return [
-        KnownConversation(peer, ConversationId(conversation_id), unread, MessageId(newest))
-        for peer, conversation_id, unread, newest in rows
-    ]

@@ -1,47 +1,77 @@
-"""What `Client.events()` yields, and the other values that the SDK hands out."""
+"""What `Client.events()` yields.
+
+Everything that changes what a program shows is told, the actions of this very device too: a program
+that loads a `State` and applies each event to it has what a fresh load would give.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tidings.protocol.frames import Message, Reference, Status
-from tidings.protocol.ids import ClientId, ConversationId, MessageId, UserId
-
-TEXT = "text/plain"
-"""The content type of what `Client.send` sends."""
+from tidings.client.values import Message, Presence, Request
+from tidings.protocol.frames import Reference, SettingKind
+from tidings.protocol.ids import ConversationId, MessageId
 
 
-@dataclass(frozen=True, slots=True)
-class SentMessage:
-    """A message that the server has on its disk."""
-
-    message_id: MessageId
-    conversation_id: ConversationId
-    client_id: ClientId
-    created_at: int
-    """the server's wall clock, Unix milliseconds"""
-
-
-@dataclass(frozen=True, slots=True)
-class MessageEvent:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageEvent(Message):
     """A message came; it is stored in the profile. `own`: from another device of this user."""
 
-    sender: str
-    sender_id: UserId
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentEvent(Message):
+    """A message that this device wrote is on the server's disk."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastEvent(Message):
+    """A message from before this device was made: its profile is being filled from the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    conversation_id: ConversationId
     peer: str
-    """the other one of the conversation, whoever wrote this message"""
+    reference: Reference
+    """the message that this is about"""
+
+
+@dataclass(frozen=True, slots=True)
+class EditEvent(_About):
+    """The author has changed a message."""
+
+    own: bool
+    edit: MessageId
     content: bytes = field(repr=False)
     content_type: str
-    message_id: MessageId
-    conversation_id: ConversationId
-    created_at: int
-    own: bool
-    reference: Reference
-    """the message's name for ever; `message_id` only sorts"""
 
     @property
     def text(self) -> str:
-        """The content as text; what is not UTF-8 is replaced."""
+        """The new content as text; what is not UTF-8 is replaced."""
         return self.content.decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEvent(_About):
+    """The author has deleted a message for everyone; its content is gone from this profile too."""
+
+    own: bool
+    delete: MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class ReactionEvent(_About):
+    """Somebody reacted to a message; an empty `reaction` takes an earlier one back."""
+
+    sender: str
+    own: bool
+    reaction: str
+    message_id: MessageId
+    """of the reaction"""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredEvent(_About):
+    """A message's time is over; its content is gone from this profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +84,46 @@ class ReceiptEvent:
     up_to: MessageId
     message_ids: list[MessageId]
     """those that were not known to be in this state before"""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadEvent:
+    """This user has read a conversation up to a message, here or on another device."""
+
+    conversation_id: ConversationId
+    peer: str
+    up_to: MessageId
+
+
+@dataclass(frozen=True, slots=True)
+class SettingEvent:
+    """Something that this user's devices share has changed: a contact, a star, a draft, … (spec §6.11)
+
+    An empty `value` removes it. Requests come as `RequestEvent`.
+    """
+
+    kind: SettingKind
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestEvent(Request):
+    """Somebody unknown wants to talk; with `count` 0 the request was answered or is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypingEvent:
+    """The peer is writing, or has stopped. Never stored; forget it after 10 s."""
+
+    conversation_id: ConversationId
+    peer: str
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceEvent(Presence):
+    """Somebody who is watched came or went. Never stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,51 +140,31 @@ class CaughtUpEvent:
     """Everything that waited on the server has arrived; from here on it is live."""
 
 
-Event = MessageEvent | ReceiptEvent | ConnectionEvent | CaughtUpEvent
-
-
 @dataclass(frozen=True, slots=True)
-class HistoryMessage:
-    """A message of a page of history, and how far it has come."""
+class GapEvent:
+    """This device was away for longer than the server keeps its inbox.
 
-    sender: str
-    sender_id: UserId
-    content: bytes = field(repr=False)
-    content_type: str
-    message_id: MessageId
-    conversation_id: ConversationId
-    created_at: int
-    own: bool
-    status: Status
+    What it missed since `since` (Unix ms) follows as MessageEvents, out of the history.
+    """
 
-    @property
-    def text(self) -> str:
-        """The content as text; what is not UTF-8 is replaced."""
-        return self.content.decode(errors="replace")
-
-    @classmethod
-    def of(cls, message: Message, status: int, *, sender: str, own: bool) -> "HistoryMessage":
-        """A message of the wire, with its sender's handle."""
-        return cls(
-            sender,
-            message.sender_id,
-            message.content,
-            message.content_type,
-            message.message_id,
-            message.conversation_id,
-            message.created_at,
-            own,
-            Status(status),
-        )
+    since: int
 
 
-@dataclass(frozen=True, slots=True)
-class KnownConversation:
-    """A conversation that this profile knows of."""
-
-    peer: str
-    conversation_id: ConversationId
-    unread: int
-    """messages received and not read yet, on any device"""
-    newest: MessageId
-    """of the messages received here; 0 for none"""
+Event = (
+    MessageEvent
+    | SentEvent
+    | PastEvent
+    | EditEvent
+    | DeleteEvent
+    | ReactionEvent
+    | ExpiredEvent
+    | ReceiptEvent
+    | ReadEvent
+    | SettingEvent
+    | RequestEvent
+    | TypingEvent
+    | PresenceEvent
+    | ConnectionEvent
+    | CaughtUpEvent
+    | GapEvent
+)

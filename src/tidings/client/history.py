@@ -1,25 +1,25 @@
-"""History: a conversation's messages from the server, page after page.
+"""History: a conversation's messages from the server, page after page, changes folded in.
 
 Of twins (a message that the server took twice, being killed just after it said so) only the one
-with the greater message_id is shown, here as everywhere.
+with the greater message_id is shown, here as everywhere. What the user has hidden is left out.
 
 spec §6.3, §6.5
 """
 
-import sqlite3
+from collections import defaultdict
 from collections.abc import Collection
 
 from tidings.client.conversations import Ask, Known
-from tidings.client.events import HistoryMessage
-from tidings.client.inbox import Self
+from tidings.client.folding import CHANGES, folded
+from tidings.client.transcript import Name, Self, message_of, names_in, newest_ids
+from tidings.client.values import Message
 from tidings.client.vault import Job, Vault
-from tidings.protocol.frames import History, HistoryItem, Message, Page
-from tidings.protocol.ids import ClientId, DeviceId, MessageId
+from tidings.protocol import frames
+from tidings.protocol.frames import History, HistoryItem, Page, Reference, Status
+from tidings.protocol.ids import MessageId
 
 PAGE = 256
 """messages asked for at once"""
-
-Name = tuple[DeviceId, ClientId]
 
 
 async def fetch(
@@ -31,39 +31,32 @@ async def fetch(
     limit: int,
     before: MessageId | None,
     after: MessageId | None,
-) -> list[HistoryMessage]:
+    hidden: Collection[Reference] = (),
+) -> list[Message]:
     """Up to `limit` messages in order. Raises what `ask` raises."""
     found: dict[Name, HistoryItem] = {}
+    changes: dict[Reference, list[frames.Message]] = defaultdict(list)
     onwards = after is not None
     while len(found) < limit:
         page = await _page(ask, known, limit - len(found), before, after)
-        newest = await vault.read(_reading([_name(item.message) for item in page.items]))
-        for item in page.items:
-            _keep(found, item, newest)
-        # An empty page gives no place to go on from, whatever it says.
-        if not page.more or not page.items:
+        items = [item for item in page.items if item.message.relation not in CHANGES]
+        newest = await vault.read(_reading([_name(item.message) for item in items]))
+        for item in items:
+            if Reference(*_name(item.message)) not in hidden:
+                _keep(found, item, newest)
+        for change in page.relations:
+            if change.relates_to is not None:
+                changes[change.relates_to].append(change)
+        reached = page.next or _edge(page, onwards=onwards)
+        # A page that gives no place to go on from is the last, whatever it says.
+        if not page.more or reached is None or reached == (after if onwards else before):
             break
         if onwards:
-            after = page.items[-1].message.message_id
+            after = reached
         else:
-            before = page.items[0].message.message_id
+            before = reached
     items = sorted(found.values(), key=lambda item: item.message.message_id)
-    return [_message(item, known, me) for item in items]
-
-
-def newest_ids(database: sqlite3.Connection, names: Collection[Name]) -> dict[Name, MessageId]:
-    """The greatest message_id that this device knows of messages, for those that it knows."""
-    found: dict[Name, MessageId] = {}
-    for name in names:
-        (newest,) = database.execute(
-            "SELECT max(message_id) FROM ("
-            " SELECT message_id FROM inbox WHERE sender_device = ? AND client_id = ?"
-            " UNION ALL SELECT message_id FROM outgoing WHERE sender_device = ? AND client_id = ?)",
-            (*name, *name),
-        ).fetchone()
-        if newest is not None:
-            found[name] = MessageId(newest)
-    return found
+    return [_message(item, changes[Reference(*_name(item.message))], known, me) for item in items]
 
 
 def _keep(found: dict[Name, HistoryItem], item: HistoryItem, newest: dict[Name, MessageId]) -> None:
@@ -84,15 +77,20 @@ async def _page(
     return answer
 
 
+def _edge(page: Page, *, onwards: bool) -> MessageId | None:
+    if not page.items:
+        return None
+    return page.items[-1 if onwards else 0].message.message_id
+
+
 def _reading(names: Collection[Name]) -> Job[dict[Name, MessageId]]:
     return lambda database: newest_ids(database, names)
 
 
-def _name(message: Message) -> Name:
+def _name(message: frames.Message) -> Name:
     return message.sender_device, message.client_id
 
 
-def _message(item: HistoryItem, known: Known, me: Self) -> HistoryMessage:
-    own = item.message.sender_id == me.user_id
-    sender = me.handle if own else known.peer
-    return HistoryMessage.of(item.message, item.status, sender=sender, own=own)
+def _message(item: HistoryItem, changes: list[frames.Message], known: Known, me: Self) -> Message:
+    message = message_of(item.message, me, known.peer, known.peer_id, Status(item.status), Message)
+    return folded(message, changes, names_in(me, message))

@@ -16,7 +16,7 @@ from tidings.client.login_secret import check_password, derive, new_kdf, secret_
 from tidings.protocol.api import Credentials, KdfAnswer, KdfOf, LoggedIn, NewAccount, Problem
 
 T = TypeVar("T")
-Body = msgspec.Struct | None
+Body = msgspec.Struct | bytes | None
 
 ANSWER_S = 30.0
 """how long the server may take: it hashes a password, perhaps after others"""
@@ -76,24 +76,34 @@ async def secret_of(server: Server, handle: str, password: str, *, plain_passwor
 async def ask(
     server: Server, method: str, path: str, answer: type[T], body: Body = None, *, token: str = ""
 ) -> T:
-    """One request. Raises Refused, Unreachable."""
+    """One request; a body of bytes goes as it is. Raises Refused, Unreachable."""
+    content = await _request(server, method, path, body, token)
+    try:
+        return msgspec.json.decode(content, type=answer)
+    except msgspec.DecodeError:
+        raise _not_tidings(server, 200) from None
+
+
+async def fetch(server: Server, path: str, token: str) -> bytes:
+    """What stands at a path, as it is. Raises Refused, Unreachable."""
+    return await _request(server, "GET", path, None, token)
+
+
+async def _request(server: Server, method: str, path: str, body: Body, token: str) -> bytes:
     # Here and not above: it costs as much to import as all the rest, and few programs need it.
     import httpx  # noqa: PLC0415
 
-    content = None if body is None else msgspec.json.encode(body)
+    content = msgspec.json.encode(body) if isinstance(body, msgspec.Struct) else body
     try:
         async with httpx.AsyncClient(timeout=ANSWER_S) as http:
             response = await http.request(
-                method, server.http + path, content=content, headers=_headers(token)
+                method, server.http + path, content=content, headers=_headers(token, body)
             )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise _unreachable(server, error) from None
-    if response.is_success:
-        try:
-            return msgspec.json.decode(response.content, type=answer)
-        except msgspec.DecodeError:
-            raise _not_tidings(server, response.status_code) from None
-    raise _refused(server, response.status_code, response.content)
+    if not response.is_success:
+        raise _refused(server, response.status_code, response.content)
+    return response.content
 
 
 async def download(server: Server, path: str, token: str, target: Path) -> None:
@@ -109,7 +119,7 @@ async def download(server: Server, path: str, token: str, target: Path) -> None:
         try:
             async with (
                 httpx.AsyncClient(timeout=ANSWER_S) as http,
-                http.stream("GET", server.http + path, headers=_headers(token)) as response,
+                http.stream("GET", server.http + path, headers=_headers(token, None)) as response,
             ):
                 if not response.is_success:
                     raise _refused(server, response.status_code, await response.aread())
@@ -122,8 +132,9 @@ async def download(server: Server, path: str, token: str, target: Path) -> None:
             draft.unlink()
 
 
-def _headers(token: str) -> dict[str, str]:
-    headers = {"Content-Type": "application/json"}
+def _headers(token: str, body: Body) -> dict[str, str]:
+    kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+    headers = {"Content-Type": kind}
     return {**headers, "Authorization": f"Bearer {token}"} if token else headers
 
 

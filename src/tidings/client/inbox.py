@@ -1,7 +1,8 @@
-"""The inbox's rows: every message that arrived, in the order of arrival, once.
+"""The inbox: what stands between Deliver and Ack, and what of it the program has not been told.
 
-`store` is what stands between Deliver and Ack. A row waits, also over restarts, until the
-program that reads `Client.events()` has asked for the next one.
+A row waits, also over restarts, until the program that reads `Client.events()` has asked for the
+next event. What only this process could still show (what this device sent itself) is no news to a
+later one.
 
 spec §6.4
 """
@@ -10,36 +11,53 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tidings.client import receipts
+from tidings.client import receipts, settings, transcript
 from tidings.client.connection import Arrival
-from tidings.client.events import MessageEvent
+from tidings.client.events import (
+    DeleteEvent,
+    EditEvent,
+    ExpiredEvent,
+    MessageEvent,
+    PastEvent,
+    ReactionEvent,
+    SentEvent,
+)
+from tidings.client.folding import CHANGES
 from tidings.client.tables import NEWEST_ENTRY
-from tidings.protocol.frames import Deliver, Message, Receipt, Reference, Status
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId, MessageId, UserId
+from tidings.client.transcript import Origin, Self
+from tidings.client.values import Message
+from tidings.protocol import frames
+from tidings.protocol.frames import Changed, Deliver, InboxExpired, Receipt, Reference, Relation
+from tidings.protocol.ids import ConversationId, MessageId
 
+Told = MessageEvent | SentEvent | PastEvent | EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent
 
-class Self(NamedTuple):
-    """Who reads."""
-
-    user_id: UserId
-    device_id: DeviceId
-    handle: str
+KINDS: dict[Origin, type[MessageEvent] | type[SentEvent] | type[PastEvent]] = {
+    Origin.INBOX: MessageEvent,
+    Origin.HERE: SentEvent,
+    Origin.HISTORY: PastEvent,
+}
 
 
 class Waiting(NamedTuple):
-    """A message that is stored and not consumed."""
+    """A row that is stored and not consumed. `event` is None where there is nothing to tell."""
 
     seq: int
-    event: MessageEvent
+    event: Told | None
 
 
-def store(database: sqlite3.Connection, arrived: Sequence[Arrival], me: Self, now_ms: int) -> int:
+def store(database: sqlite3.Connection, arrived: Sequence[Arrival], me: Self) -> int:
     """Store what arrived together; returns the newest row's `seq`."""
     newest_entry = 0
     for frame in arrived:
-        if isinstance(frame, Deliver):
-            _store_message(database, frame.message, me, now_ms)
-            newest_entry = max(newest_entry, frame.entry_id)
+        match frame:
+            case Deliver():
+                transcript.add(database, frame.message, me, _origin(database, frame.message, me))
+                newest_entry = max(newest_entry, frame.entry_id)
+            case Changed():
+                settings.apply(database, frame.settings)
+            case InboxExpired():
+                _note_gap(database, frame)
     receipts.apply(database, [frame for frame in arrived if isinstance(frame, Receipt)], me.user_id)
     if newest_entry:
         receipts.raise_mark(database, NEWEST_ENTRY, newest_entry)
@@ -48,97 +66,99 @@ def store(database: sqlite3.Connection, arrived: Sequence[Arrival], me: Self, no
 
 def newest_seq(database: sqlite3.Connection) -> int:
     """The `seq` of the row that was stored last; 0 if there is none."""
-    (seq,) = database.execute("SELECT coalesce(max(seq), 0) FROM inbox").fetchone()
+    (seq,) = database.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
     return int(seq)
 
 
 def waiting(database: sqlite3.Connection, me: Self, limit: int) -> tuple[list[Waiting], int]:
-    """The oldest messages that nobody has consumed, and the newest `seq` of all."""
+    """The oldest rows that nobody has consumed, and the newest `seq` of all."""
     rows = database.execute(
-        "SELECT i.seq, i.sender_id, coalesce(c.peer, 'user ' || i.sender_id), i.content, i.content_type,"
-        " i.message_id, i.conversation_id, i.created_at, i.own, i.sender_device, i.client_id FROM inbox i"
-        " LEFT JOIN conversations c ON c.conversation_id = i.conversation_id"
-        " WHERE i.consumed = 0 ORDER BY i.seq LIMIT ?",
+        f"SELECT {transcript.COLUMNS}, coalesce(c.peer, 'user ' || m.sender_id), m.seq, m.origin"  # noqa: S608
+        " FROM messages m LEFT JOIN conversations c ON c.conversation_id = m.conversation_id"
+        " WHERE m.consumed = 0 ORDER BY m.seq LIMIT ?",
         (limit,),
     ).fetchall()
-    found = [Waiting(row[0], _event(row[1:], me)) for row in rows]
-    return found, newest_seq(database)
+    return [_waiting(database, row, me) for row in rows], newest_seq(database)
 
 
-def consume(database: sqlite3.Connection, seq: int) -> None:
-    """The program is done with a message."""
-    database.execute("UPDATE inbox SET consumed = 1 WHERE seq = ?", (seq,))
+def consume(database: sqlite3.Connection, one: Waiting) -> None:
+    """The program is done with a row."""
+    database.execute("UPDATE messages SET consumed = 1 WHERE seq = ?", (one.seq,))
+    if isinstance(one.event, Message) and one.event.content_type:
+        # It may have had its time since it was read.
+        transcript.tell_expired(database, "seq = ? AND expires_at IS NOT NULL AND content_type = ''", one.seq)
+
+
+def forget_own(database: sqlite3.Connection) -> None:
+    """What this device sent while nobody looked is told to nobody."""
+    database.execute("UPDATE messages SET consumed = 1 WHERE consumed = 0 AND origin = ?", (Origin.HERE,))
 
 
 def newest_received(database: sqlite3.Connection, conversation_id: ConversationId) -> MessageId | None:
     """The newest message that came from the other one of a conversation."""
     (newest,) = database.execute(
-        "SELECT max(message_id) FROM inbox WHERE own = 0 AND conversation_id = ?", (conversation_id,)
+        "SELECT max(message_id) FROM messages"
+        " WHERE own = 0 AND conversation_id = ? AND relation IN (0, 1, 5)",
+        (conversation_id,),
     ).fetchone()
     return None if newest is None else MessageId(newest)
 
 
-def _event(row: tuple[Any, ...], me: Self) -> MessageEvent:
-    sender_id, peer, content, content_type, message_id, conversation_id, created_at, own, device, name = row
-    return MessageEvent(
-        me.handle if own else peer,
-        UserId(sender_id),
-        peer,
-        content,
-        content_type,
-        MessageId(message_id),
-        ConversationId(conversation_id),
-        created_at,
-        bool(own),
-        Reference(DeviceId(device), ClientId(name)),
-    )
+def _origin(database: sqlite3.Connection, message: frames.Message, me: Self) -> Origin:
+    """HERE for what this profile wrote and the server sends back (after `Hello.have`) unanswered."""
+    if message.sender_device != me.device_id:
+        return Origin.INBOX
+    row = database.execute("SELECT 1 FROM outbox WHERE client_id = ?", (message.client_id,)).fetchone()
+    return Origin.INBOX if row is None else Origin.HERE
 
 
-def _store_message(database: sqlite3.Connection, message: Message, me: Self, now_ms: int) -> None:
-    name = (message.sender_device, message.client_id)
-    own = message.sender_id == me.user_id
-    if own:
-        database.execute(
-            "UPDATE outgoing SET message_id = max(message_id, ?) WHERE sender_device = ? AND client_id = ?",
-            (message.message_id, *name),
-        )
-    if message.sender_device == me.device_id and _wrote(database, message):
-        return
-    # Of twins (spec §6.3) the greater message_id counts; the message is shown once all the same.
-    raised = database.execute(
-        "UPDATE inbox SET message_id = max(message_id, ?) WHERE sender_device = ? AND client_id = ?",
-        (message.message_id, *name),
-    ).rowcount
-    if raised:
-        return
+def _note_gap(database: sqlite3.Connection, expired: InboxExpired) -> None:
+    # One that was not filled yet begins where it began.
     database.execute(
-        "INSERT INTO inbox (sender_device, client_id, message_id, conversation_id, sender_id, content_type,"
-        " content, created_at, own, stored_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *name,
-            message.message_id,
-            message.conversation_id,
-            message.sender_id,
-            message.content_type,
-            message.content,
-            message.created_at,
-            own,
-            now_ms,
-        ),
+        "INSERT INTO gap VALUES (0, ?, ?) ON CONFLICT DO UPDATE SET"
+        " since = min(since, excluded.since), until = max(until, excluded.until)",
+        (expired.since, expired.until),
     )
-    if own:
-        state = receipts.state_of(database, message.conversation_id, message.message_id)
-        database.execute(
-            "INSERT OR IGNORE INTO outgoing VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*name, message.conversation_id, message.message_id, message.created_at, state, Status.SENT),
-        )
 
 
-def _wrote(database: sqlite3.Connection, message: Message) -> bool:
-    """Whether this very profile wrote an own message that the server sends back (after `Hello.have`)."""
-    row = database.execute(
-        "SELECT 1 FROM outbox WHERE client_id = ? UNION ALL"
-        " SELECT 1 FROM outgoing WHERE sender_device = ? AND client_id = ? LIMIT 1",
-        (message.client_id, message.sender_device, message.client_id),
-    ).fetchone()
-    return row is not None
+def _waiting(database: sqlite3.Connection, row: Any, me: Self) -> Waiting:
+    message = transcript.wire(row)
+    peer, seq, origin = row[13:]
+    if origin == Origin.EXPIRED:
+        named = Reference(message.sender_device, message.client_id)
+        return Waiting(seq, ExpiredEvent(message.conversation_id, peer, named))
+    if message.relation in CHANGES:
+        return Waiting(seq, _change(database, message, peer, seq, me))
+    return Waiting(seq, transcript.read_message(database, seq, me, KINDS[Origin(origin)]))
+
+
+def _change(
+    database: sqlite3.Connection, change: frames.Message, peer: str, seq: int, me: Self
+) -> EditEvent | DeleteEvent | ReactionEvent | None:
+    """What changed a message; None if it is not here or not told yet, or is not this author's to change."""
+    target = change.relates_to
+    row = None
+    if target is not None:
+        row = database.execute(
+            "SELECT sender_id, seq, content_type FROM messages WHERE sender_device = ? AND client_id = ?",
+            (target.sender_device, target.client_id),
+        ).fetchone()
+    if target is None or row is None or row[1] > seq:
+        return None
+    own = change.sender_id == me.user_id
+    is_gone, is_author = not row[2], change.sender_id == row[0]
+    if change.relation == Relation.DELETE:
+        if not is_author:
+            return None
+        return DeleteEvent(change.conversation_id, peer, target, own, change.message_id)
+    if is_gone or not change.content_type:
+        return None
+    if change.relation == Relation.REACTION:
+        sender = me.handle if own else peer
+        reaction = change.content.decode(errors="replace")
+        return ReactionEvent(change.conversation_id, peer, target, sender, own, reaction, change.message_id)
+    if not is_author:
+        return None
+    return EditEvent(
+        change.conversation_id, peer, target, own, change.message_id, change.content, change.content_type
+    )

@@ -19,7 +19,7 @@ from tidings.client.events import ConnectionEvent
 from tidings.client.surroundings import Surroundings
 from tidings.protocol.close import CloseCode, may_reconnect
 from tidings.protocol.errors import SUSPENDED
-from tidings.protocol.frames import Frame, Hello
+from tidings.protocol.frames import Frame, Hello, Welcome
 
 Work = Callable[[Connection], Awaitable[None]]
 
@@ -46,14 +46,14 @@ class Link:
         url: str,
         hello: Callable[[], Awaitable[Hello]],
         works: Sequence[Work],
-        renewed: Callable[[str], Awaitable[None]],
+        welcomed: Callable[[Welcome], Awaitable[None]],
         told: Callable[[ConnectionEvent], None],
         surroundings: Surroundings,
     ) -> None:
         self._url = url
         self._hello = hello
         self._works = works
-        self._renewed = renewed
+        self._welcomed = welcomed
         self._told = told
         self._surroundings = surroundings
         self._backoff = Backoff(surroundings.random)
@@ -95,6 +95,11 @@ class Link:
                     raise
                 await self._surroundings.clock.sleep(refusal.retry_after_s)
 
+    @property
+    def up(self) -> Connection | None:
+        """The connection, if there is one right now."""
+        return self._up.result() if self._up.done() and not self._up.exception() else None
+
     def fail(self, error: Exception) -> None:
         """Whoever waits for a connection, now or later, gets this error."""
         self._failure = error
@@ -105,10 +110,14 @@ class Link:
 
     async def _connect_once(self) -> None:
         clock = self._surroundings.clock
+        hello = await self._hello()
         socket = await self._surroundings.dial(self._url)
-        connection = await Connection.open(socket, await self._hello(), clock)
-        if connection.welcome.token is not None:
-            await self._renewed(connection.welcome.token)
+        connection = await Connection.open(socket, hello, clock)
+        try:
+            await self._welcomed(connection.welcome)
+        except BaseException:
+            await socket.close(CloseCode.NORMAL, "")
+            raise
         since_s = clock.monotonic_s()
         self._up.set_result(connection)
         self._told(ConnectionEvent("connected"))

@@ -11,12 +11,28 @@ import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tidings.client.receipts import state_of
-from tidings.protocol import ids
-from tidings.protocol.frames import Sent, Status
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId
+from tidings.client import transcript
+from tidings.client.transcript import Origin, Self
+from tidings.protocol import frames, ids
+from tidings.protocol.frames import Reference, Relation, Scheme, Sent
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, MessageId
 
 WRITER_BYTES = 16
+
+
+class Draft(NamedTuple):
+    """A message as it was written."""
+
+    peer: str
+    content_type: str
+    content: bytes
+    relation: Relation = Relation.NONE
+    relates_to: Reference | None = None
+    target: MessageId = MessageId(0)
+    """where `relates_to` stands, if that is known; else it is looked up when the message is sent"""
+    silent: bool = False
+    expires_in_ms: int | None = None
+    """counted from the first time it is sent, so that waiting offline costs none of it"""
 
 
 class Row(NamedTuple):
@@ -24,10 +40,9 @@ class Row(NamedTuple):
 
     row_id: int
     client_id: ClientId
-    peer: str
-    content_type: str
-    content: bytes
+    draft: Draft
     attempt: int
+    expires_at: int | None = None
 
 
 class Outcome(NamedTuple):
@@ -61,18 +76,25 @@ def next_attempt(stored: int, *, is_writer: bool, was_tried: bool) -> int:
     return stored if stored == 1 and is_writer and not was_tried else stored + 1
 
 
-def append(
-    database: sqlite3.Connection,
-    client_id: ClientId,
-    peer: str,
-    content_type: str,
-    content: bytes,
-    writer: bytes,
-) -> None:
+def append(database: sqlite3.Connection, client_id: ClientId, draft: Draft, writer: bytes) -> None:
     """Put a message at the end."""
+    about = draft.relates_to
     database.execute(
-        "INSERT INTO outbox (client_id, peer, content_type, content, attempt, writer) VALUES (?,?,?,?,1,?)",
-        (client_id, peer, content_type, content, writer),
+        "INSERT INTO outbox (client_id, peer, content_type, content, attempt, writer, relation,"
+        " target_device, target_client, target, silent, expires_in_ms) VALUES (?,?,?,?,1,?,?,?,?,?,?,?)",
+        (
+            client_id,
+            draft.peer,
+            draft.content_type,
+            draft.content,
+            writer,
+            draft.relation,
+            None if about is None else about.sender_device,
+            None if about is None else about.client_id,
+            draft.target,
+            draft.silent,
+            draft.expires_in_ms,
+        ),
     )
 
 
@@ -82,22 +104,59 @@ def is_empty(database: sqlite3.Connection) -> bool:
 
 
 def take(
-    database: sqlite3.Connection, after: int, limit: int, writer: bytes, tried: Collection[ClientId]
+    database: sqlite3.Connection,
+    after: int,
+    limit: int,
+    writer: bytes,
+    tried: Collection[ClientId],
+    now_ms: int,
 ) -> list[Row]:
-    """The next rows to transmit, with the attempt that is theirs now and is stored with them."""
+    """The next rows to transmit; the attempt and the end that they have now are stored with them."""
     found = database.execute(
-        "SELECT row_id, client_id, peer, content_type, content, attempt, writer FROM outbox"
+        "SELECT row_id, client_id, attempt, writer, expires_at, peer, content_type, content, relation,"
+        " target_device, target_client, target, silent, expires_in_ms FROM outbox"
         " WHERE row_id > ? ORDER BY row_id LIMIT ?",
         (after, limit),
     ).fetchall()
     rows = []
-    for row_id, client_id, peer, content_type, content, stored, wrote in found:
-        row = Row(row_id, ClientId(client_id), peer, content_type, content, stored)
-        attempt = next_attempt(stored, is_writer=wrote == writer, was_tried=row.client_id in tried)
+    for row_id, client_id, stored, wrote, expires_at, *written in found:
+        name = ClientId(client_id)
+        attempt = next_attempt(stored, is_writer=wrote == writer, was_tried=name in tried)
         if attempt != stored:
-            database.execute("UPDATE outbox SET attempt = ? WHERE row_id = ?", (attempt, row.row_id))
-        rows.append(row._replace(attempt=attempt))
+            database.execute("UPDATE outbox SET attempt = ? WHERE row_id = ?", (attempt, row_id))
+        draft = _draft(*written)
+        end = expires_at
+        if end is None and draft.expires_in_ms is not None:
+            end = now_ms + draft.expires_in_ms
+            database.execute("UPDATE outbox SET expires_at = ? WHERE row_id = ?", (end, row_id))
+        rows.append(Row(row_id, name, draft, attempt, end))
     return rows
+
+
+def _draft(
+    peer: str,
+    content_type: str,
+    content: bytes,
+    relation: int,
+    target_device: int | None,
+    target_client: bytes | None,
+    target: int,
+    silent: int,
+    expires_in_ms: int | None,
+) -> Draft:
+    about = None
+    if target_device is not None and target_client is not None:
+        about = Reference(DeviceId(target_device), ClientId(target_client))
+    return Draft(
+        peer,
+        content_type,
+        content,
+        Relation(relation),
+        about,
+        MessageId(target),
+        bool(silent),
+        expires_in_ms,
+    )
 
 
 def raise_attempt(database: sqlite3.Connection, row: Row) -> Row:
@@ -108,15 +167,28 @@ def raise_attempt(database: sqlite3.Connection, row: Row) -> Row:
 
 
 def record_sent(
-    database: sqlite3.Connection, row: Row, sent: Sent, conversation_id: ConversationId, device: DeviceId
+    database: sqlite3.Connection, row: Row, sent: Sent, conversation_id: ConversationId, me: Self
 ) -> None:
-    """The server has it: move the row to the outgoing messages."""
+    """The server has it: move the row to the messages."""
     database.execute("DELETE FROM outbox WHERE row_id = ?", (row.row_id,))
-    state = state_of(database, conversation_id, sent.message_id)
-    database.execute(
-        "INSERT OR IGNORE INTO outgoing VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (device, row.client_id, conversation_id, sent.message_id, sent.created_at, state, Status.SENT),
+    draft = row.draft
+    message = frames.Message(
+        message_id=sent.message_id,
+        conversation_id=conversation_id,
+        sender_id=me.user_id,
+        sender_device=me.device_id,
+        client_id=row.client_id,
+        version=0,
+        scheme=Scheme.PLAIN,
+        content_type=draft.content_type,
+        content=draft.content,
+        created_at=sent.created_at,
+        relates_to=draft.relates_to,
+        expires_at=row.expires_at,
+        silent=draft.silent,
+        relation=draft.relation,
     )
+    transcript.add(database, message, me, Origin.HERE)
 
 
 def record_refused(database: sqlite3.Connection, row: Row, code: int, message: str, now_ms: int) -> None:
@@ -134,7 +206,7 @@ def outcomes(
     found: dict[ClientId, Outcome] = {}
     for name in names:
         row = database.execute(
-            "SELECT conversation_id, message_id, created_at FROM outgoing"
+            "SELECT conversation_id, message_id, created_at FROM messages"
             " WHERE sender_device = ? AND client_id = ?",
             (device, name),
         ).fetchone()

@@ -5,52 +5,109 @@ When a part fails for good, all that waits and all that is asked later gets its 
 
 import asyncio
 import sqlite3
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from tidings import __version__
-from tidings.client import inbox, outbox, receipts
+from tidings.client import inbox, outbox, receipts, transcript
 from tidings.client.account import OwnAccount
+from tidings.client.chats import Chats, timer_ms
+from tidings.client.connection import Connection, Passing
 from tidings.client.conversations import Conversations, Known, normal
 from tidings.client.devices import OwnDevices
+from tidings.client.directory import Directory
 from tidings.client.errors import ClientClosed, StorageFailed
-from tidings.client.events import ConnectionEvent
+from tidings.client.events import ConnectionEvent, TypingEvent
+from tidings.client.expiry import Expiry
+from tidings.client.filling import Filling
 from tidings.client.http import Server
 from tidings.client.link import Link, Work
-from tidings.client.outbox import ClientIds
+from tidings.client.messages import Messages, SomeMessage
+from tidings.client.outbox import ClientIds, Draft
+from tidings.client.people import People
+from tidings.client.presence import OwnPresence
 from tidings.client.profile import Account, FileLock, Profile
 from tidings.client.reads import Reads
 from tidings.client.receiver import Receiver
+from tidings.client.server_time import ServerTime, keep_offset, offset_of
+from tidings.client.settings import Settings
+from tidings.client.stream import Passing as PassingEvent
 from tidings.client.stream import Stream
 from tidings.client.surroundings import Surroundings
+from tidings.client.syncing import Syncing
 from tidings.client.tables import NEWEST_ENTRY
 from tidings.client.transmitter import Transmitter
+from tidings.client.values import LONG_S, SentMessage, bounded
 from tidings.client.vault import Vault
-from tidings.protocol.frames import Hello
-from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES, EntryId
+from tidings.client.watching import Watching
+from tidings.protocol.frames import Hello, Presence, Relation, Typed, Welcome
+from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES, EntryId, MessageId
 
 ELSEWHERE_S = 0.5
-"""how often a receiving client looks whether another process changed the profile"""
+"""how often a client looks whether another process changed the profile"""
 
 
 class Parts:
     """See the module's text."""
 
     def __init__(
-        self, account: Account, profile: Profile, lock: FileLock | None, vault: Vault, seq: int
+        self,
+        account: Account,
+        profile: Profile,
+        lock: FileLock | None,
+        vault: Vault,
+        seq: int,
+        offset_ms: int,
+        surroundings: Surroundings,
     ) -> None:
+        clock, entropy = surroundings.clock, surroundings.entropy
         self.account = account
         self.profile = profile
         self.vault = vault
-        self.me = inbox.Self(*account.ids(), account.handle)
-        self.conversations = Conversations(vault, self.me.user_id)
-        self.stream = Stream(vault, self.me, seq)
         self.trouble = ""
         """why there is no connection; empty while there is one, or before the first try"""
         self._receiver_lock = lock
+        self._surroundings = surroundings
         self._failure: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._typings: set[asyncio.Task[None]] = set()
+
+        self.me = me = transcript.Self(*account.ids(), account.handle)
+        self.time = ServerTime(clock, offset_ms)
+        self.conversations = Conversations(vault, me.user_id)
+        self._expiry = Expiry(vault, clock, self.time, self._erased)
+        self.stream = Stream(vault, me, seq, self._expiry.wake)
+        self.settings = Settings(vault, clock, self.stream.wake, FileLock(profile.settings_lock))
+        self.syncing = Syncing(vault, self.conversations, me, clock, self.stream.wake)
+        self.reads = Reads(vault, me.user_id, clock, self.stream.wake)
+        self._names = ClientIds(entropy(CLIENT_ID_PREFIX_BYTES))
+        self.transmitter = Transmitter(
+            vault,
+            self.conversations,
+            FileLock(profile.outbox_lock),
+            me,
+            self._names,
+            entropy(outbox.WRITER_BYTES),
+            clock,
+            self.time,
+            self._changed,
+        )
+        server = Server.at(account.server)
+        self.link = Link(server.ws, self._hello, self._works(), self._welcomed, self._told, surroundings)
+        self._watching = Watching(self.link.ask, clock, self._note)
+        self.directory = Directory(vault, self.conversations, self.link.ask, me)
+
+        self.own_account = OwnAccount(server, self._token, entropy)
+        self.own_devices = OwnDevices(server, self._token)
+        self.presence = OwnPresence(self.directory, self._watching)
+        self.messages = Messages(
+            vault, self.conversations, self.transmitter, self.settings, self.syncing, self.link.ask, me
+        )
+        self.chats = Chats(vault, self.conversations, self.settings, self.syncing, self.link, me, self.time)
+        self.people = People(
+            self.directory, self.settings, self.syncing, self.link.ask, me, server, self._token
+        )
 
     @classmethod
     async def start(
@@ -58,45 +115,65 @@ class Parts:
     ) -> "Parts":
         opened = await Vault.open(profile.database, surroundings.connect, surroundings.clock.wall_ms())
         try:
-            parts = cls(account, profile, lock, opened, await opened.read(inbox.newest_seq))
+            if lock is not None:
+                await opened.write(inbox.forget_own, durable=False)
+            seq = await opened.read(inbox.newest_seq)
+            offset_ms = await opened.read(offset_of)
+            parts = cls(account, profile, lock, opened, seq, offset_ms, surroundings)
         except BaseException:
             await opened.close()
             raise
-        parts._wire(surroundings)
+        parts._begin()
         return parts
 
-    def _wire(self, surroundings: Surroundings) -> None:
-        clock, entropy = surroundings.clock, surroundings.entropy
-        self._names = ClientIds(entropy(CLIENT_ID_PREFIX_BYTES))
-        self._entropy = entropy
-        self.transmitter = Transmitter(
-            self.vault,
-            self.conversations,
-            FileLock(self.profile.outbox_lock),
-            self.me.device_id,
-            self._names,
-            entropy(outbox.WRITER_BYTES),
-            clock,
-            self.stream.wake,
+    def _works(self) -> Sequence[Work]:
+        """What runs beside each connection."""
+        works: list[Work] = [self.transmitter.run, self.reads.run, self.settings.run, self._watch]
+        if self._receiver_lock is None:
+            return [self.syncing.run, *works]
+        clock = self._surroundings.clock
+        filling = Filling(self.vault, self.conversations, self.stream, self.me, clock)
+        receiver = Receiver(
+            self.vault, self.conversations, self.stream, self.syncing, filling, self.me, clock
         )
-        server = Server.at(self.account.server)
-        self.own_account = OwnAccount(server, lambda: self.account.token, entropy)
-        self.own_devices = OwnDevices(server, lambda: self.account.token)
-        self.reads = Reads(self.vault, self.me.user_id, clock)
-        works: Sequence[Work] = [self.transmitter.run, self.reads.run]
-        if self._receiver_lock is not None:
-            works = [Receiver(self.vault, self.conversations, self.stream, self.me, clock).run, *works]
-        self.link = Link(server.ws, self._hello, works, self._renewed, self._told, surroundings)
-        self._tasks = [
-            asyncio.ensure_future(self._guard(self.link.run())),
-            asyncio.ensure_future(self._guard(self.transmitter.watch())),
-        ]
-        if self._receiver_lock is not None:
-            self._tasks.append(asyncio.ensure_future(self._guard(self._look_elsewhere(surroundings))))
+        return [receiver.run, *works]
+
+    def _begin(self) -> None:
+        works = [self.link.run, self.transmitter.watch, self._expiry.run, self._look_elsewhere]
+        self._tasks = [asyncio.ensure_future(self._guard(work)) for work in works]
 
     async def find(self, peer: str) -> Known:
         """The conversation with somebody. Raises Refused."""
         return await self.conversations.with_peer(normal(peer), self.link.ask)
+
+    async def send(
+        self,
+        peer: str,
+        content: bytes,
+        content_type: str,
+        *,
+        reply_to: SomeMessage | None,
+        expires_in_s: float | None,
+        silent: bool,
+    ) -> SentMessage:
+        """As `Client.send`."""
+        draft = Draft(
+            peer,
+            content_type,
+            content,
+            Relation.NONE if reply_to is None else Relation.REPLY,
+            None if reply_to is None else reply_to.reference,
+            MessageId(0) if reply_to is None else reply_to.message_id,
+            silent,
+            await self._expires_in_ms(peer, expires_in_s),
+        )
+        return await self.transmitter.send(draft)
+
+    async def _expires_in_ms(self, peer: str, expires_in_s: float | None) -> int | None:
+        if expires_in_s is None:
+            return await timer_ms(self.conversations, self.settings, peer)
+        bounded("expires_in_s", expires_in_s, 0.001, LONG_S)
+        return round(expires_in_s * 1000)
 
     def raise_failure(self) -> None:
         """Raise what the client has ended with, if it has."""
@@ -110,15 +187,16 @@ class Parts:
         )
         self._fail(closed)
         self.stream.close()
-        for task in self._tasks:
+        tasks = [*self._tasks, *self._typings]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.vault.close()
         if self._receiver_lock is not None:
             self._receiver_lock.release()
 
     async def _hello(self) -> Hello:
-        self._names.renew(self._entropy(CLIENT_ID_PREFIX_BYTES))
+        self._names.renew(self._surroundings.entropy(CLIENT_ID_PREFIX_BYTES))
         have = await self.vault.read(lambda database: receipts.mark(database, NEWEST_ENTRY))
         receive = self._receiver_lock is not None
         return Hello(
@@ -129,7 +207,14 @@ class Parts:
             receive,
         )
 
-    async def _renewed(self, token: str) -> None:
+    async def _welcomed(self, welcome: Welcome) -> None:
+        offset_ms = self.time.heard(welcome.now_ms)
+        await self.vault.write(lambda database: keep_offset(database, offset_ms), durable=False)
+        self._expiry.wake()
+        if welcome.token is not None:
+            await self._renew(welcome.token)
+
+    async def _renew(self, token: str) -> None:
         """The server gave this device another token; the old one holds until this one was used."""
         account = msgspec.structs.replace(self.account, token=token)
         try:
@@ -138,10 +223,13 @@ class Parts:
             raise StorageFailed(f"cannot write profile {self.profile.path}: {error.strerror}") from error
         self.account = account
 
-    async def _guard(self, work: Coroutine[object, object, None]) -> None:
+    def _token(self) -> str:
+        return self.account.token
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run a part; what it fails with is what the client's callers get."""
         try:
-            await work
+            await work()
         except Exception as error:
             self._fail(error)
 
@@ -151,23 +239,62 @@ class Parts:
         self._failure = error
         self.link.fail(error)
         self.transmitter.fail(error)
+        self.settings.fail(error)
+        self._watching.fail(error)
+        self.syncing.settled()
         self.stream.fail(error)
 
     def _told(self, event: ConnectionEvent) -> None:
         self.trouble = event.reason
+        if event.state == "disconnected":
+            self.syncing.settled()
+        self._note(event)
+
+    def _note(self, event: PassingEvent) -> None:
         if self._receiver_lock is not None:
             self.stream.note(event)
 
-    async def _look_elsewhere(self, surroundings: Surroundings) -> None:
-        """Notice what other processes of this profile wrote: receipts may have become due."""
+    def _changed(self) -> None:
+        """A message was accepted."""
+        self.stream.wake()
+        self._expiry.wake()
+
+    def _erased(self) -> None:
+        """A message has had its time."""
+        self.stream.wake()
+
+    async def _watch(self, connection: Connection) -> None:
+        """Take what is stored nowhere, over a connection until it is lost."""
+
+        def passed(frame: Passing) -> None:
+            if isinstance(frame, Presence):
+                self._watching.passed(frame)
+            elif frame.user_id != self.me.user_id:
+                task = asyncio.ensure_future(self._typed(frame))
+                self._typings.add(task)
+                task.add_done_callback(self._typings.discard)
+
+        connection.passed = passed
+        await self._watching.run(connection)
+
+    async def _typed(self, typed: Typed) -> None:
+        known = await self.conversations.known_id(typed.conversation_id)
+        if known is not None:
+            self._note(TypingEvent(known.conversation_id, known.peer, typed.active))
+
+    async def _look_elsewhere(self) -> None:
+        """Notice what other processes of this profile wrote."""
         seen = 0
         while True:
-            await surroundings.clock.sleep(ELSEWHERE_S)
+            await self._surroundings.clock.sleep(ELSEWHERE_S)
             version = await self.vault.read(data_version)
             if version != seen:
                 seen = version
                 self.stream.wake()
                 self.transmitter.wake()
+                self.settings.wake()
+                self.reads.wake()
+                self._expiry.wake()
 
 
 def data_version(database: sqlite3.Connection) -> int:

@@ -5,6 +5,7 @@
  profile.db       messages, outbox, receipts (SQLite)
  receiver.lock    held by the one process that receives
  outbox.lock      held by the process that is sending
+ settings.lock    the same, for settings
 ```
 
 The folder has mode 0700. `account.json` appears last and whole: a profile without it is none.
@@ -28,7 +29,7 @@ from tidings.client.errors import (
 )
 from tidings.protocol.ids import DeviceId, UserId
 
-FORMAT = 1
+FORMAT = 2
 """of account.json and of the database"""
 
 
@@ -59,6 +60,7 @@ class Profile:
         self.database = path / "profile.db"
         self.receiver_lock = path / "receiver.lock"
         self.outbox_lock = path / "outbox.lock"
+        self.settings_lock = path / "settings.lock"
         self._account = path / "account.json"
 
     def account(self) -> Account:

@@ -7,7 +7,9 @@ spec §6.6
 """
 
 import asyncio
+import contextlib
 import sqlite3
+from collections.abc import Callable
 
 from tidings.client import receipts
 from tidings.client.connection import Connection
@@ -21,15 +23,22 @@ from tidings.protocol.ids import ConversationId, MessageId, UserId
 class Reads:
     """Remembers reads and sends them."""
 
-    def __init__(self, vault: Vault, user_id: UserId, clock: Clock) -> None:
+    def __init__(self, vault: Vault, user_id: UserId, clock: Clock, changed: Callable[[], None]) -> None:
+        """`changed` is called when something counts as read that did not before."""
         self._vault = vault
         self._user_id = user_id
         self._clock = clock
+        self._changed = changed
         self._wake = asyncio.Event()
 
     async def mark(self, conversation_id: ConversationId, up_to: MessageId) -> None:
         """The user has read a conversation up to a message; returns when that is stored here."""
         await self._vault.write(lambda database: _mark(database, conversation_id, up_to, self._user_id))
+        self._changed()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Another process may have read something."""
         self._wake.set()
 
     async def run(self, connection: Connection) -> None:
@@ -42,16 +51,12 @@ class Reads:
                 await self._send(connection, conversation_id, up_to)
 
     async def _send(self, connection: Connection, conversation_id: ConversationId, up_to: MessageId) -> None:
-        while True:
-            try:
-                await connection.ask(lambda request_id: Read(request_id, conversation_id, up_to))
-            except Refused as refusal:
-                if refusal.retry_after_s is not None:
-                    await self._clock.sleep(refusal.retry_after_s)
-                    continue
-                # Not a member any more: nobody is left to be told.
-            await self._vault.write(lambda database: _answered(database, conversation_id, up_to))
-            return
+        # Refused: not a member any more, so nobody is left to be told.
+        with contextlib.suppress(Refused):
+            await connection.ask_patiently(
+                lambda request_id: Read(request_id, conversation_id, up_to), self._clock
+            )
+        await self._vault.write(lambda database: _answered(database, conversation_id, up_to))
 
 
 def pending(database: sqlite3.Connection) -> list[tuple[ConversationId, MessageId]]:

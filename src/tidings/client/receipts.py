@@ -11,7 +11,7 @@ spec §6.6, §6.7
 import sqlite3
 from collections.abc import Iterable
 
-from tidings.client.events import ReceiptEvent
+from tidings.client.events import ReadEvent, ReceiptEvent
 from tidings.client.tables import SYNCED_AT
 from tidings.protocol.frames import Receipt, Status, Synced
 from tidings.protocol.ids import ConversationId, MessageId, UserId
@@ -23,6 +23,7 @@ TOLD_AT_ONCE = 512
 def apply(database: sqlite3.Connection, receipts: Iterable[Receipt], user_id: UserId) -> None:
     """Raise watermarks, and the state of own messages that they cover. Lower ones change nothing."""
     for receipt in receipts:
+        before = _watermarks(database, receipt.conversation_id, receipt.user_id)
         raise_watermark(
             database,
             receipt.conversation_id,
@@ -31,14 +32,15 @@ def apply(database: sqlite3.Connection, receipts: Iterable[Receipt], user_id: Us
             receipt.read_up_to,
         )
         if receipt.user_id != user_id:
-            for up_to, state in (
-                (receipt.read_up_to, Status.READ),
-                (receipt.delivered_up_to, Status.DELIVERED),
+            for after, up_to, state in (
+                (before[1], receipt.read_up_to, Status.READ),
+                (before[0], receipt.delivered_up_to, Status.DELIVERED),
             ):
+                # Those up to the watermark before are in that state: there may be very many.
                 database.execute(
-                    "UPDATE outgoing SET state = ?"
-                    " WHERE conversation_id = ? AND message_id <= ? AND state < 3 AND state < ?",
-                    (state, receipt.conversation_id, up_to, state),
+                    "UPDATE outgoing SET state = ? WHERE conversation_id = ?"
+                    " AND message_id > ? AND message_id <= ? AND state < 3 AND state < ?",
+                    (state, receipt.conversation_id, after, up_to, state),
                 )
 
 
@@ -46,6 +48,16 @@ def apply_synced(database: sqlite3.Connection, synced: Synced, user_id: UserId) 
     """Apply a page of Sync, and note from where to ask next."""
     apply(database, synced.receipts, user_id)
     raise_mark(database, SYNCED_AT, synced.at_ms)
+
+
+def _watermarks(
+    database: sqlite3.Connection, conversation_id: ConversationId, user_id: UserId
+) -> tuple[int, int]:
+    row = database.execute(
+        "SELECT delivered, read FROM watermarks WHERE conversation_id = ? AND user_id = ?",
+        (conversation_id, user_id),
+    ).fetchone()
+    return (0, 0) if row is None else (row[0], row[1])
 
 
 def raise_watermark(
@@ -57,7 +69,8 @@ def raise_watermark(
 ) -> None:
     """Take the maximum of each watermark."""
     database.execute(
-        "INSERT INTO watermarks VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        "INSERT INTO watermarks (conversation_id, user_id, delivered, read) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET"
         " delivered = max(delivered, excluded.delivered), read = max(read, excluded.read)",
         (conversation_id, user_id, delivered, read),
     )
@@ -103,8 +116,37 @@ def tell(database: sqlite3.Connection, event: ReceiptEvent) -> None:
     """The user has been told."""
     state = Status.READ if event.state == "read" else Status.DELIVERED
     database.executemany(
-        "UPDATE outgoing SET shown = max(shown, ?) WHERE conversation_id = ? AND message_id = ?",
+        # The last condition is that of the index.
+        "UPDATE outgoing SET shown = max(shown, ?)"
+        " WHERE conversation_id = ? AND message_id = ? AND shown < state",
         [(state, event.conversation_id, message_id) for message_id in event.message_ids],
+    )
+
+
+def untold_reads(database: sqlite3.Connection, user_id: UserId) -> list[ReadEvent]:
+    """Conversations that the user has read further, here or elsewhere, than the program was told."""
+    rows = database.execute(
+        "SELECT w.conversation_id, c.peer, w.read FROM watermarks w"
+        " JOIN conversations c ON c.conversation_id = w.conversation_id"
+        " WHERE w.user_id = ? AND w.read > w.told LIMIT ?",
+        (user_id, TOLD_AT_ONCE),
+    ).fetchall()
+    return [ReadEvent(ConversationId(row[0]), row[1], MessageId(row[2])) for row in rows]
+
+
+def reads_of(database: sqlite3.Connection, user_id: UserId) -> list[tuple[ConversationId, MessageId]]:
+    """How far the user has read each conversation."""
+    rows = database.execute(
+        "SELECT conversation_id, read FROM watermarks WHERE user_id = ? AND read > 0", (user_id,)
+    ).fetchall()
+    return [(ConversationId(conversation_id), MessageId(up_to)) for conversation_id, up_to in rows]
+
+
+def tell_read(database: sqlite3.Connection, event: ReadEvent, user_id: UserId) -> None:
+    """The program has been told."""
+    database.execute(
+        "UPDATE watermarks SET told = max(told, ?) WHERE conversation_id = ? AND user_id = ?",
+        (event.up_to, event.conversation_id, user_id),
     )
 
 

@@ -1,31 +1,44 @@
 """The stream: what `Client.events()` yields, from what is stored.
 
-Messages come in the order in which they were stored and count as consumed once the program asks
-for the next event; receipts are the difference between what is known of the own messages and
-what was told. Both survive a kill at any moment. Connection events are told in their place among
-the messages and are forgotten with the process.
+Messages, and what changed them, come in the order in which they were stored and count as consumed once
+the program asks for the next event; receipts, reads and settings are the difference between what is
+known and what was told. All of it survives a kill at any moment. What no table holds (connections,
+presence, typing) is told in its place among the messages and is forgotten with the process.
 """
 
 import asyncio
 import contextlib
+import sqlite3
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
-from tidings.client import inbox, receipts
+from tidings.client import inbox, receipts, settings
 from tidings.client.errors import ClientClosed, ClientError
-from tidings.client.events import CaughtUpEvent, ConnectionEvent, Event, ReceiptEvent
-from tidings.client.inbox import Self, Waiting
+from tidings.client.events import (
+    CaughtUpEvent,
+    ConnectionEvent,
+    Event,
+    GapEvent,
+    PresenceEvent,
+    ReadEvent,
+    ReceiptEvent,
+    TypingEvent,
+)
+from tidings.client.inbox import Waiting
+from tidings.client.transcript import Self
 from tidings.client.vault import Vault
 
 BATCH = 64
 """messages read from the vault at once"""
 NOTES_MAX = 1000
-"""connection events kept for a program that does not ask; older ones are dropped"""
+"""passing events kept for a program that does not ask; older ones are dropped"""
+
+Passing = ConnectionEvent | CaughtUpEvent | GapEvent | PresenceEvent | TypingEvent
 
 
 class _Note(NamedTuple):
-    event: ConnectionEvent | CaughtUpEvent
+    event: Passing
     after_seq: int
     """of the newest message that was stored before it"""
 
@@ -33,8 +46,10 @@ class _Note(NamedTuple):
 class Stream:
     """See the module's text."""
 
-    def __init__(self, vault: Vault, me: Self, newest_seq: int) -> None:
+    def __init__(self, vault: Vault, me: Self, newest_seq: int, came: Callable[[], None]) -> None:
+        """`came` is called when messages were stored."""
         self._vault = vault
+        self._came = came
         self._me = me
         self._newest_seq = newest_seq
         self._notes: deque[_Note] = deque(maxlen=NOTES_MAX)
@@ -43,7 +58,7 @@ class Stream:
         self._failure: Exception | None = None
         self._is_read = False
 
-    def note(self, event: ConnectionEvent | CaughtUpEvent) -> None:
+    def note(self, event: Passing) -> None:
         """Something that no table holds."""
         self._notes.append(_Note(event, self._newest_seq))
         self._wake.set()
@@ -52,6 +67,7 @@ class Stream:
         """Messages or receipts were stored."""
         self._newest_seq = max(self._newest_seq, newest_seq)
         self._wake.set()
+        self._came()
 
     def wake(self) -> None:
         """Something may have changed in the vault."""
@@ -77,9 +93,10 @@ class Stream:
                 self._wake.clear()
                 async with contextlib.aclosing(self._available()) as available:
                     async for event in available:
-                        yield event
+                        # What was asked for the next of counts as handled, if the vault still takes that.
                         if self._is_closed:
                             return
+                        yield event
                 if self._wake.is_set():
                     continue
                 if self._failure is not None:
@@ -92,7 +109,7 @@ class Stream:
             self._is_read = False
 
     async def _available(self) -> AsyncGenerator[Event, None]:
-        """What there is now: messages and notes in their order, then receipts."""
+        """What there is now: messages and notes in their order, then receipts, reads and settings."""
         while True:
             waiting, newest_seq = await self._vault.read(
                 lambda database: inbox.waiting(database, self._me, BATCH)
@@ -102,15 +119,32 @@ class Stream:
             for one in waiting:
                 for note in self._notes_before(one.seq):
                     yield note
-                yield one.event
+                if one.event is not None:
+                    yield one.event
                 await self._consume(one)
         for note in self._notes_before(newest_seq + 1):
             yield note
-        for receipt in await self._vault.read(receipts.untold):
-            yield receipt
-            await self._tell(receipt)
+        async with contextlib.aclosing(self._differences()) as differences:
+            async for event in differences:
+                yield event
 
-    def _notes_before(self, seq: int) -> list[ConnectionEvent | CaughtUpEvent]:
+    async def _differences(self) -> AsyncGenerator[Event, None]:
+        """What is known and was not told: receipts, reads, settings."""
+        while told := await self._vault.read(receipts.untold):
+            for receipt in told:
+                yield receipt
+                await self._tell(receipt)
+        while reads := await self._vault.read(self._reads):
+            for read in reads:
+                yield read
+                await self._tell_read(read)
+        while changed := await self._vault.read(settings.untold):
+            for setting in changed:
+                if setting.event is not None:
+                    yield setting.event
+                await self._tell_setting(setting)
+
+    def _notes_before(self, seq: int) -> list[Passing]:
         notes = []
         while self._notes and self._notes[0].after_seq < seq:
             notes.append(self._notes.popleft().event)
@@ -118,7 +152,18 @@ class Stream:
 
     async def _consume(self, one: Waiting) -> None:
         # Not fsynced: a machine that loses power may show the last messages again, never lose one.
-        await self._vault.write(lambda database: inbox.consume(database, one.seq), durable=False)
+        await self._vault.write(lambda database: inbox.consume(database, one), durable=False)
 
     async def _tell(self, receipt: ReceiptEvent) -> None:
         await self._vault.write(lambda database: receipts.tell(database, receipt), durable=False)
+
+    def _reads(self, database: sqlite3.Connection) -> list[ReadEvent]:
+        return receipts.untold_reads(database, self._me.user_id)
+
+    async def _tell_read(self, read: ReadEvent) -> None:
+        await self._vault.write(
+            lambda database: receipts.tell_read(database, read, self._me.user_id), durable=False
+        )
+
+    async def _tell_setting(self, setting: settings.Untold) -> None:
+        await self._vault.write(lambda database: settings.tell(database, setting), durable=False)

@@ -18,14 +18,16 @@ from tidings.client import outbox
 from tidings.client.connection import Connection
 from tidings.client.conversations import Conversations, Known, normal
 from tidings.client.errors import Refused
-from tidings.client.events import SentMessage
-from tidings.client.outbox import ClientIds, Outcome, Row
+from tidings.client.outbox import ClientIds, Draft, Outcome, Row
 from tidings.client.profile import FileLock
+from tidings.client.server_time import ServerTime
 from tidings.client.surroundings import Clock
+from tidings.client.transcript import Self, place_of
+from tidings.client.values import SentMessage
 from tidings.client.vault import Vault
-from tidings.protocol.errors import NO_SUCH_CONVERSATION, REGISTRY, TOO_LARGE
-from tidings.protocol.frames import Scheme, Send
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId
+from tidings.protocol.errors import NO_SUCH_CONVERSATION, NO_SUCH_MESSAGE, REGISTRY, TOO_LARGE
+from tidings.protocol.frames import Reference, Scheme, Send
+from tidings.protocol.ids import ClientId, ConversationId, MessageId
 
 WINDOW = 64
 """messages that are sent and not answered"""
@@ -45,20 +47,22 @@ class Transmitter:
         vault: Vault,
         conversations: Conversations,
         lock: FileLock,
-        device: DeviceId,
+        me: Self,
         names: ClientIds,
         writer: bytes,
         clock: Clock,
+        time: ServerTime,
         changed: Callable[[], None],
     ) -> None:
         """`writer` is this process's random name; `changed` is called when a message was accepted."""
         self._vault = vault
         self._conversations = conversations
         self._lock = lock
-        self._device = device
+        self._me = me
         self._names = names
         self._writer = writer
         self._clock = clock
+        self._time = time
         self._changed = changed
         self._awaited: dict[ClientId, asyncio.Future[SentMessage]] = {}
         self._tried: set[ClientId] = set()
@@ -69,7 +73,7 @@ class Transmitter:
         self._turns: dict[ConversationId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._failure: Exception | None = None
 
-    async def send(self, peer: str, content_type: str, content: bytes) -> SentMessage:
+    async def send(self, draft: Draft) -> SentMessage:
         """Put a message into the outbox and wait until the server has it. Raises Refused, …
 
         Cancelling the wait leaves the message in the outbox.
@@ -83,7 +87,7 @@ class Transmitter:
         try:
             await self._vault.write(
                 lambda database: outbox.append(
-                    database, name, normal(peer), content_type, content, self._writer
+                    database, name, draft._replace(peer=normal(draft.peer)), self._writer
                 )
             )
             self._wake.set()
@@ -104,6 +108,8 @@ class Transmitter:
 
     async def run(self, connection: Connection) -> None:
         """Send over a connection until it is lost."""
+        # What was answered just before the last one was lost may be recorded, and told to nobody.
+        await self._hear_from_others()
         self._wake.set()
         while True:
             await self._wake.wait()
@@ -151,8 +157,9 @@ class Transmitter:
 
     async def _take(self, after: int) -> list[Row]:
         self._wake.clear()
+        now_ms = self._time.now_ms()
         return await self._vault.write(
-            lambda database: outbox.take(database, after, WINDOW, self._writer, self._tried)
+            lambda database: outbox.take(database, after, WINDOW, self._writer, self._tried, now_ms)
         )
 
     async def _wait_for_more(self, carried: set[asyncio.Task[None]]) -> None:
@@ -190,11 +197,15 @@ class Transmitter:
         task.add_done_callback(done)
         carried.add(task)
 
-    async def _find(self, connection: Connection, row: Row) -> Known | None:
-        """The conversation that a row goes to; None if the server says that there is none."""
+    async def _find(self, connection: Connection, row: Row, *, is_known: bool = True) -> Known | None:
+        """The conversation that a row goes to; None if the server says that there is none.
+
+        With `is_known` false the server is asked, whatever the profile has.
+        """
+        find = self._conversations.with_peer if is_known else self._conversations.opened
         while True:
             try:
-                return await self._conversations.with_peer(row.peer, connection.ask)
+                return await find(row.draft.peer, connection.ask)
             except Refused as refusal:
                 if refusal.retry_after_s is None:
                     await self._refused(row, refusal)
@@ -204,16 +215,21 @@ class Transmitter:
     async def _carry(self, connection: Connection, row: Row, known: Known) -> None:
         """Send a row until it is answered for good. Raises ConnectionLost."""
         is_reopened = False
+        target = await self._target(row)
+        if target is None:
+            await self._refused(row, _no_such_message())
+            return
         while True:
             self._tried.add(row.client_id)
             try:
-                sent = await connection.transmit(_frame(row, known))
+                sent = await connection.transmit(_frame(row, known, target))
                 break
             except Refused as refusal:
                 if refusal.code == NO_SUCH_CONVERSATION.code and not is_reopened:
                     # A server that was restored from a backup may not know what the profile knows.
                     is_reopened = True
-                    await self._conversations.opened(row.peer, connection.ask)
+                    if await self._find(connection, row, is_known=False) is None:
+                        return
                 elif refusal.retry_after_s is None:
                     await self._refused(row, refusal)
                     return
@@ -221,29 +237,42 @@ class Transmitter:
                     await self._clock.sleep(refusal.retry_after_s)
                 row = await self._again(row)
         await self._vault.write(
-            lambda database: outbox.record_sent(database, row, sent, known.conversation_id, self._device)
+            lambda database: outbox.record_sent(database, row, sent, known.conversation_id, self._me)
         )
         self._hear(row.client_id, Outcome(sent, known.conversation_id))
         self._changed()
+
+    async def _target(self, row: Row) -> MessageId | None:
+        """Where the message stands that a row is about; 0 if it is about none, None if it is gone.
+
+        It may have been in the outbox itself when this was written: those before it are sent by now.
+        Or the server has it at another place since, having forgotten where it was.
+        """
+        about, written = row.draft.relates_to, row.draft.target
+        if about is None:
+            return written
+        place = await self._vault.read(lambda database: place_of(database, about))
+        return max(place or written, written) or None
 
     async def _again(self, row: Row) -> Row:
         return await self._vault.write(lambda database: outbox.raise_attempt(database, row))
 
     async def _refused(self, row: Row, refusal: Refused) -> None:
         now_ms = self._clock.wall_ms()
+        self._tried.discard(row.client_id)
         await self._vault.write(
             lambda database: outbox.record_refused(database, row, refusal.code, refusal.reason, now_ms)
         )
         if row.client_id in self._awaited:
             await self._hear_from_others()
         else:
-            log.warning("a message to @%s was not sent: %s", row.peer, refusal.reason)
+            log.warning("a message to @%s was not sent: %s", row.draft.peer, refusal.reason)
 
     # --- hearing --------------------------------------------------------------------------
 
     async def _hear_from_others(self) -> None:
         names = list(self._awaited)
-        found = await self._vault.read(lambda database: outbox.outcomes(database, names, self._device))
+        found = await self._vault.read(lambda database: outbox.outcomes(database, names, self._me.device_id))
         for name, outcome in found.items():
             self._hear(name, outcome)
             if outcome.sent is None:
@@ -261,16 +290,15 @@ class Transmitter:
                 Refused(outcome.code, kind.name if kind else f"error_{outcome.code}", outcome.message)
             )
             return
-        awaited.set_result(
-            SentMessage(sent.message_id, outcome.conversation_id, sent.client_id, sent.created_at)
-        )
+        reference = Reference(self._me.device_id, sent.client_id)
+        awaited.set_result(SentMessage(reference, sent.message_id, outcome.conversation_id, sent.created_at))
 
 
 def _oversize(row: Row, content_bytes: int) -> Refused | None:
     """What no server would take. A frame over its limit would end the connection, at every try."""
-    if len(row.content) > content_bytes:
+    if len(row.draft.content) > content_bytes:
         reason = f"the server takes at most {content_bytes} bytes of content"
-    elif max(len(row.content_type), len(row.peer)) > NAME_CHARS:
+    elif max(len(row.draft.content_type), len(row.draft.peer)) > NAME_CHARS:
         reason = f"a content type and a handle have at most {NAME_CHARS} characters"
     else:
         return None
@@ -281,7 +309,12 @@ def _forgetting(name: ClientId) -> Callable[..., None]:
     return lambda database: outbox.forget_refused(database, name)
 
 
-def _frame(row: Row, known: Known) -> Send:
+def _no_such_message() -> Refused:
+    return Refused(NO_SUCH_MESSAGE.code, NO_SUCH_MESSAGE.name, "the message that this is about was not sent")
+
+
+def _frame(row: Row, known: Known, target: MessageId) -> Send:
+    draft = row.draft
     return Send(
         row.client_id,
         row.attempt,
@@ -289,8 +322,13 @@ def _frame(row: Row, known: Known) -> Send:
         known.version,
         0,
         Scheme.PLAIN,
-        row.content_type,
-        row.content,
+        draft.content_type,
+        draft.content,
+        relates_to=draft.relates_to,
+        silent=draft.silent,
+        expires_at=row.expires_at,
+        relation=draft.relation,
+        target=target,
     )
 
 

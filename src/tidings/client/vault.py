@@ -14,10 +14,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
+from tidings.client import transcript
 from tidings.client.errors import ClientClosed, ClientError, StorageFailed, StorageFull
+from tidings.client.migrations import migrate
 from tidings.client.profile import FORMAT, damaged, too_new
+from tidings.client.server_time import offset_of, surely_ms
 from tidings.client.surroundings import Connect
-from tidings.client.tables import KEEP_MS, SCHEMA
+from tidings.client.tables import KEEP_MS, KEEP_REMOVED_MS, SCHEMA
+from tidings.protocol.ids import first_at
 
 T = TypeVar("T")
 Failed = sqlite3.Error
@@ -117,10 +121,13 @@ class Vault:
             (found,) = database.execute("PRAGMA user_version").fetchone()
             if found > FORMAT:
                 raise too_new(self._path.parent, found)
-            if found < FORMAT:
+            if found == 0:
                 raise damaged(self._path.parent, "profile.db has no format number")
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
+            # What was deleted must be gone from the file, too.
+            database.execute("PRAGMA secure_delete = ON")
+            migrate(database, found)
         except BaseException:
             database.close()
             raise
@@ -174,6 +181,8 @@ class Vault:
             return
 
     def _explain(self, error: Exception) -> Exception:
+        if isinstance(error, OverflowError | UnicodeEncodeError):
+            return ClientError(f"this cannot be stored: {error}")
         if not isinstance(error, sqlite3.Error):
             return error
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -188,11 +197,13 @@ class Vault:
 
 
 def _prune(database: sqlite3.Connection, now_ms: int) -> None:
-    """Forget what was consumed, told or refused long ago."""
-    before = now_ms - KEEP_MS
-    database.execute("DELETE FROM inbox WHERE consumed = 1 AND stored_ms < ?", (before,))
-    database.execute("DELETE FROM outgoing WHERE state = 3 AND shown = 3 AND created_at < ?", (before,))
-    database.execute("DELETE FROM refused WHERE at_ms < ?", (before,))
+    """Forget what was refused or removed long ago, and what has had its time."""
+    database.execute("DELETE FROM refused WHERE at_ms < ?", (now_ms - KEEP_MS,))
+    database.execute(
+        "DELETE FROM settings WHERE value = x'' AND told = x'' AND pending = 0 AND at < ?",
+        (first_at(now_ms - KEEP_REMOVED_MS),),
+    )
+    transcript.expire(database, surely_ms(now_ms, offset_of(database)))
 
 
 def _settle(future: "asyncio.Future[Any]", result: object) -> None:

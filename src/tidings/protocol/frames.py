@@ -118,6 +118,9 @@ class Reference(Frame):
     sender_device: ADeviceId
     client_id: AClientId
 
+    def __hash__(self) -> int:
+        return hash((self.sender_device, self.client_id))
+
 
 # --- client to server ---------------------------------------------------------------------
 

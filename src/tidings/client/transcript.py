@@ -1,0 +1,407 @@
+"""The transcript: the rows of everything that was said, by whom and about what, once each.
+
+A row's name is (sender_device, client_id); what comes again changes nothing but, for twins, the
+`message_id`, which becomes the greater one. What was deleted or has expired loses its content here,
+not only on the screen.
+
+spec §6.3, §6.4
+"""
+
+import sqlite3
+from collections.abc import Collection
+from enum import IntEnum
+from typing import Any, NamedTuple, TypeVar
+
+from tidings.client import receipts
+from tidings.client.folding import CHANGES, folded
+from tidings.client.values import Message
+from tidings.protocol import frames
+from tidings.protocol.frames import Reference, Relation, Scheme, Status
+from tidings.protocol.ids import (
+    SNOWFLAKE_MAX,
+    ClientId,
+    ConversationId,
+    DeviceId,
+    MessageId,
+    UserId,
+)
+
+M = TypeVar("M", bound=Message)
+
+Name = tuple[DeviceId, ClientId]
+
+
+class Self(NamedTuple):
+    """Who reads."""
+
+    user_id: UserId
+    device_id: DeviceId
+    handle: str
+
+
+class Origin(IntEnum):
+    """How a row came into the profile."""
+
+    INBOX = 0
+    HERE = 1
+    """this device wrote it"""
+    HISTORY = 2
+    """from before the device was made, or told again by the server's history"""
+    EXPIRED = 3
+    """it was told, and has had its time since: that is told in its place"""
+
+
+COLUMNS = (
+    "m.message_id, m.conversation_id, m.sender_id, m.sender_device, m.client_id, m.content_type, m.content,"
+    " m.created_at, m.target_device, m.target_client, m.expires_at, m.silent, m.relation"
+)
+"""What `_wire` reads."""
+
+_SHOWN = f"""
+    SELECT {COLUMNS}, coalesce(c.peer, 'user ' || m.sender_id), coalesce(c.peer_id, m.sender_id), o.state,
+        coalesce((SELECT w.read FROM watermarks w WHERE w.conversation_id = m.conversation_id
+            AND w.user_id = :me), 0),
+        EXISTS (SELECT 1 FROM messages x WHERE x.target_device = m.sender_device
+            AND x.target_client = m.client_id AND x.relation IN (2, 3, 4))
+    FROM messages m
+    LEFT JOIN conversations c ON c.conversation_id = m.conversation_id
+    LEFT JOIN outgoing o ON o.sender_device = m.sender_device AND o.client_id = m.client_id
+"""  # noqa: S608
+
+
+def add(
+    database: sqlite3.Connection,
+    message: frames.Message,
+    me: Self,
+    origin: Origin,
+    *,
+    consumed: bool = False,
+    status: Status = Status.SENT,
+) -> None:
+    """Store what was said, unless it is there. Told by `Client.events()` unless `consumed`.
+
+    `status` is what else is known of how far an own message has come.
+    """
+    name = (message.sender_device, message.client_id)
+    own = message.sender_id == me.user_id
+    if own:
+        _add_outgoing(database, message, status, is_past=origin == Origin.HISTORY)
+    row = database.execute(
+        "SELECT seq, origin FROM messages WHERE sender_device = ? AND client_id = ?", name
+    ).fetchone()
+    if row is not None:
+        # Of twins (spec §6.3) the greater message_id counts; the message is shown once all the same.
+        database.execute(
+            "UPDATE messages SET message_id = max(message_id, ?) WHERE seq = ?", (message.message_id, row[0])
+        )
+        if origin != Origin.HISTORY and row[1] == Origin.HISTORY:
+            # The history was quicker than the inbox, or than the answer: it is news all the same.
+            database.execute("UPDATE messages SET origin = ?, consumed = 0 WHERE seq = ?", (origin, row[0]))
+        return
+    _insert(database, message, own=own, origin=origin, consumed=consumed)
+    if message.relation == Relation.DELETE and message.relates_to is not None:
+        _erase_deleted(database, message.relates_to)
+    elif _is_gone(database, message):
+        _erase(database, Reference(*name))
+
+
+def shown(
+    database: sqlite3.Connection,
+    me: Self,
+    conversation_id: ConversationId,
+    *,
+    limit: int,
+    before: MessageId | None = None,
+) -> list[Message]:
+    """The newest messages of a conversation (or those before one) in order, changes folded in."""
+    below = SNOWFLAKE_MAX if before is None else before
+    rows = database.execute(
+        f"{_SHOWN} WHERE m.conversation_id = :conversation AND m.message_id < :below"
+        " AND m.relation IN (0, 1, 5) ORDER BY m.message_id DESC LIMIT :limit",
+        {"me": me.user_id, "conversation": conversation_id, "below": below, "limit": limit},
+    ).fetchall()
+    return [_whole(database, row, me, Message) for row in reversed(rows)]
+
+
+def conversations(database: sqlite3.Connection) -> list[ConversationId]:
+    """Those in which something was said."""
+    # From one to the next by the index; DISTINCT would look at every message.
+    rows = database.execute(
+        "WITH RECURSIVE found(id) AS (SELECT min(conversation_id) FROM messages WHERE relation IN (0, 1, 5)"
+        " UNION ALL SELECT (SELECT min(conversation_id) FROM messages"
+        " WHERE relation IN (0, 1, 5) AND conversation_id > found.id) FROM found WHERE id IS NOT NULL)"
+        " SELECT id FROM found WHERE id IS NOT NULL"
+    ).fetchall()
+    return [ConversationId(row[0]) for row in rows]
+
+
+def find(database: sqlite3.Connection, me: Self, reference: Reference) -> Message | None:
+    """A message as it stands now."""
+    row = database.execute(
+        f"{_SHOWN} WHERE m.sender_device = :device AND m.client_id = :name AND m.relation IN (0, 1, 5)",
+        {"me": me.user_id, "device": reference.sender_device, "name": reference.client_id},
+    ).fetchone()
+    return None if row is None else _whole(database, row, me, Message)
+
+
+def at(
+    database: sqlite3.Connection, me: Self, conversation_id: ConversationId, message_id: MessageId
+) -> Message | None:
+    """The message that stands at a place of a conversation."""
+    row = database.execute(
+        f"{_SHOWN} WHERE m.conversation_id = :conversation AND m.message_id = :place"
+        " AND m.relation IN (0, 1, 5)",
+        {"me": me.user_id, "conversation": conversation_id, "place": message_id},
+    ).fetchone()
+    return None if row is None else _whole(database, row, me, Message)
+
+
+def place_of(database: sqlite3.Connection, reference: Reference) -> MessageId | None:
+    """Where a message stands: what the server calls the `target` of what is said about it."""
+    name = (reference.sender_device, reference.client_id)
+    (place,) = database.execute(
+        "SELECT max(message_id) FROM ("
+        " SELECT message_id FROM messages WHERE sender_device = ? AND client_id = ?"
+        " UNION ALL SELECT message_id FROM outgoing WHERE sender_device = ? AND client_id = ?)",
+        (*name, *name),
+    ).fetchone()
+    return None if place is None else MessageId(place)
+
+
+def is_known(database: sqlite3.Connection, reference: Reference | None) -> bool:
+    """Whether a message came otherwise than out of the past."""
+    if reference is None:
+        return False
+    row = database.execute(
+        "SELECT 1 FROM messages WHERE sender_device = ? AND client_id = ? AND origin <> ?",
+        (reference.sender_device, reference.client_id, Origin.HISTORY),
+    ).fetchone()
+    return row is not None
+
+
+def newest_ids(database: sqlite3.Connection, names: Collection[Name]) -> dict[Name, MessageId]:
+    """The greatest message_id that this device knows of messages, for those that it knows."""
+    found: dict[Name, MessageId] = {}
+    for name in names:
+        place = place_of(database, Reference(*name))
+        if place is not None:
+            found[name] = place
+    return found
+
+
+def expire(database: sqlite3.Connection, now_ms: int) -> None:
+    """Erase what has had its time. Where the program knows the message it is told, by any process."""
+    rows = database.execute(
+        "SELECT seq, sender_device, client_id FROM messages WHERE expires_at <= ? AND content_type <> ''",
+        (now_ms,),
+    ).fetchall()
+    for seq, device, name in rows:
+        _erase(database, Reference(DeviceId(device), ClientId(name)))
+        tell_expired(database, "seq = ? AND consumed = 1", seq)
+
+
+def tell_expired(database: sqlite3.Connection, where: str, seq: int) -> None:
+    """Have the program told that a message is gone, if it meets a condition."""
+    database.execute(
+        f"UPDATE messages SET origin = ?, consumed = 0 WHERE {where} AND relation IN (0, 1, 5)",  # noqa: S608
+        (Origin.EXPIRED, seq),
+    )
+
+
+def next_expiry_ms(database: sqlite3.Connection) -> int | None:
+    """When `expire` has something to do."""
+    (moment,) = database.execute(
+        "SELECT min(expires_at) FROM messages WHERE expires_at IS NOT NULL AND content_type <> ''"
+    ).fetchone()
+    return None if moment is None else int(moment)
+
+
+def read_message(database: sqlite3.Connection, seq: int, me: Self, kind: type[M]) -> M:
+    """The message of a row that is known to be one."""
+    row = database.execute(f"{_SHOWN} WHERE m.seq = :seq", {"me": me.user_id, "seq": seq}).fetchone()
+    return _whole(database, row, me, kind)
+
+
+def _whole(database: sqlite3.Connection, row: Any, me: Self, kind: type[M]) -> M:
+    """A row of `_SHOWN` with what this profile knows to have been said about it."""
+    message, has_changes = _message(row, me, kind), row[17]
+    if not has_changes:
+        return message
+    rows = database.execute(
+        f"SELECT {COLUMNS} FROM messages m"  # noqa: S608
+        " WHERE m.target_device = ? AND m.target_client = ? AND m.relation IN (2, 3, 4)",
+        (message.reference.sender_device, message.reference.client_id),
+    ).fetchall()
+    return folded(message, [wire(row) for row in rows], names_in(me, message))
+
+
+def names_in(me: Self, message: Message) -> dict[int, str]:
+    """The handles of the two in a direct conversation."""
+    return {message.peer_id: message.peer, me.user_id: me.handle}
+
+
+def wire(row: Any) -> frames.Message:
+    """A row, up to the end of `COLUMNS`, as the message that crossed the wire."""
+    device, name = row[8], row[9]
+    return frames.Message(
+        message_id=MessageId(row[0]),
+        conversation_id=ConversationId(row[1]),
+        sender_id=UserId(row[2]),
+        sender_device=DeviceId(row[3]),
+        client_id=ClientId(row[4]),
+        version=0,
+        scheme=Scheme.PLAIN,
+        content_type=row[5],
+        content=row[6],
+        created_at=row[7],
+        relates_to=None if device is None else Reference(DeviceId(device), ClientId(name)),
+        expires_at=row[10],
+        silent=bool(row[11]),
+        relation=row[12],
+    )
+
+
+def message_of(
+    message: frames.Message, me: Self, peer: str, peer_id: UserId, status: Status, kind: type[M]
+) -> M:
+    """A message of the wire as programs see it, nothing folded in yet."""
+    own = message.sender_id == me.user_id
+    return kind(
+        reference=Reference(message.sender_device, message.client_id),
+        message_id=message.message_id,
+        conversation_id=message.conversation_id,
+        peer=peer,
+        peer_id=peer_id,
+        sender=me.handle if own else peer,
+        sender_id=message.sender_id,
+        own=own,
+        content=message.content,
+        content_type=message.content_type,
+        created_at=message.created_at,
+        status=status,
+        reply_to=message.relates_to if message.relation == Relation.REPLY else None,
+        forwarded=message.relation == Relation.FORWARD,
+        silent=message.silent,
+        expires_at=message.expires_at,
+    )
+
+
+def _message(row: Any, me: Self, kind: type[M]) -> M:
+    message = wire(row)
+    peer, peer_id, state, read_up_to = row[13:17]
+    if message.sender_id == me.user_id:
+        status = Status.SENT if state is None else Status(state)
+    else:
+        status = Status.READ if message.message_id <= read_up_to else Status.DELIVERED
+    return message_of(message, me, peer, UserId(peer_id), status, kind)
+
+
+def _add_outgoing(
+    database: sqlite3.Connection, message: frames.Message, status: Status, *, is_past: bool
+) -> None:
+    """Keep how far an own message has come. What only changes another one gets no ticks."""
+    if message.relation in CHANGES:
+        return
+    name = (message.sender_device, message.client_id)
+    database.execute(
+        "UPDATE outgoing SET message_id = max(message_id, ?) WHERE sender_device = ? AND client_id = ?",
+        (message.message_id, *name),
+    )
+    state = max(status, receipts.state_of(database, message.conversation_id, message.message_id))
+    database.execute(
+        "INSERT OR IGNORE INTO outgoing VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            *name,
+            message.conversation_id,
+            message.message_id,
+            message.created_at,
+            state,
+            state if is_past else Status.SENT,
+        ),
+    )
+
+
+def _insert(
+    database: sqlite3.Connection, message: frames.Message, *, own: bool, origin: Origin, consumed: bool
+) -> None:
+    target = message.relates_to
+    database.execute(
+        "INSERT INTO messages (sender_device, client_id, message_id, conversation_id, sender_id,"
+        " content_type, content, created_at, own, origin, consumed, relation, target_device, target_client,"
+        " silent, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            message.sender_device,
+            message.client_id,
+            message.message_id,
+            message.conversation_id,
+            message.sender_id,
+            message.content_type,
+            message.content,
+            message.created_at,
+            own,
+            origin,
+            consumed,
+            message.relation,
+            None if target is None else target.sender_device,
+            None if target is None else target.client_id,
+            message.silent,
+            message.expires_at,
+        ),
+    )
+
+
+def _erase_deleted(database: sqlite3.Connection, target: Reference) -> None:
+    """A delete came: erase its target, if the author is the same."""
+    name = (target.sender_device, target.client_id)
+    row = database.execute(
+        "SELECT m.sender_id FROM messages m WHERE m.sender_device = ? AND m.client_id = ?", name
+    ).fetchone()
+    if row is not None and _has_delete(database, target, UserId(row[0])):
+        _erase(database, target)
+    elif row is None:
+        # Its author is not known yet; what they themselves made of it is gone in any case.
+        database.execute(
+            "UPDATE messages SET content = x'', content_type = ''"
+            " WHERE target_device = ? AND target_client = ? AND relation = 2"
+            " AND sender_id IN (SELECT d.sender_id FROM messages d"
+            " WHERE d.target_device = ? AND d.target_client = ? AND d.relation = 3)",
+            (*name, *name),
+        )
+
+
+def _is_gone(database: sqlite3.Connection, message: frames.Message) -> bool:
+    """Whether what just came is gone already: it, or what it is about, was deleted or has expired before."""
+    about = message.relates_to
+    if message.relation not in CHANGES:
+        return _has_delete(database, Reference(message.sender_device, message.client_id), message.sender_id)
+    if about is None or message.relation == Relation.DELETE:
+        return False
+    row = database.execute(
+        "SELECT content_type FROM messages WHERE sender_device = ? AND client_id = ?",
+        (about.sender_device, about.client_id),
+    ).fetchone()
+    if row is not None:
+        return not row[0]
+    return message.relation == Relation.EDIT and _has_delete(database, about, message.sender_id)
+
+
+def _has_delete(database: sqlite3.Connection, target: Reference, author: UserId) -> bool:
+    row = database.execute(
+        "SELECT 1 FROM messages WHERE target_device = ? AND target_client = ? AND relation = ?"
+        " AND relation IN (2, 3, 4) AND sender_id = ? LIMIT 1",
+        (target.sender_device, target.client_id, Relation.DELETE, author),
+    ).fetchone()
+    return row is not None
+
+
+def _erase(database: sqlite3.Connection, reference: Reference) -> None:
+    """Overwrite what a message and its edits and reactions said."""
+    name = (reference.sender_device, reference.client_id)
+    database.execute(
+        "UPDATE messages SET content = x'', content_type = '' WHERE sender_device = ? AND client_id = ?", name
+    )
+    database.execute(
+        "UPDATE messages SET content = x'', content_type = ''"
+        " WHERE target_device = ? AND target_client = ? AND relation IN (2, 3, 4)",
+        name,
+    )

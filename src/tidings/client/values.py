@@ -1,0 +1,201 @@
+"""What the SDK hands out: messages, chats and people, as plain values.
+
+A `Message` is whole: what was said about it later (edits, reactions, a delete) is folded in. All of
+them are snapshots; `Client.events()` says what has changed since.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tidings.client.errors import ClientError
+from tidings.protocol.frames import Reference, Status
+from tidings.protocol.ids import ClientId, ConversationId, MessageId, UserId
+
+TEXT = "text/plain"
+"""The content type of what `Client.send` sends."""
+
+
+def encoded(text: str | bytes) -> bytes:
+    """What somebody wrote as bytes. Raises ClientError for what is no text."""
+    try:
+        return text.encode() if isinstance(text, str) else bytes(memoryview(text))
+    except UnicodeEncodeError:
+        raise ClientError(
+            "this text has a character that is none", "it was not read as UTF-8; pass its bytes instead"
+        ) from None
+
+
+def bounded(name: str, value: float, least: float, most: float) -> None:
+    """Raise ClientError unless a number is within what is sensible."""
+    if not least <= value <= most:
+        raise ClientError(f"{name} is from {least:,} to {most:,}, not {value:,}")
+
+
+LONG_S = 10**9
+"""seconds, some thirty years: more than anybody means, and than any server takes"""
+TIMER_S_MAX = 34_560_000
+"""longest timer of a chat: what a server takes unless it is set up otherwise (spec §10, `expires_s`)"""
+MANY = 10**6
+"""of messages at once; more than anybody means"""
+
+NOWHERE = MessageId(0)
+"""the place of no message"""
+
+
+class Reaction(NamedTuple):
+    """What a user last said about a message; an empty `text` took it back."""
+
+    text: str
+    message_id: MessageId
+    """of the reaction: of two of a user the greater one counts"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A message as it stands now. Any method that wants a message takes one, or a `SentMessage`."""
+
+    reference: Reference
+    """the message's name for ever; `message_id` only sorts"""
+    message_id: MessageId
+    conversation_id: ConversationId
+    peer: str
+    """the other one of the conversation, whoever wrote this message"""
+    peer_id: UserId
+    sender: str
+    sender_id: UserId
+    own: bool
+    """written by this user, on any device"""
+    content: bytes = field(repr=False)
+    content_type: str
+    created_at: int
+    """the server's wall clock, Unix milliseconds"""
+    status: Status = Status.DELIVERED
+    """an own message: how far it has come; another's: READ once this user has read it"""
+    reply_to: Reference | None = None
+    forwarded: bool = False
+    silent: bool = False
+    expires_at: int | None = None
+    """Unix milliseconds; then it vanishes"""
+    edit: MessageId = NOWHERE
+    """the edit that `content` is of; 0: it was never edited"""
+    delete: MessageId = NOWHERE
+    """what deleted it for everyone; 0: nothing did"""
+    reacted: Mapping[str, Reaction] = field(default_factory=dict)
+    """by handle; `reactions` leaves out what was taken back"""
+
+    @property
+    def text(self) -> str:
+        """The content as text; what is not UTF-8 is replaced."""
+        return self.content.decode(errors="replace")
+
+    @property
+    def edited(self) -> bool:
+        """Whether the author has changed it."""
+        return self.edit != 0
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the author has deleted it for everyone; the content is gone then."""
+        return self.delete != 0
+
+    @property
+    def expired(self) -> bool:
+        """Whether its time was over; the content is gone then."""
+        return not self.content_type and not self.deleted
+
+    @property
+    def reactions(self) -> dict[str, str]:
+        """What is said about it: handle to reaction."""
+        return {who: reaction.text for who, reaction in self.reacted.items() if reaction.text}
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message that the server has on its disk."""
+
+    reference: Reference
+    message_id: MessageId
+    conversation_id: ConversationId
+    created_at: int
+    """the server's wall clock, Unix milliseconds"""
+
+    @property
+    def client_id(self) -> ClientId:
+        """What this device called it."""
+        return self.reference.client_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat:
+    """A conversation as a list of chats shows it."""
+
+    peer: str
+    peer_id: UserId
+    conversation_id: ConversationId
+    unread: int = 0
+    """messages of the other one that were not read yet, on any device"""
+    read_up_to: MessageId = NOWHERE
+    newest: Message | None = None
+    """the newest message that is to be shown"""
+    pinned: bool = False
+    archived: bool = False
+    muted_until: int = 0
+    """Unix milliseconds; 0: not muted"""
+    draft: str = ""
+    """what was begun to be written, on any device"""
+    timer_s: int = 0
+    """after how many seconds what is sent here vanishes; 0: it stays"""
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A user, as far as they show themselves to this one."""
+
+    user_id: UserId
+    handle: str
+    name: str = ""
+    about: str = ""
+    has_picture: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody on this user's list."""
+
+    user_id: UserId
+    handle: str
+    """empty if the user is gone"""
+    nickname: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Somebody unknown wants to talk; what they wrote is kept back until they are let in."""
+
+    peer: str
+    user_id: UserId
+    conversation_id: ConversationId
+    count: int
+    """messages that wait"""
+    first_at: int
+    """when the first one was written, Unix milliseconds"""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageTimes:
+    """When an own message reached the other one. None: not yet, or they do not tell."""
+
+    delivered_at: int | None
+    read_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether somebody is there. `last_seen` (Unix ms) is None where they do not show it."""
+
+    user_id: UserId
+    handle: str
+    online: bool
+    last_seen: int | None = None

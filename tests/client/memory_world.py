@@ -1,0 +1,192 @@
+"""Clients of the SDK on a node in memory: the real rules and sessions, no socket and no password work."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from tidings.client import Client, Event, State, Surroundings
+from tidings.client.enrolment import save
+from tidings.client.errors import ConnectionLost
+from tidings.client.http import Server
+from tidings.client.profile import Profile
+from tidings.client.socket import Socket
+from tidings.protocol.api import LoggedIn
+from tidings.protocol.codec import MSGPACK
+from tidings.protocol.frames import Conversations
+from tidings.server.session import Session
+from tidings.testing.world import MemoryLink, World
+
+PATIENCE_S = 10.0
+LOOK_S = 0.005
+
+
+class WorldSocket:
+    """Implements `socket.Socket` on a session of the world's node."""
+
+    def __init__(self, world: World, is_asking: Callable[[], bool]) -> None:
+        self._is_asking = is_asking
+        self._link = MemoryLink()
+        self._session = Session(world.services, self._link, MSGPACK)
+        self._is_over = False
+
+    async def send(self, data: bytes) -> None:
+        if self._link.closed is not None:
+            raise ConnectionLost(*self._link.closed)
+        if self._is_asking() or not isinstance(MSGPACK.decode_client(data), Conversations):
+            self._session.receive(data)
+
+    async def receive(self) -> bytes:
+        while not self._link.sent:
+            if self._link.closed is not None:
+                raise ConnectionLost(*self._link.closed)
+            await self._link.news()
+        return self._link.sent.pop(0)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.tear()
+
+    def tear(self) -> None:
+        """The connection breaks; what was on its way is gone."""
+        self._link.closed = self._link.closed or (1006, "torn")  # type: ignore[assignment]
+        self._link._news.set()
+        if not self._is_over:
+            self._is_over = True
+            self._session.lost()
+
+
+class Screen:
+    """A device with a program that loads the state once and lives on events."""
+
+    def __init__(self, world: World, profile: Path) -> None:
+        self._world = world
+        self._profile = profile
+        self._sockets: list[WorldSocket] = []
+        self._stack = contextlib.AsyncExitStack()
+        self._task: asyncio.Task[None] | None = None
+        self.is_offline = False
+        self.is_asking = True
+        """false: what asks for the list of conversations gets lost on its way"""
+        self.events: list[Event] = []
+
+    async def __aenter__(self) -> "Screen":
+        client = Client.open(self._profile, surroundings=Surroundings(dial=self._dial))
+        self.client = await self._stack.enter_async_context(client)
+        self.state = await self.client.state(messages=50)
+        self._task = asyncio.ensure_future(self._show())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+        assert self._task is not None
+        await self._task
+
+    def tear(self) -> None:
+        """Break the connection; the client comes back by itself."""
+        for socket in self._sockets:
+            socket.tear()
+        self._sockets.clear()
+
+    async def until(self, condition: Callable[[State], object]) -> None:
+        """Wait until the state that lives on events meets a condition."""
+        await until(lambda: condition(self.checked))
+
+    async def fresh(self) -> State:
+        """What the profile has right now."""
+        return await self.client.state(messages=50)
+
+    @property
+    def checked(self) -> State:
+        """The state that lives on events. Raises what the program ended with."""
+        assert self._task is not None
+        if self._task.done():
+            self._task.result()
+        return self.state
+
+    async def _show(self) -> None:
+        async for event in self.client.events():
+            self.events.append(event)
+            self.state.apply(event)
+
+    async def _dial(self, url: str) -> Socket:
+        if self.is_offline:
+            raise ConnectionLost(1006, "offline")
+        self._sockets.append(WorldSocket(self._world, lambda: self.is_asking))
+        return self._sockets[-1]
+
+
+class Devices:
+    """Makes profiles for people of a world."""
+
+    def __init__(self, world: World, folder: Path) -> None:
+        self.world = world
+        self._folder = folder
+        self._count = 0
+
+    async def register(self, handle: str) -> Screen:
+        """The first device of a new account."""
+        return self._screen(await self.world.register(handle))
+
+    async def login(self, handle: str) -> Screen:
+        """A further device."""
+        return self._screen(await self.world.login(handle))
+
+    def _screen(self, account: LoggedIn) -> Screen:
+        self._count += 1
+        profile = Profile(self._folder / f"{account.handle}-{self._count}")
+        with profile.create():
+            save(profile, Server.at("http://memory"), account)
+        return Screen(self.world, profile.path)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something has come true."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(LOOK_S)
+
+
+async def all_agree(*screens: Screen) -> None:
+    """Wait until on every screen old state + events == fresh state, and those of a user show the same.
+
+    A device that was off while a message was written and deleted never hears of it; the others show
+    that there was one. That alone may differ.
+    """
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while await _differing(screens):
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        raise AssertionError(f"no agreement: {await _differing(screens)}") from None
+
+
+async def _differing(screens: tuple[Screen, ...]) -> str:
+    """Where two differ, in words; empty if none do."""
+    first: dict[str, Screen] = {}
+    for screen in screens:
+        handle, state = screen.client.handle, screen.checked
+        if state != await screen.fresh():
+            return f"@{handle}, events and fresh: {_difference(state, await screen.fresh())}"
+        other = first.setdefault(handle, screen).state
+        if _shown(state) != _shown(other):
+            return f"@{handle}, two devices: {_difference(state, other)}"
+    return ""
+
+
+def _shown(state: State) -> dict[object, object]:
+    messages = {
+        message.reference: message
+        for chat in state.chats
+        for message in state.messages(chat.peer)
+        if not message.deleted
+    }
+    counts = {chat.peer: (chat.unread, chat.read_up_to) for chat in state.chats}
+    return {**messages, **counts, **state.settings, "requests": state.requests}
+
+
+def _difference(one: State, other: State) -> list[tuple[object, object]]:
+    here, there = _shown(one), _shown(other)
+    return [(here.get(key), there.get(key)) for key in {**here, **there} if here.get(key) != there.get(key)]
