@@ -27,7 +27,7 @@ check: setup ## lint, format, types, imports, spec: all but the tests
 	$(bin)/ruff check --quiet
 	$(bin)/ruff format --check --quiet
 	$(bin)/mypy --no-error-summary
-	$(bin)/mypy --no-error-summary scripts/spec
+	MYPYPATH=scripts $(bin)/mypy --no-error-summary scripts/spec
 	@mkdir -p build
 	@$(bin)/lint-imports >build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
 	$(bin)/python scripts/spec --check
@@ -51,7 +51,7 @@ fmt: setup ## format, and fix what ruff can fix
 	$(bin)/ruff check --fix --quiet
 	$(bin)/ruff format
 
-spec: setup ## bring the generated parts of spec/ and docs/ up to date
+spec: setup ## bring the generated parts of spec/, docs/ and the SDK up to date
 	$(bin)/python scripts/spec
 
 lock: setup ## write requirements.lock anew from pyproject.toml (needs the network)

@@ -9,22 +9,30 @@ import pyotp
 import pytest
 
 from cli.rig import register, tidings
-from client.rig import PASSWORD, TIDINGS, ServerProcess, environment
+from client.rig import PASSWORD, TIDINGS, People, environment
 
 pytestmark = pytest.mark.slow
 
 NEW_PASSWORD = "an even longer secret"
 
 
-def login(server: ServerProcess, handle: str, profile: Path, password: str, *more: str) -> int:
-    arguments = ("login", "--server", server.url, "--handle", handle, "--profile", profile)
+def login(people: People, name: str, profile: Path, password: str, *more: str) -> int:
+    arguments = (
+        "login",
+        "--server",
+        people.server.url,
+        "--handle",
+        people.handle(name),
+        "--profile",
+        profile,
+    )
     return tidings(*arguments, *more, TIDINGS_PASSWORD=password).code
 
 
-def test_a_device_is_named_and_signed_out(own_server: ServerProcess, tmp_path: Path) -> None:
+def test_a_device_is_named_and_signed_out(people: People, tmp_path: Path) -> None:
     laptop, phone = tmp_path / "laptop", tmp_path / "phone"
-    register(own_server.url, "alice", laptop)
-    assert login(own_server, "alice", phone, PASSWORD) == 0
+    register(people.server.url, people.handle("alice"), laptop)
+    assert login(people, "alice", phone, PASSWORD) == 0
     listed = tidings("devices", "list", "--profile", laptop, "--json").objects
     assert [device["current"] for device in listed] == [True, False]
     stolen = listed[1]["device_id"]
@@ -32,7 +40,7 @@ def test_a_device_is_named_and_signed_out(own_server: ServerProcess, tmp_path: P
     assert named.objects[0]["name"] == "the phone"
     assert "the phone" in tidings("devices", "list", "--profile", laptop).out
     assert tidings("devices", "sign-out", stolen, "--profile", laptop).code == 0
-    out = tidings("history", "@alice", "--profile", phone)
+    out = tidings("history", "@" + people.handle("alice"), "--profile", phone)
     assert out.code == 1
     assert "does not accept this device's token" in out.err
     assert len(tidings("devices", "list", "--profile", laptop, "--json").objects) == 1
@@ -41,10 +49,10 @@ def test_a_device_is_named_and_signed_out(own_server: ServerProcess, tmp_path: P
     assert "no such device" in missing.err
 
 
-def test_another_password_signs_the_other_devices_out(own_server: ServerProcess, tmp_path: Path) -> None:
+def test_another_password_signs_the_other_devices_out(people: People, tmp_path: Path) -> None:
     laptop, phone = tmp_path / "laptop", tmp_path / "phone"
-    register(own_server.url, "alice", laptop)
-    assert login(own_server, "alice", phone, PASSWORD) == 0
+    register(people.server.url, people.handle("alice"), laptop)
+    assert login(people, "alice", phone, PASSWORD) == 0
     wrong = tidings(
         "account",
         "password",
@@ -66,25 +74,25 @@ def test_another_password_signs_the_other_devices_out(own_server: ServerProcess,
     assert changed.code == 0, changed.err
     assert tidings("devices", "list", "--profile", phone).code == 1
     assert tidings("devices", "list", "--profile", laptop).code == 0
-    assert login(own_server, "alice", tmp_path / "old", PASSWORD) == 1
-    assert login(own_server, "alice", tmp_path / "new", NEW_PASSWORD) == 0
+    assert login(people, "alice", tmp_path / "old", PASSWORD) == 1
+    assert login(people, "alice", tmp_path / "new", NEW_PASSWORD) == 0
 
 
-def test_a_handle_is_changed_and_shown(own_server: ServerProcess, tmp_path: Path) -> None:
+def test_a_handle_is_changed_and_shown(people: People, tmp_path: Path) -> None:
     profile = tmp_path / "alice"
-    register(own_server.url, "alice", profile)
-    assert tidings("account", "rename", "@alice.b", "--profile", profile).code == 0
+    register(people.server.url, people.handle("alice"), profile)
+    assert tidings("account", "rename", "@" + people.handle("alice.b"), "--profile", profile).code == 0
     shown = tidings("account", "info", "--profile", profile, "--json").objects[0]
-    assert (shown["handle"], shown["second_factor"]) == ("alice.b", False)
+    assert (shown["handle"], shown["second_factor"]) == (people.handle("alice.b"), False)
     refused = tidings("account", "rename", "no way!", "--profile", profile)
     assert refused.code == 1
     unavailable = tidings("account", "phone", "+49 30 123456", "--profile", profile)
     assert unavailable.code == 1
 
 
-def test_a_second_factor_is_asked_for_until_it_is_removed(own_server: ServerProcess, tmp_path: Path) -> None:
+def test_a_second_factor_is_asked_for_until_it_is_removed(people: People, tmp_path: Path) -> None:
     profile = tmp_path / "alice"
-    register(own_server.url, "alice", profile)
+    register(people.server.url, people.handle("alice"), profile)
     with subprocess.Popen(
         [TIDINGS, "account", "second-factor", "--profile", profile, "--json"],
         stdin=subprocess.PIPE,
@@ -103,17 +111,17 @@ def test_a_second_factor_is_asked_for_until_it_is_removed(own_server: ServerProc
     without = tidings(
         "login",
         "--server",
-        own_server.url,
+        people.server.url,
         "--handle",
-        "alice",
+        people.handle("alice"),
         "--profile",
         tmp_path / "no",
         TIDINGS_PASSWORD=PASSWORD,
     )
     assert without.code == 1
     assert "second factor" in without.err
-    assert login(own_server, "alice", tmp_path / "yes", PASSWORD, "--code", recovery[0]) == 0
-    assert login(own_server, "alice", tmp_path / "again", PASSWORD, "--code", recovery[0]) == 1
+    assert login(people, "alice", tmp_path / "yes", PASSWORD, "--code", recovery[0]) == 0
+    assert login(people, "alice", tmp_path / "again", PASSWORD, "--code", recovery[0]) == 1
     removed = tidings(
         "account",
         "remove-second-factor",
@@ -124,14 +132,14 @@ def test_a_second_factor_is_asked_for_until_it_is_removed(own_server: ServerProc
         TIDINGS_PASSWORD=PASSWORD,
     )
     assert removed.code == 0, removed.err
-    assert login(own_server, "alice", tmp_path / "free", PASSWORD) == 0
+    assert login(people, "alice", tmp_path / "free", PASSWORD) == 0
 
 
-def test_an_account_is_exported_and_ended(own_server: ServerProcess, tmp_path: Path) -> None:
+def test_an_account_is_exported_and_ended(people: People, tmp_path: Path) -> None:
     profile, file = tmp_path / "alice", tmp_path / "alice.json"
-    register(own_server.url, "alice", profile)
+    register(people.server.url, people.handle("alice"), profile)
     assert tidings("account", "export", file, "--profile", profile).code == 0
-    assert json.loads(file.read_text())["account"]["handle"] == "alice"
+    assert json.loads(file.read_text())["account"]["handle"] == people.handle("alice")
     assert file.stat().st_mode & 0o777 == 0o600
     again = tidings("account", "export", file, "--profile", profile)
     assert again.code == 1
@@ -140,4 +148,4 @@ def test_an_account_is_exported_and_ended(own_server: ServerProcess, tmp_path: P
     assert kept.code == 1
     ended = tidings("account", "delete", "--profile", profile, "--yes", TIDINGS_PASSWORD=PASSWORD)
     assert ended.code == 0, ended.err
-    assert login(own_server, "alice", tmp_path / "late", PASSWORD) == 1
+    assert login(people, "alice", tmp_path / "late", PASSWORD) == 1

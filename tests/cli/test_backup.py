@@ -22,12 +22,17 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    """The data folder of a server that was stopped."""
-    with running(tmp_path) as server:
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with running(tmp_path_factory.mktemp("stopped")) as server:
         server.register("alice")
     return server.data
+
+
+@pytest.fixture
+def data(stopped: Path, tmp_path: Path) -> Path:
+    """The data folder of a server that was stopped."""
+    return shutil.copytree(stopped, tmp_path / "data")
 
 
 def check_refused(done: Result, said: str) -> None:

@@ -39,6 +39,40 @@ def rename(
     _say(_with(profile, lambda account: account.rename(handle.removeprefix("@"))), as_json=as_json)
 
 
+@app.command("profile")
+def set_profile(
+    profile: ProfileOption,
+    name: Annotated[str | None, typer.Option("--name", help="Your name; '' removes it.")] = None,
+    about: Annotated[str | None, typer.Option("--about", help="About you; '' removes it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say who you are. Whom you have blocked does not see it."""
+    if name is None and about is None:
+        raise Failure("there is nothing to change", hint="say --name NAME, --about TEXT or both")
+    _say(_with(profile, lambda account: account.set_profile(name=name, about=about)), as_json=as_json)
+
+
+@app.command()
+def picture(
+    file: Annotated[Path, typer.Argument(help="PNG, JPEG or WebP.", show_default=False)],
+    profile: ProfileOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a picture of you."""
+    try:
+        account = _with(profile, lambda account: account.set_picture(file))
+    except OSError as error:
+        hint = "name a file that you can read"
+        raise Failure(f"cannot read {file}: {error.strerror}", hint=hint) from None
+    _say(account, as_json=as_json)
+
+
+@app.command("remove-picture")
+def remove_picture(profile: ProfileOption, as_json: JsonOption = False) -> None:
+    """Show no picture any more."""
+    _say(_with(profile, lambda account: account.remove_picture()), as_json=as_json)
+
+
 @app.command()
 def password(
     profile: ProfileOption,
@@ -124,7 +158,7 @@ def export(
     except FileExistsError:
         raise Failure(f"cannot write {file}: it exists already", hint="choose another name") from None
     except OSError as error:
-        raise Failure(f"cannot write {file}: {error.strerror}") from None
+        raise Failure(f"cannot write {file}: {error.strerror}", hint="choose another place") from None
     _done(f"written to {file}", as_json=as_json)
 
 
@@ -160,6 +194,7 @@ def _say(account: AccountInfo, *, as_json: bool) -> None:
         "handle": f"@{account.handle}",
         "name": account.name,
         "about": account.about,
+        "picture": "none" if account.picture == "0" else "yes",
         "phone": account.phone,
         "second factor": "on" if account.second_factor else "off",
     }

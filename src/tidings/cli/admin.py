@@ -1,7 +1,6 @@
 """`tidings admin`: look after a running server, from the same machine."""
 
 import math
-import re
 import sys
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tidings.cli.duration import seconds, span
 from tidings.cli.failure import Failure
 from tidings.cli.operator import DataOption, Operator
 from tidings.cli.running import JsonOption, print_json
@@ -22,9 +22,6 @@ from tidings.cli.wording import printable
 DATA = Path("data")
 PIPE_COLUMNS = 200
 """how wide a table is where there is no terminal"""
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -42,7 +39,7 @@ def status(data: DataOption = DATA, as_json: JsonOption = False) -> None:
     rows = {
         "version": found["version"],
         "store": found["store"],
-        "running for": _span(found["uptime_s"]),
+        "running for": span(found["uptime_s"]),
         "connections": f"{found['connections']} of {found['connections_max']}",
         "users online": found["users_online"],
         "stopping": _yes(found["draining"]),
@@ -131,7 +128,7 @@ def invite(
     note: Annotated[str, typer.Option(help="For yourself.")] = "",
 ) -> None:
     """Make an invite code. It is shown this once."""
-    body = {"uses": uses, "expires_in_s": _seconds(expires), "note": note}
+    body = {"uses": uses, "expires_in_s": seconds(expires), "note": note}
     made = Operator(data).ask("POST", "invites", body)
     if as_json:
         print_json(made)
@@ -310,24 +307,10 @@ def _yes(is_so: bool) -> str:
     return "yes" if is_so else ""
 
 
-def _span(seconds: float) -> str:
-    for unit in ("d", "h", "m"):
-        if seconds >= _UNITS_S[unit]:
-            return f"{seconds / _UNITS_S[unit]:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return f"{value['per_s']:g},{value['burst']}"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _seconds(text: str) -> int:
-    found = _DURATION.fullmatch(text)
-    if found is None:
-        raise Failure(f"{text!r} is no length of time", hint="say 90s, 30m, 12h or 7d")
-    return int(found[1]) * _UNITS_S[found[2]]
 
 
 def _value(text: str) -> object:

@@ -11,6 +11,7 @@ import typer
 
 from tidings.cli.failure import Failure
 from tidings.cli.keeping import run
+from tidings.cli.running import JsonOption, tell
 from tidings.store.contract import StoreInUse
 from tidings.store.rocks import RocksStore
 
@@ -22,12 +23,13 @@ PATIENCE_S = 24 * 3600.0
 def backup(
     data: Annotated[Path, typer.Option(help="Data folder of the server.", show_default=False)],
     to: Annotated[Path, typer.Option(help="An empty or new folder.", show_default=False)],
+    as_json: JsonOption = False,
 ) -> None:
     """Copy a store. Everything that was acknowledged before is in the copy."""
     target = to.absolute()
     if not _ask_server(data, target):
         run(_copy(data, target))
-    print(target)
+    tell(str(target), {"type": "backup", "path": str(target)}, as_json=as_json)
 
 
 def _ask_server(data: Path, target: Path) -> bool:

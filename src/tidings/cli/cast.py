@@ -9,13 +9,17 @@ import contextlib
 import re
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from tidings.cli.tally import Tally
 from tidings.client import Client, MessageEvent, ProfileMissing, Refused
 from tidings.client.profile import Profile
 from tidings.protocol.ids import ClientId, MessageId
+
+T = TypeVar("T")
 
 SLUG_CHARS = 20
 SUFFIX_BYTES = 3
@@ -44,6 +48,11 @@ class Speaker:
     async def perform(self, stack: contextlib.AsyncExitStack) -> Client:
         """Open the client; it is closed with the stack."""
         return await stack.enter_async_context(self._client)
+
+    async def meet(self, others: Sequence["Speaker"]) -> None:
+        """Make all others contacts: a server may keep back what strangers write."""
+        for other in others:
+            await _patiently(partial(self._client.people.add, other.handle))
 
     async def hear(self) -> None:
         """Note what arrives, for ever. Raises what the client ends with."""
@@ -91,9 +100,17 @@ def suffix() -> str:
 
 async def _register(server: str, handle: str, profile: Path) -> str:
     password = secrets.token_urlsafe(PASSWORD_BYTES)
+    made = await _patiently(
+        lambda: Client.register(server, handle=handle, password=password, profile=profile)
+    )
+    return made.handle
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again for as long as the server only says that it was too fast."""
     while True:
         try:
-            return (await Client.register(server, handle=handle, password=password, profile=profile)).handle
+            return await ask()
         except Refused as refusal:
             if refusal.retry_after_s is None:
                 raise

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+from tidings.cli.objects import event_object
+from tidings.cli.quoting import subject
 from tidings.cli.running import JsonOption, ProfileOption, print_json, run
-from tidings.cli.wording import event_line, event_object
+from tidings.cli.wording import event_line
 from tidings.client import Client
 
 
 def listen(profile: ProfileOption, as_json: JsonOption = False) -> None:
-    """Print what arrives, one event a line, until Ctrl-C.
+    """Print what happens, one event a line, until Ctrl-C.
 
     A message is printed once, also if it came while nobody listened.
     """
@@ -21,5 +23,5 @@ async def _listen(profile: Path, *, as_json: bool) -> None:
             # Asking for the next event says that this one was printed: hence the flush.
             if as_json:
                 print_json(event_object(event))
-            else:
-                print(event_line(event), flush=True)
+            elif line := event_line(event, await subject(me, event)):
+                print(line, flush=True)

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from tidings import __version__
+from tidings.cli.completion import PROGRAM, is_completing, verb_of_line
 from tidings.cli.failure import Failure
 
 VERBS = {
@@ -31,9 +32,14 @@ VERBS = {
     "history": "Print a conversation.",
     "read": "Tell somebody that their messages were read.",
     "chat": "Talk to somebody in this terminal.",
+    "chats": "List your conversations; pin, mute and archive them.",
+    "message": "React to a message, change, delete, forward, star it.",
+    "people": "Your contacts, requests of strangers, blocks and privacy.",
+    "watch": "Print who is online.",
     "replay": "Play an exported WhatsApp chat through a server, and check it.",
     "admin": "Look after a running server.",
     "bench": "Measure a server.",
+    "completion": "Make your shell complete verbs and options.",
 }
 """The verbs and their line in `tidings --help`, in its order."""
 
@@ -41,8 +47,9 @@ VERBS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with 0, 1 (it failed), 2 (usage) or 130 (Ctrl-C)."""
     chosen = list(sys.argv[1:] if arguments is None else arguments)
+    verb = verb_of_line() if is_completing() else "".join(chosen[:1])
     try:
-        application(chosen[0] if chosen else "")(chosen, prog_name="tidings")
+        application(verb)(chosen, prog_name=PROGRAM)
     except Failure as failure:
         print(f"error: {failure.message}", file=sys.stderr)
         if failure.hint:

@@ -1,10 +1,17 @@
 """`tidings read`: tell somebody that their messages were read."""
 
-import asyncio
 from pathlib import Path
 
-from tidings.cli.failure import Failure
-from tidings.cli.running import JsonOption, PeerArgument, ProfileOption, TimeoutOption, print_json, run
+from tidings.cli.running import (
+    JsonOption,
+    PeerArgument,
+    ProfileOption,
+    TimeoutOption,
+    patience,
+    run,
+    tell,
+)
+from tidings.cli.wording import at
 from tidings.client import Client
 from tidings.protocol.ids import MessageId
 
@@ -14,27 +21,19 @@ def read(
 ) -> None:
     """Say that everything received from somebody was read."""
     up_to = run(_read(profile, peer, timeout))
-    if as_json:
-        print_json({"type": "read", "peer": peer.removeprefix("@"), "up_to": str(up_to) if up_to else None})
-    elif up_to is None:
-        print(f"nothing was received from @{peer.removeprefix('@')}")
-    else:
-        print(f"read what came from @{peer.removeprefix('@')}")
+    line = f"read what came from {at(peer)}" if up_to else f"nothing was received from {at(peer)}"
+    said = {"type": "read", "peer": peer.removeprefix("@"), "up_to": str(up_to) if up_to else None}
+    tell(line, said, as_json=as_json)
 
 
 async def _read(profile: Path, peer: str, timeout_s: float) -> MessageId | None:
+    hint = "it is told with the next command that reaches the server"
     async with Client.open(profile, receive=False) as me:
         up_to = await me.mark_read(peer)
-        try:
-            async with asyncio.timeout(timeout_s):
-                if up_to is None:
-                    up_to = await _newest(me, peer)
-                await me.flushed()
-        except TimeoutError:
-            raise Failure(
-                f"cannot tell the server within {timeout_s:g} s: {me.trouble or 'no answer'}",
-                hint="it is told with the next command that reaches the server",
-            ) from None
+        async with patience(me, timeout_s, "tell the server", hint=hint):
+            if up_to is None:
+                up_to = await _newest(me, peer)
+            await me.flushed()
     return up_to
 
 

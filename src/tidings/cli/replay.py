@@ -11,7 +11,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -82,7 +82,8 @@ def _read(file: Path) -> list[whatsapp.Entry]:
     try:
         return whatsapp.read(file)
     except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}") from error
+        hint = "name the .txt file that the phone exported"
+        raise Failure(f"cannot read {file}: {error.strerror}", hint=hint) from error
     except whatsapp.BadExport as error:
         raise Failure(f"cannot read {file}: line {error.line}: {error.reason}", hint=error.hint) from error
 
@@ -113,22 +114,33 @@ async def _replay(
 async def _play(script: Sequence[Line], speakers: Sequence[Speaker], patience_s: float) -> None:
     """Say all lines, then wait until all are heard, or nothing more comes."""
     with _progress() as progress:
+        met = progress.add_task("met", total=len(speakers))
+        for speaker in speakers:
+            async with _patience(patience_s, "nobody was added to the contacts"):
+                await speaker.meet([other for other in speakers if other is not speaker])
+            progress.advance(met)
         said = progress.add_task("said", total=len(script))
         for line in script:
             others = [speaker for speaker in speakers if speaker is not line.speaker]
-            try:
-                async with asyncio.timeout(patience_s):
-                    await line.speaker.say(line.text, others)
-            except TimeoutError:
-                raise Failure(
-                    f"cannot go on: no line was accepted for {patience_s:g} s",
-                    hint="is the server running? --patience makes the replay wait longer",
-                ) from None
+            async with _patience(patience_s, "no line was accepted"):
+                await line.speaker.say(line.text, others)
             progress.advance(said)
         heard = progress.add_task("heard", total=len(script) * (len(speakers) - 1))
         for speaker in speakers:
             await _heard_out(speaker, patience_s)
             progress.advance(heard, len(speaker.tally.expected))
+
+
+@contextlib.asynccontextmanager
+async def _patience(patience_s: float, what: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(patience_s):
+            yield
+    except TimeoutError:
+        raise Failure(
+            f"cannot go on: {what} for {patience_s:g} s",
+            hint="is the server running? --patience makes the replay wait longer",
+        ) from None
 
 
 async def _heard_out(speaker: Speaker, patience_s: float) -> None:

@@ -1,14 +1,24 @@
 """`tidings send`: send one message, exactly once."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tidings.cli.failure import Failure
-from tidings.cli.running import JsonOption, PeerArgument, ProfileOption, TimeoutOption, print_json, run
-from tidings.cli.wording import clock, sent_object
+from tidings.cli.choosing import choose
+from tidings.cli.duration import seconds
+from tidings.cli.objects import sent_object
+from tidings.cli.running import (
+    LATER,
+    JsonOption,
+    PeerArgument,
+    ProfileOption,
+    TimeoutOption,
+    patience,
+    run,
+    tell,
+)
+from tidings.cli.wording import at, clock
 from tidings.client import Client, SentMessage
 
 
@@ -16,6 +26,16 @@ def send(
     peer: PeerArgument,
     text: Annotated[str, typer.Argument(help="What to say.", show_default=False)],
     profile: ProfileOption,
+    reply: Annotated[
+        str,
+        typer.Option("--reply", help="The message it answers: a message_id, or last.", show_default=False),
+    ] = "",
+    expires: Annotated[
+        str, typer.Option("--expires", help="It vanishes after so long, like 5m or 7d.", show_default=False)
+    ] = "",
+    silent: Annotated[
+        bool, typer.Option("--silent", help="Ask the other one's devices to make no noise.")
+    ] = False,
     as_json: JsonOption = False,
     timeout: TimeoutOption = 30,
 ) -> None:
@@ -23,20 +43,26 @@ def send(
 
     What an earlier command could not send goes out first.
     """
-    sent = run(_send(profile, peer, text, timeout))
-    if as_json:
-        print_json(sent_object(peer.removeprefix("@"), sent))
-    else:
-        print(f"{clock(sent.created_at)} ✓ sent to @{peer.removeprefix('@')}")
+    expires_in_s = seconds(expires) if expires else None
+    sent = run(_send(profile, peer, text, reply, expires_in_s, timeout, silent=silent))
+    line = f"{clock(sent.created_at)} ✓ sent to {at(peer)}"
+    tell(line, sent_object(peer.removeprefix("@"), sent), as_json=as_json)
 
 
-async def _send(profile: Path, peer: str, text: str, timeout_s: float) -> SentMessage:
+async def _send(
+    profile: Path,
+    peer: str,
+    text: str,
+    reply: str,
+    expires_in_s: float | None,
+    timeout_s: float,
+    *,
+    silent: bool,
+) -> SentMessage:
     async with Client.open(profile, receive=False) as me:
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await me.send(peer, text)
-        except TimeoutError:
-            raise Failure(
-                f"cannot send to {peer} within {timeout_s:g} s: {me.trouble or 'no answer'}",
-                hint="the message waits in the profile and goes out with the next command; do not repeat it",
-            ) from None
+        answered = None
+        if reply:
+            async with patience(me, timeout_s, "find the message to answer"):
+                answered = await choose(me, peer, reply, own=False)
+        async with patience(me, timeout_s, f"send to {peer}", hint=LATER):
+            return await me.send(peer, text, reply_to=answered, expires_in_s=expires_in_s, silent=silent)

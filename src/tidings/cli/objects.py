@@ -1,0 +1,249 @@
+"""How events, messages, chats and people look to programs: the objects of `--json`.
+
+Ids are strings, since a double cannot hold them; a conversation_id is base64, a reference an object.
+Content is `text`; where it is not UTF-8, `content` has it in base64 besides.
+"""
+
+import base64
+
+from tidings.client.events import (
+    CaughtUpEvent,
+    ConnectionEvent,
+    DeleteEvent,
+    EditEvent,
+    Event,
+    ExpiredEvent,
+    GapEvent,
+    MessageEvent,
+    PastEvent,
+    PresenceEvent,
+    ReactionEvent,
+    ReadEvent,
+    ReceiptEvent,
+    RequestEvent,
+    SentEvent,
+    SettingEvent,
+    TypingEvent,
+)
+from tidings.client.values import Chat, Contact, Message, Person, Presence, Request, SentMessage
+from tidings.protocol.frames import Reference
+
+Object = dict[str, object]
+
+
+def event_object(event: Event) -> Object:
+    """An event."""
+    match event:
+        case MessageEvent() | PastEvent() | SentEvent():
+            return _message_event(event)
+        case EditEvent() | DeleteEvent() | ReactionEvent() | ExpiredEvent():
+            return _change(event)
+        case ReceiptEvent():
+            return {
+                "type": "receipt",
+                "conversation_id": conversation(event.conversation_id),
+                "peer": event.peer,
+                "state": event.state,
+                "up_to": str(event.up_to),
+                "message_ids": [str(message_id) for message_id in event.message_ids],
+            }
+        case ReadEvent():
+            return {
+                "type": "read",
+                "conversation_id": conversation(event.conversation_id),
+                "peer": event.peer,
+                "up_to": str(event.up_to),
+            }
+        case SettingEvent():
+            return {
+                "type": "setting",
+                "kind": event.kind.name.lower(),
+                "key": event.key,
+                **_content("value", event.value),
+            }
+        case RequestEvent():
+            return request_object(event)
+        case TypingEvent():
+            return {
+                "type": "typing",
+                "conversation_id": conversation(event.conversation_id),
+                "peer": event.peer,
+                "active": event.active,
+            }
+        case PresenceEvent():
+            return presence_object(event)
+        case ConnectionEvent():
+            return {
+                "type": "connection",
+                "state": event.state,
+                "reason": event.reason,
+                "retry_in_s": event.retry_in_s,
+            }
+        case CaughtUpEvent():
+            return {"type": "caught_up"}
+        case GapEvent():
+            return {"type": "gap", "since": event.since}
+
+
+def message_object(message: Message) -> Object:
+    """A message as it stands."""
+    return {
+        "type": "message",
+        "from": message.sender,
+        "from_id": str(message.sender_id),
+        "peer": message.peer,
+        "peer_id": str(message.peer_id),
+        "own": message.own,
+        **_content("text", message.content),
+        "content_type": message.content_type,
+        "message_id": str(message.message_id),
+        "conversation_id": conversation(message.conversation_id),
+        "reference": reference(message.reference),
+        "created_at": message.created_at,
+        "status": message.status.name.lower(),
+        "reply_to": None if message.reply_to is None else reference(message.reply_to),
+        "forwarded": message.forwarded,
+        "silent": message.silent,
+        "expires_at": message.expires_at,
+        "expired": message.expired,
+        "edited": message.edited,
+        "deleted": message.deleted,
+        "reactions": message.reactions,
+    }
+
+
+def sent_object(peer: str, sent: SentMessage, kind: str = "sent", about: Reference | None = None) -> Object:
+    """What the server has taken; `about` is the message that it changes."""
+    found: Object = {
+        "type": kind,
+        "to": peer,
+        "message_id": str(sent.message_id),
+        "conversation_id": conversation(sent.conversation_id),
+        "client_id": sent.client_id.hex(),
+        "reference": reference(sent.reference),
+        "created_at": sent.created_at,
+    }
+    return found if about is None else {**found, "about": reference(about)}
+
+
+def chat_object(chat: Chat) -> Object:
+    """A conversation of the list."""
+    return {
+        "type": "chat",
+        "peer": chat.peer,
+        "peer_id": str(chat.peer_id),
+        "conversation_id": conversation(chat.conversation_id),
+        "unread": chat.unread,
+        "read_up_to": str(chat.read_up_to),
+        "newest": None if chat.newest is None else message_object(chat.newest),
+        "pinned": chat.pinned,
+        "archived": chat.archived,
+        "muted_until": chat.muted_until,
+        "draft": chat.draft,
+        "timer_s": chat.timer_s,
+        "blocked": chat.blocked,
+    }
+
+
+def person_object(person: Person) -> Object:
+    """A user."""
+    return {
+        "type": "person",
+        "user_id": str(person.user_id),
+        "handle": person.handle,
+        "name": person.name,
+        "about": person.about,
+        "has_picture": person.has_picture,
+    }
+
+
+def contact_object(contact: Contact) -> Object:
+    """Somebody on the list."""
+    return {
+        "type": "contact",
+        "user_id": str(contact.user_id),
+        "handle": contact.handle,
+        "nickname": contact.nickname,
+    }
+
+
+def request_object(request: Request) -> Object:
+    """Somebody who knocks."""
+    return {
+        "type": "request",
+        "peer": request.peer,
+        "user_id": str(request.user_id),
+        "conversation_id": conversation(request.conversation_id),
+        "count": request.count,
+        "first_at": request.first_at,
+    }
+
+
+def presence_object(presence: Presence) -> Object:
+    """Whether somebody is there."""
+    return {
+        "type": "presence",
+        "handle": presence.handle,
+        "user_id": str(presence.user_id),
+        "online": presence.online,
+        "last_seen": presence.last_seen,
+    }
+
+
+def conversation(conversation_id: bytes) -> str:
+    """A conversation's id as JSON carries it. spec §2.3"""
+    return base64.b64encode(conversation_id).decode()
+
+
+def reference(name: Reference) -> Object:
+    """A message's name."""
+    return {"sender_device": str(name.sender_device), "client_id": name.client_id.hex()}
+
+
+def _message_event(event: MessageEvent | PastEvent | SentEvent) -> Object:
+    found = message_object(event)
+    match event:
+        case SentEvent():
+            # Named as what `tidings send --json` prints, which has less.
+            return {
+                **found,
+                "type": "sent",
+                "to": event.peer,
+                "client_id": event.reference.client_id.hex(),
+            }
+        case PastEvent():
+            return {**found, "type": "past"}
+        case MessageEvent():
+            return found
+
+
+def _change(event: EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent) -> Object:
+    about: Object = {
+        "conversation_id": conversation(event.conversation_id),
+        "peer": event.peer,
+        "about": reference(event.reference),
+    }
+    match event:
+        case EditEvent():
+            said = {**_content("text", event.content), "content_type": event.content_type}
+            return {"type": "edit", **about, "own": event.own, **said, "message_id": str(event.edit)}
+        case DeleteEvent():
+            return {"type": "delete", **about, "own": event.own, "message_id": str(event.delete)}
+        case ReactionEvent():
+            return {
+                "type": "reaction",
+                **about,
+                "from": event.sender,
+                "own": event.own,
+                "reaction": event.reaction,
+                "message_id": str(event.message_id),
+            }
+        case ExpiredEvent():
+            return {"type": "expired", **about}
+
+
+def _content(name: str, content: bytes) -> Object:
+    try:
+        return {name: content.decode()}
+    except UnicodeDecodeError:
+        return {name: content.decode(errors="replace"), "content": base64.b64encode(content).decode()}

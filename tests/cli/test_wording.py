@@ -1,0 +1,160 @@
+"""How events and messages look, to people and to programs."""
+
+import json
+import time
+import typing
+from dataclasses import replace
+
+import pytest
+
+from tidings.cli.objects import chat_object, event_object, message_object
+from tidings.cli.wording import body, chat_line, event_line, history_line, message_line
+from tidings.client import events
+from tidings.client.events import (
+    CaughtUpEvent,
+    ConnectionEvent,
+    DeleteEvent,
+    EditEvent,
+    Event,
+    ExpiredEvent,
+    GapEvent,
+    MessageEvent,
+    PastEvent,
+    PresenceEvent,
+    ReactionEvent,
+    ReadEvent,
+    ReceiptEvent,
+    RequestEvent,
+    SentEvent,
+    SettingEvent,
+    TypingEvent,
+)
+from tidings.client.values import Chat, Message, Reaction
+from tidings.protocol.frames import Reference, SettingKind, Status
+from tidings.protocol.ids import SNOWFLAKE_MAX, ClientId, ConversationId, DeviceId, MessageId, UserId
+
+CONVERSATION = ConversationId(b"\xff" * 16)
+REFERENCE = Reference(DeviceId(SNOWFLAKE_MAX), ClientId(b"\x01" * 16))
+EVIL = "\x1b[2J\x07evil\nline"
+NOW_MS = time.time_ns() // 1_000_000
+MESSAGE: dict[str, typing.Any] = {
+    "reference": REFERENCE,
+    "message_id": MessageId(SNOWFLAKE_MAX),
+    "conversation_id": CONVERSATION,
+    "peer": "bob",
+    "peer_id": UserId(7),
+    "sender": "bob",
+    "sender_id": UserId(7),
+    "own": False,
+    "content": EVIL.encode(),
+    "content_type": "text/plain",
+    "created_at": NOW_MS,
+}
+ABOUT = (CONVERSATION, "bob", REFERENCE)
+EVENTS: list[Event] = [
+    MessageEvent(**MESSAGE),
+    SentEvent(**{**MESSAGE, "sender": "alice", "own": True}),
+    PastEvent(**MESSAGE),
+    EditEvent(*ABOUT, False, MessageId(1), EVIL.encode(), "text/plain"),
+    DeleteEvent(*ABOUT, True, MessageId(1)),
+    ReactionEvent(*ABOUT, "bob", False, EVIL, MessageId(1)),
+    ReactionEvent(*ABOUT, "bob", False, "", MessageId(1)),
+    ExpiredEvent(*ABOUT),
+    ReceiptEvent(CONVERSATION, "bob", "read", MessageId(1), [MessageId(1)]),
+    ReadEvent(CONVERSATION, "bob", MessageId(1)),
+    SettingEvent(SettingKind.DRAFT, "00", EVIL.encode()),
+    SettingEvent(SettingKind.OPAQUE, EVIL, b"\xff"),
+    SettingEvent(SettingKind.PRIVACY, EVIL, EVIL.encode()),
+    SettingEvent(SettingKind.STAR, "00", b""),
+    RequestEvent("bob", UserId(7), CONVERSATION, 2, NOW_MS),
+    RequestEvent("bob", UserId(7), CONVERSATION, 0, NOW_MS),
+    TypingEvent(CONVERSATION, "bob", True),
+    PresenceEvent(UserId(7), "bob", False, NOW_MS),
+    ConnectionEvent("connected"),
+    ConnectionEvent("disconnected", EVIL, 1.5),
+    CaughtUpEvent(),
+    GapEvent(NOW_MS),
+]
+
+
+def message(**changes: typing.Any) -> Message:
+    return Message(**{**MESSAGE, "content": b"hello", **changes})
+
+
+def test_every_kind_of_event_is_here() -> None:
+    assert {type(event) for event in EVENTS} == set(typing.get_args(events.Event))
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_no_event_plays_with_the_terminal_or_with_programs(event: Event) -> None:
+    line = event_line(event, message(content=EVIL.encode()))
+    if line is None:
+        assert isinstance(event, PastEvent) or getattr(event, "kind", None) == SettingKind.OPAQUE
+    else:
+        assert all(char.isprintable() or char == "\n" for char in line)
+        assert all(part.startswith("    ") for part in line.split("\n")[1:])
+    told = json.loads(json.dumps(event_object(event)))
+    assert isinstance(told["type"], str)
+    ids = {value for name, value in told.items() if name.endswith("_id") or name == "up_to"}
+    assert all(isinstance(value, str) for value in ids)
+
+
+def test_types_of_objects_tell_events_apart() -> None:
+    kinds = {type(event): event_object(event)["type"] for event in EVENTS}
+    assert len(set(kinds.values())) == len(kinds)
+
+
+def test_ids_are_written_so_that_any_program_can_read_them() -> None:
+    told = message_object(message(reply_to=REFERENCE))
+    assert told["message_id"] == str(SNOWFLAKE_MAX)
+    assert told["conversation_id"] == "/////////////////////w=="
+    assert told["reference"] == {"sender_device": str(SNOWFLAKE_MAX), "client_id": "01" * 16}
+    assert told["reply_to"] == told["reference"]
+
+
+def test_content_that_is_no_text_is_told_in_base64() -> None:
+    told = message_object(message(content=b"\xff\x00", content_type="image/png"))
+    assert (told["text"], told["content"]) == ("�\x00", "/wA=")
+    assert "content" not in message_object(message())
+    assert body(message(content=b"\xff\x00", content_type="image/png")) == "(image/png, 2 bytes)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "ending"),
+    [
+        ({}, "@bob: hello"),
+        ({"edit": MessageId(9)}, "@bob: hello  (edited)"),
+        ({"delete": MessageId(9), "content": b"", "content_type": ""}, "@bob: (deleted)"),
+        ({"content": b"", "content_type": ""}, "@bob: (vanished)"),
+        ({"forwarded": True}, "@bob: (forwarded) hello"),
+        ({"reply_to": REFERENCE}, "@bob: (re: an earlier message) hello"),
+        ({"reacted": {"alice": Reaction("👍", MessageId(3))}}, "@bob: hello  [👍 @alice]"),
+        ({"reacted": {"alice": Reaction("", MessageId(3))}}, "@bob: hello"),
+        ({"sender": "alice", "own": True, "status": Status.READ}, "@alice: hello  ✓✓ read"),
+    ],
+)
+def test_what_became_of_a_message_is_seen(changes: dict[str, typing.Any], ending: str) -> None:
+    assert history_line(message(**changes)).endswith(ending)
+
+
+def test_an_answer_quotes_and_ids_go_in_front() -> None:
+    line = message_line(message(reply_to=REFERENCE), quoted=message(content=b"how\nare you? " * 9), ids=True)
+    assert line.startswith(f"{SNOWFLAKE_MAX}  ")
+    assert line.endswith("(re: “how are you? how are you? how are you? …”) hello")
+    assert "(vanishes " in message_line(message(expires_at=NOW_MS))
+
+
+def test_a_chat_says_all_about_itself() -> None:
+    chat = Chat(peer="bob", peer_id=UserId(7), conversation_id=CONVERSATION)
+    assert chat_line(chat).strip() == "@bob"
+    full = replace(
+        chat, unread=3, newest=message(), pinned=True, archived=True, draft=EVIL, muted_until=NOW_MS + 60_000
+    )
+    line = chat_line(full)
+    assert "3 new" in line
+    assert "@bob: hello  (pinned, archived, muted until " in line
+    assert line.endswith("draft: �[2J�evil\n    line")
+    assert chat_line(replace(chat, muted_until=SNOWFLAKE_MAX)).endswith("(muted)")
+    assert chat_line(replace(chat, muted_until=1)).strip() == "@bob"
+    told = chat_object(full)
+    assert (told["peer_id"], told["unread"], told["newest"]) == ("7", 3, message_object(message()))
