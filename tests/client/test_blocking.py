@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,24 @@ class TestTheLoop:
 
         with pytest.raises(TimeoutError):
             list(loop.iterate(late, 10))
+
+    def test_an_interrupt_between_asking_and_waiting_ends_the_generator(
+        self, loop: LoopThread, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ended: list[str] = []
+        items = loop.iterate(lambda: count(ended), None)
+        assert [next(items) for _ in range(3)] == [0, 1, 2]
+        submit = loop._submit
+
+        def interrupted(work: Any) -> Any:
+            monkeypatch.setattr(loop, "_submit", submit)
+            submit(work)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(loop, "_submit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(items)
+        assert ended == ["ended"]
 
     def test_a_loop_that_is_left_ends_the_generator(self, loop: LoopThread) -> None:
         ended: list[str] = []
@@ -285,8 +304,10 @@ def program(text: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]
         text=True,
         env=environment(),
     ) as process:
-        yield process
-        process.kill()
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow

@@ -155,11 +155,12 @@ class LoopThread:
 
 
 class _Source(Generic[T]):
-    """An asynchronous generator of which one thing is asked at a time, its end after all others."""
+    """An asynchronous generator of which one thing is asked at a time; its end ends a wait for the next."""
 
     def __init__(self, generator: AsyncGenerator[T, None]) -> None:
         self._generator = generator
         self._asking = asyncio.Lock()
+        self._asked: asyncio.Task[Any] | None = None
 
     @classmethod
     async def of(cls, make: Callable[[], AsyncGenerator[T, None]]) -> "_Source[T]":
@@ -168,6 +169,7 @@ class _Source(Generic[T]):
     async def next(self, timeout_s: float | None) -> list[T]:
         """The next one; nothing at the end, or after so long."""
         async with self._asking:
+            self._asked = asyncio.current_task()
             try:
                 async with asyncio.timeout(timeout_s) as waiting:
                     return [await anext(self._generator)]
@@ -177,8 +179,13 @@ class _Source(Generic[T]):
                 if waiting.expired():
                     return []
                 raise
+            finally:
+                self._asked = None
 
     async def close(self) -> None:
+        # Who was interrupted between asking and waiting has left a question behind.
+        if self._asked is not None:
+            self._asked.cancel()
         async with self._asking:
             await self._generator.aclose()
 
