@@ -8,6 +8,8 @@ Any thread may call; each call waits for its own answer and nothing else. A call
 
 import asyncio
 import concurrent.futures
+import contextlib
+import functools
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -91,11 +93,7 @@ class LoopThread:
         if self._thread is None:
             raise ClientError("cannot use a client that is not open", "use: with Client.open(path) as me")
 
-        async def work() -> T:
-            # The coroutine is made here, so that none is left over where the loop is gone.
-            return await function(*args, **kwargs)
-
-        future = self._submit(work)
+        future = self._submit(functools.partial(function, *args, **kwargs))
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -130,10 +128,13 @@ class LoopThread:
             return  # the loop's end was the generator's, too
 
     def _submit(self, work: Callable[[], Coroutine[Any, Any, T]]) -> "concurrent.futures.Future[T]":
+        answer: concurrent.futures.Future[T] = concurrent.futures.Future()
         with self._changing:
             if self._loop is None:
                 raise _closed()
-            return asyncio.run_coroutine_threadsafe(work(), self._loop)
+            # The coroutine is made on the loop: an interrupt here leaves none that nobody awaits.
+            self._loop.call_soon_threadsafe(_begin, work, answer)
+        return answer
 
     # --- on the thread ----------------------------------------------------------------------
 
@@ -152,6 +153,34 @@ class LoopThread:
         started.set_result(None)
         # Whatever runs on when this returns is cancelled by the runner, and with it who waits for it.
         await self._stop.wait()
+
+
+def _begin(work: Callable[[], Coroutine[Any, Any, T]], answer: "concurrent.futures.Future[T]") -> None:
+    """Run a coroutine on this loop for who waits on another thread, and may give up."""
+    if answer.cancelled():
+        return
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work())
+
+    def done(task: "asyncio.Task[T]") -> None:
+        if task.cancelled():
+            answer.cancel()
+        elif answer.set_running_or_notify_cancel():
+            error = task.exception()
+            if error is None:
+                answer.set_result(task.result())
+            else:
+                answer.set_exception(error)
+        else:
+            task.exception()  # nobody waits for it any more
+
+    def given_up(answer: "concurrent.futures.Future[T]") -> None:
+        if answer.cancelled():
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and the task with it
+                loop.call_soon_threadsafe(task.cancel)
+
+    task.add_done_callback(done)
+    answer.add_done_callback(given_up)
 
 
 class _Source(Generic[T]):
