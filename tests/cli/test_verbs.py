@@ -30,6 +30,7 @@ def test_send_listen_read_and_history(people: People, alice: Path, bob: Path) ->
         Running("listen", "--profile", alice, "--json") as waiting,
     ):
         listening.until("caught_up")
+        waiting.until("caught_up")
         sent = tidings("send", to_bob, "hello", "--profile", alice, "--json")
         assert sent.code == 0, sent.err
         message = json.loads(listening.until('"type": "message"'))

@@ -28,8 +28,10 @@ PASSWORD = "a long secret"
 class TellingSocket:
     """Passes frames on, and prints what they promise."""
 
-    def __init__(self, inner: Socket, heard: int) -> None:
+    def __init__(self, inner: Socket, heard: int, *, receives: bool) -> None:
         self._inner = inner
+        self._receives = receives
+        """else what is acknowledged beside sending is not what this is about"""
         self._heard = heard
         self._delivered: list[str] = []
         self._acked = 0
@@ -39,7 +41,7 @@ class TellingSocket:
         if isinstance(frame, Send):
             print(frame.content.decode(), flush=True)
         await self._inner.send(data)
-        if isinstance(frame, Ack):
+        if isinstance(frame, Ack) and self._receives:
             for text in self._delivered[self._acked : frame.up_to]:
                 print(text, flush=True)
             self._acked = frame.up_to
@@ -76,7 +78,7 @@ async def main(profile: Path, mode: str, safety: str, *rest: str) -> None:
     heard = int(rest[2]) if mode == "send" else 0
 
     async def telling_dial(url: str) -> TellingSocket:
-        return TellingSocket(await dial(url), heard)
+        return TellingSocket(await dial(url), heard, receives=mode == "receive")
 
     if safety == "unsafe":
         os.fsync = os.fdatasync = lambda _: None  # type: ignore[assignment]
