@@ -11,11 +11,10 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, TypeVar
 
-from tidings.client import receipts, transcript
+from tidings.client import inbox, receipts, transcript
 from tidings.client.connection import Connection
 from tidings.client.conversations import Conversations
 from tidings.client.errors import Refused
-from tidings.client.folding import CHANGES
 from tidings.client.stream import Stream
 from tidings.client.surroundings import Clock
 from tidings.client.tables import FILLED
@@ -23,6 +22,7 @@ from tidings.client.transcript import Origin, Self
 from tidings.client.vault import Job, Vault
 from tidings.protocol import frames
 from tidings.protocol.frames import (
+    CHANGES,
     ConversationList,
     ConversationSummary,
     Frame,
@@ -162,8 +162,7 @@ def _add(database: sqlite3.Connection, page: Page, me: Self, origin: Origin) -> 
         # Of what is told as the past they are a part; of what the program knows already they are news.
         consumed = is_past and not transcript.is_known(database, change.relates_to)
         transcript.add(database, change, me, origin, consumed=consumed)
-    (newest,) = database.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
-    return int(newest)
+    return inbox.newest_seq(database)
 
 
 def _gap(database: sqlite3.Connection) -> Gap | None:

@@ -18,9 +18,6 @@ from tidings.protocol.ids import MessageId
 
 M = TypeVar("M", bound=Message)
 
-CHANGES = (Relation.EDIT, Relation.DELETE, Relation.REACTION)
-"""Relations that change how their target looks, and are no messages to be shown."""
-
 
 def folded(message: M, changes: Iterable[frames.Message], handles: dict[int, str]) -> M:
     """A message with all that was said about it. `handles` names those who did, by user_id."""

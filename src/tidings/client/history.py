@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from tidings.client.conversations import Ask, Known
-from tidings.client.folding import CHANGES, folded
+from tidings.client.folding import folded
 from tidings.client.transcript import Name, Self, message_of, names_in, newest_ids
 from tidings.client.values import Message
 from tidings.client.vault import Job, Vault
 from tidings.protocol import frames
-from tidings.protocol.frames import History, HistoryItem, Page, Reference, Status
+from tidings.protocol.frames import CHANGES, History, HistoryItem, Page, Reference, Status
 from tidings.protocol.ids import MessageId
 
 PAGE = 256

@@ -22,12 +22,11 @@ from tidings.client.events import (
     ReactionEvent,
     SentEvent,
 )
-from tidings.client.folding import CHANGES
 from tidings.client.tables import NEWEST_ENTRY
 from tidings.client.transcript import Origin, Self
 from tidings.client.values import Message
 from tidings.protocol import frames
-from tidings.protocol.frames import Changed, Deliver, InboxExpired, Receipt, Reference, Relation
+from tidings.protocol.frames import CHANGES, Changed, Deliver, InboxExpired, Receipt, Reference, Relation
 from tidings.protocol.ids import ConversationId, MessageId
 
 Told = MessageEvent | SentEvent | PastEvent | EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent

@@ -13,10 +13,10 @@ from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
 
 from tidings.client import receipts
-from tidings.client.folding import CHANGES, folded
+from tidings.client.folding import folded
 from tidings.client.values import Message
 from tidings.protocol import frames
-from tidings.protocol.frames import Reference, Relation, Scheme, Status
+from tidings.protocol.frames import CHANGES, Reference, Relation, Scheme, Status
 from tidings.protocol.ids import (
     SNOWFLAKE_MAX,
     ClientId,

@@ -13,10 +13,11 @@ from tidings.domain.clock import Clock
 from tidings.domain.conversations import Conversation, Conversations
 from tidings.domain.log import Log, erased, has_expired, is_erased, message_of
 from tidings.domain.receipts import status_of
-from tidings.domain.relations import CHANGES, Relations
+from tidings.domain.relations import Relations
 from tidings.protocol import frames
 from tidings.protocol.errors import INVALID, NO_SUCH_MESSAGE, ProtocolError
 from tidings.protocol.frames import (
+    CHANGES,
     ConversationList,
     ConversationSummary,
     History,

@@ -19,12 +19,12 @@ from tidings.domain.conversations import Conversation, Conversations
 from tidings.domain.erasing import expiry_of
 from tidings.domain.inboxes import Entry, inbox_row
 from tidings.domain.log import row_of
-from tidings.domain.relations import CHANGES, NAMING, Related, Relations, check_shape, related_row
+from tidings.domain.relations import NAMING, Related, Relations, check_shape, related_row
 from tidings.domain.requests import Requests
 from tidings.domain.router import Router
 from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import GROUP_CHANGED, INVALID, NO_SUCH_USER, TOO_LARGE, ProtocolError
-from tidings.protocol.frames import Message, Relation, Send, Sent
+from tidings.protocol.frames import CHANGES, Message, Relation, Send, Sent
 from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES as PREFIX
 from tidings.protocol.ids import ClientId, DeviceId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits

@@ -24,7 +24,7 @@ from tidings.protocol.errors import (
     TOO_LATE,
     ProtocolError,
 )
-from tidings.protocol.frames import Message, Relation, Send
+from tidings.protocol.frames import CHANGES, Message, Relation, Send
 from tidings.protocol.ids import UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, Write
@@ -32,8 +32,6 @@ from tidings.store.schema import RELATIONS, MessageRow, RelationRow
 
 NAMING = (Relation.REPLY, Relation.EDIT, Relation.DELETE, Relation.REACTION)
 """Relations that name a message."""
-CHANGES = (Relation.EDIT, Relation.DELETE, Relation.REACTION)
-"""Relations that change how their target looks: they stand under it, and not in a page by themselves."""
 
 
 class Related(NamedTuple):

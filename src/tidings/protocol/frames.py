@@ -78,6 +78,10 @@ class Relation(IntEnum):
     """the content was written elsewhere; names no message"""
 
 
+CHANGES = (Relation.EDIT, Relation.DELETE, Relation.REACTION)
+"""Relations that change how their target looks: they stand under it, and are no messages to be shown."""
+
+
 class MemberState(IntEnum):
     """Whether a member lets the others of a direct conversation write to them."""
 
