@@ -115,7 +115,7 @@ def _readable(store: RocksStore, table: Table[Any], findings: Findings, progress
 
 async def _memberships(store: RocksStore, findings: Findings, *, repair: bool, now_ms: int) -> None:
     """A user's list of conversations follows from the conversations' lists of users."""
-    nodes = await store.scan(NODES, limit=1)
+    nodes = await store.scan(NODES, limit=ids.NODE_MAX + 1)
     cause = max([ids.first_at(now_ms), *(row.ids_until for row in nodes)])
     async for members in pages(store, MEMBERS):
         wrong = [write async for write in _lacking(store, members, cause, findings)]

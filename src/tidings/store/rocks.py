@@ -16,27 +16,26 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tidings.protocol import ids
 from tidings.store.contract import (
     Batch,
-    Erase,
     Key,
-    Put,
     R,
-    Raise,
     Row,
     StoreDamaged,
     StoreError,
     StoreUnavailable,
     Table,
 )
+from tidings.store.encoded import BatchEncoder, Part, cause_bytes
 from tidings.store.rocks_checkpoint import CHECKPOINT, copy_store, remove_checkpoint, take_place
 from tidings.store.rocks_database import Database, is_stall, wall_ms
-from tidings.store.rocks_family import Examined, Family, cause_bytes
-from tidings.store.rocks_jobs import CompareAndSetJob, Erasing, Job, Joined, Staged, WriteJob, erasing
+from tidings.store.rocks_family import Examined, Family
+from tidings.store.rocks_jobs import CompareAndSetJob, Done, Erasing, Job, Joined, Step, WriteJob, steps_of
 from tidings.store.rocks_refusals import refusal
 from tidings.store.room import FreeBytes, Room, free_bytes, probe
 from tidings.store.schema import FORMAT, TABLES
@@ -48,8 +47,6 @@ JOINED_BYTES = 1 * MiB
 """A commit takes no further caller's writes once it is larger; one caller's may be. It bounds how
 long the event loop is held: 20 ms for small rows."""
 REOPEN_EVERY_S = 1.0
-ERASED_BYTES = 32
-"""about what a removal takes in the log"""
 EXPIRE_REST_S = 0.002
 """from one look for old rows to the next, so that they take a part of the time only"""
 EXAMINED_ROWS = 1000
@@ -69,6 +66,9 @@ class RocksStore:
         sync: bool,
     ) -> None:
         self._database = database
+        self._numbered = tuple(database.families.values())
+        """in the order of the tables that it was opened with"""
+        self._encode = BatchEncoder([family.codec for family in self._numbered])
         self._room = room
         self._clock = clock
         self._sync = sync
@@ -112,29 +112,21 @@ class RocksStore:
         return cls(database, Room(path, min_free_bytes, free=free, clock=clock), clock, sync=sync)
 
     async def write(self, batch: Batch) -> None:
-        writes: list[Staged] = []
-        size = 0
-        families = self._families()
-        for write in batch:
-            family = families[write.table]
-            if type(write) is Put:
-                assert family.takes_puts, family.table
-                key = family.keys.of_row(write.row)
-                value = family.value(write.row, write.cause)
-                size += len(key) + len(value)
-                writes.append((family, key, value, write.row))
-            elif type(write) is Raise:
-                assert family.table.grows, family.table
-                key = family.keys.of_row(write.row)
-                size += len(key)
-                writes.append((family, key, None, write.row))
-            else:
-                assert type(write) is Erase
-                size += ERASED_BYTES
-                writes.append(erasing(family, write.key, write.cause))
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._add(WriteJob(writes, size, done))
+        self.write_encoded(self._encode(batch), partial(_settle, done))
         await done
+
+    def write_encoded(self, parts: Sequence[Part], done: Done) -> None:
+        """As `write`, for a batch that is encoded; `done` is called in the place of returning.
+
+        Tables are numbered in the order in which the store was opened with them.
+        """
+        self._families()  # that it is open
+        steps: list[Step] = []
+        for part in parts:
+            assert part.table < len(self._numbered), part.table
+            steps += steps_of(self._numbered[part.table], part)
+        self._add(WriteJob(steps, done))
 
     async def get(self, table: Table[R], key: Key) -> R | None:
         family: Family[R] = self._families()[table]
@@ -142,10 +134,14 @@ class RocksStore:
         return None if value is None else family.row(value)
 
     async def get_many(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
-        family: Family[R] = self._families()[table]
-        get, of_key, row = family.get, family.keys.of_key, family.row
-        values = [get(of_key(key)) for key in keys]
-        return [None if value is None else row(value) for value in values]
+        row = self._families()[table].row
+        return [None if value is None else row(value) for value in self.get_encoded(table, keys)]
+
+    def get_encoded(self, table: Table[Any], keys: Sequence[Key]) -> list[bytes | None]:
+        """As `get_many`, of values as they are stored."""
+        family = self._families()[table]
+        get, of_key = family.get, family.keys.of_key
+        return [get(of_key(key)) for key in keys]
 
     async def range(
         self,
@@ -157,8 +153,23 @@ class RocksStore:
         limit: int,
         backwards: bool = False,
     ) -> list[R]:
-        family: Family[R] = self._families()[table]
-        return family.range(partition, after, before, limit, backwards=backwards)
+        row = self._families()[table].row
+        values = self.range_encoded(table, partition, after, before, limit, backwards=backwards)
+        return [row(value) for value in values]
+
+    def range_encoded(
+        self,
+        table: Table[Any],
+        partition: Key,
+        after: Key | None,
+        before: Key | None,
+        limit: int,
+        *,
+        backwards: bool,
+    ) -> list[bytes]:
+        """As `range`, of values as they are stored."""
+        family = self._families()[table]
+        return family.range(family.keys.span(partition, after, before), limit, backwards=backwards)
 
     async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
         assert table.contested, table
@@ -173,11 +184,16 @@ class RocksStore:
         family: Family[R] = self._families()[table]
         return family.scan(after, limit)
 
+    def scan_encoded(self, table: Table[Any], after: Key | None, limit: int) -> list[bytes]:
+        """As `scan`, of values as they are stored."""
+        family = self._families()[table]
+        return [pair.value for pair in family.pairs(family.keys.behind(after), limit)]
+
     async def expire(self, now_ms: int) -> int:
         count = 0
         for family in list(self._families().values()):
             keep_s = family.table.keep_s
-            if keep_s is not None and family.takes_puts:
+            if keep_s is not None and family.codec.takes_puts:
                 count += await self._expire(family, ids.first_at(now_ms - keep_s * 1000))
         return count
 
@@ -185,7 +201,7 @@ class RocksStore:
         """Remove the rows of a table whose cause is less than an id."""
         if not before:
             return 0
-        limit, erasing_up_to = cause_bytes(before), Erasing(cause_bytes(before - 1), None)
+        limit, last = cause_bytes(before), cause_bytes(before - 1)
         first: bytes | None = b""
         count = 0
         while first is not None:
@@ -194,8 +210,7 @@ class RocksStore:
             if keys:
                 # Looked at again when its turn comes: a row may have been written anew by then.
                 done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                staged: list[Staged] = [(family, key, None, erasing_up_to) for key in keys]
-                self._add(WriteJob(staged, sum(map(len, keys)), done))
+                self._add(WriteJob([Erasing(family, last, keys)], partial(_settle, done)))
                 await done
                 count += len(keys)
             await asyncio.sleep(EXPIRE_REST_S)
@@ -292,6 +307,7 @@ class RocksStore:
             if not joined.empty:
                 begun = True
                 self._database.write(joined.batch)
+                joined.written()
         except Exception as error:
             if is_stall(error):
                 asyncio.get_running_loop().call_later(STALL_S, self._commit, size)
@@ -350,3 +366,13 @@ class RocksStore:
             self._failure = damage
             raise
         self._failure = None
+
+
+def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
+    """End a future with what became of a write. Its caller may have gone away."""
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)

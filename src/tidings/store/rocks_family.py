@@ -1,8 +1,4 @@
-"""A table's column family: its rows by key, and ranges of them.
-
-A value is its row's *cause* and the row. Whatever only has to know how old a row is looks at the
-first bytes and decodes nothing.
-"""
+"""A table's column family: its rows by key, and ranges of them, as `tidings.store.encoded` has them."""
 
 import struct
 from collections.abc import Callable
@@ -14,23 +10,16 @@ import msgspec
 from rocksdict import ColumnFamily, Rdict, RdictIter, ReadOptions
 
 from tidings.store.contract import Key, R, Row, StoreUnavailable, Table
-from tidings.store.keys import KeyCodec, Span
+from tidings.store.encoded import CAUSE_BYTES, RowCodec
+from tidings.store.keys import Span
 from tidings.store.rocks_refusals import damaged, refusal
 
-CAUSE_BYTES = 8
-"""A value is its cause, big-endian, and the row in MessagePack: values of one row compare by cause."""
-
+RECENT_ROWS = 16_384
+"""values that a table of growing rows remembers"""
 LOOK = 500
 """rows that `Family.older` looks at in one go"""
 LOOK_BYTES = 4096
 """of a value count as one more row: rocksdict copies all of it"""
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-def cause_bytes(cause: int) -> bytes:
-    """A cause as values begin with it."""
-    return cause.to_bytes(CAUSE_BYTES, "big")
 
 
 class Pair(NamedTuple):
@@ -55,13 +44,15 @@ class Family(Generic[R]):
 
     def __init__(self, table: Table[R], path: Path) -> None:
         self.table = table
-        self.takes_puts = not table.grows and not table.contested
-        self.keys = KeyCodec(table)
-        self._decode = msgspec.msgpack.Decoder(table.row).decode
+        self.codec = RowCodec(table)
+        self.keys = self.codec.keys
         self._path = path
         self._rows: Rdict | None = None
         self.handle: ColumnFamily | None = None
         self.read: Callable[[bytes], bytes | None] = _refuse
+        self.recent: dict[bytes, bytes] = {}
+        """What `read` would return, of growing rows that were written lately: each is read again and
+        again, and finding it in the database takes longer than all else that a raise does."""
 
     def attach(self, database: Rdict) -> None:
         """Take the column family of an open database."""
@@ -75,15 +66,23 @@ class Family(Generic[R]):
             close(self._rows)
         self._rows = self.handle = None
         self.read = _refuse
+        self.recent.clear()
+
+    def remember(self, written: dict[bytes, bytes]) -> None:
+        """Growing rows were written; an empty value: it was erased."""
+        if self.table.grows:
+            if len(self.recent) + len(written) > RECENT_ROWS:
+                self.recent.clear()
+            self.recent.update(written)
 
     def value(self, row: Row, cause: int) -> bytes:
         """A row and its cause as a value."""
-        return cause_bytes(cause) + _encode(row)
+        return self.codec.value(row, cause)
 
     def row(self, value: bytes) -> R:
-        """The row of a value. Raises StoreDamaged."""
+        """The row of a value that was read. Raises StoreDamaged."""
         try:
-            return self._decode(value[CAUSE_BYTES:])
+            return self.codec.row(value)
         except msgspec.DecodeError as error:
             raise damaged(self._path, f"a row of {self.table.name} cannot be read: {error}") from None
 
@@ -94,18 +93,13 @@ class Family(Generic[R]):
         except Exception as error:
             raise refusal(error, self._path) from None
 
-    def range(
-        self, partition: Key, after: Key | None, before: Key | None, limit: int, *, backwards: bool
-    ) -> list[R]:
-        """See `Store.range`."""
-        span = self.keys.span(partition, after, before)
+    def range(self, span: Span, limit: int, *, backwards: bool) -> list[bytes]:
+        """At most `limit` values, in order or against it. Raises StoreDamaged, StoreUnavailable."""
         read = _backwards if backwards else _forwards
         try:
-            values = read(self._open(), span, limit)
+            return read(self._open(), span, limit)
         except Exception as error:
             raise refusal(error, self._path) from None
-        row = self.row
-        return [row(value) for value in values]
 
     def pairs(self, span: Span, limit: int) -> list[Pair]:
         """At most `limit` keys and values, undecoded. Raises StoreDamaged, StoreUnavailable."""
@@ -125,7 +119,7 @@ class Family(Generic[R]):
         faults: list[str] = []
         for key, value in pairs:
             try:
-                at = self.keys.of_row(self._decode(value[CAUSE_BYTES:]))
+                at = self.keys.of_row(self.codec.row(value))
             except (msgspec.DecodeError, ValueError, struct.error) as error:
                 faults.append(f"key {key.hex()}: {error}")
                 continue

@@ -1,24 +1,31 @@
 """What waits to be written, and how several callers' writes become one batch.
 
-Keys and values are encoded when a caller asks, so that what cannot be encoded fails for that
-caller alone. What is in the table already is looked at when the batch is built, since only then
-everything before it is there.
+Keys and values are bytes by the time that a caller's write waits, so that what cannot be encoded
+fails for that caller alone. What is in the table already is looked at when the batch is built,
+since only then everything before it is there.
 """
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 from rocksdict import WriteBatch
 
-from tidings.store.contract import Key, OutcomeUnknown, Row
-from tidings.store.growing import grown
+from tidings.store.contract import OutcomeUnknown, Row
+from tidings.store.encoded import CAUSE_BYTES, Erases, Part, Puts, Raises, cause_bytes
 from tidings.store.keys import Span
-from tidings.store.rocks_family import CAUSE_BYTES, Family, cause_bytes
+from tidings.store.rocks_family import Family
 
 _ERASED = b""
 """In a batch: no row. No value is empty."""
 ALL = 1 << 62
+ERASED_BYTES = 32
+"""about what a removal takes in the log"""
+
+Done = Callable[[Exception | None], None]
+"""Told once that the rows are durable (None), or why not. Must not raise."""
 
 
 class Joined:
@@ -27,26 +34,37 @@ class Joined:
     def __init__(self) -> None:
         self.batch = WriteBatch(raw_mode=True)
         self.empty = True
-        self._put = self.batch.put
         self._seen: defaultdict[Family[Any], dict[bytes, bytes]] = defaultdict(dict)
 
-    def put(self, family: Family[Any], key: bytes, value: bytes) -> None:
-        """Write a value, unless one of a greater cause is there."""
-        seen = self._seen[family]
-        old = seen.get(key)
-        if old is None:
-            old = family.read(key)
-        if old is not None and old[:CAUSE_BYTES] > value[:CAUSE_BYTES]:
-            return
-        self._write(family, key, value)
+    def put(self, family: Family[Any], rows: Iterable[bytes]) -> None:
+        """Write values (after each its key), unless there are some of greater causes."""
+        seen, read, put, handle = self._seen[family], family.read, self.batch.put, family.handle
+        each = iter(rows)
+        for key, value in zip(each, each, strict=True):
+            old = seen.get(key)
+            if old is None:
+                old = read(key)
+            if old is not None and old[:CAUSE_BYTES] > value[:CAUSE_BYTES]:
+                continue
+            seen[key] = value
+            put(key, value, handle)
+            self.empty = False
 
-    def raise_to(self, family: Family[Any], key: bytes, row: Row) -> None:
-        """Raise the growing columns of a row."""
-        old = self.find(family, key)
-        higher = grown(family.table, None if old is None else family.row(old), row)
-        value = family.value(higher, 0)
-        if value != old:
-            self._write(family, key, value)
+    def raise_to(self, family: Family[Any], rows: Iterable[bytes]) -> None:
+        """Raise the growing columns of rows (keys and values, by turns). Raises StoreDamaged."""
+        seen, recent, put, handle = self._seen[family], family.recent, self.batch.put, family.handle
+        each = iter(rows)
+        for key, value in zip(each, each, strict=True):
+            old = seen.get(key)
+            if old is None:
+                old = recent.get(key)
+                if old is None:
+                    old = family.read(key)
+            raised = _grown(family, old, value) if old else value
+            if raised != old:
+                seen[key] = raised
+                put(key, raised, handle)
+                self.empty = False
 
     def erase(self, family: Family[Any], key: bytes, cause: bytes) -> None:
         """Remove the row of a key, unless it is of a greater cause."""
@@ -67,6 +85,11 @@ class Joined:
             self.batch.delete(key, family.handle)
             self.empty = False
 
+    def written(self) -> None:
+        """The batch is in the database."""
+        for family, values in self._seen.items():
+            family.remember(values)
+
     def find(self, family: Family[Any], key: bytes) -> bytes | None:
         """The value of a key as it is after this batch."""
         value = self._seen[family].get(key)
@@ -74,65 +97,118 @@ class Joined:
             value = family.read(key)
         return value or None
 
-    def _write(self, family: Family[Any], key: bytes, value: bytes) -> None:
-        self._seen[family][key] = value
-        self._put(key, value, family.handle)
-        self.empty = False
+
+def _grown(family: Family[Any], old: bytes, new: bytes) -> bytes:
+    if old == new:
+        return old
+    try:
+        return family.codec.grown(old, new)
+    except msgspec.DecodeError:
+        family.row(old)  # raises, if it is this one that cannot be read
+        raise
+
+
+class Putting(NamedTuple):
+    """Rows that are put."""
+
+    family: Family[Any]
+    rows: list[bytes]
+
+    @property
+    def size(self) -> int:
+        """About what it takes in the log."""
+        return sum(map(len, self.rows))
+
+    def stage(self, joined: Joined) -> None:
+        """Add it to a batch."""
+        joined.put(self.family, self.rows)
+
+
+class Raising(NamedTuple):
+    """Rows that are raised."""
+
+    family: Family[Any]
+    rows: list[bytes]
+
+    @property
+    def size(self) -> int:
+        """About what it takes in the log."""
+        return sum(map(len, self.rows))
+
+    def stage(self, joined: Joined) -> None:
+        """Add it to a batch."""
+        joined.raise_to(self.family, self.rows)
 
 
 class Erasing(NamedTuple):
-    """What an Erase removes: up to `cause` the row of a key, or with a span those of a partition."""
+    """Rows that are erased, if their cause is at most this one: of keys, and of whole partitions."""
 
+    family: Family[Any]
     cause: bytes
-    span: Span | None
+    keys: list[bytes]
+    spans: Sequence[Span] = ()
+
+    @property
+    def size(self) -> int:
+        """About what it takes in the log."""
+        return ERASED_BYTES * (len(self.keys) + len(self.spans))
+
+    def stage(self, joined: Joined) -> None:
+        """Add it to a batch."""
+        for key in self.keys:
+            joined.erase(self.family, key, self.cause)
+        for span in self.spans:
+            joined.erase_span(self.family, span, self.cause)
 
 
-Staged = tuple[Family[Any], bytes, bytes | None, Row | Erasing]
-"""Key, value and row of a Put, or (without a value) of a Raise, or what an Erase removes. A plain
-tuple: one is made a row."""
+Step = Putting | Raising | Erasing
 
 
-def erasing(family: Family[Any], key: Key, cause: int) -> Staged:
-    """An Erase, staged."""
+def steps_of(family: Family[Any], part: Part) -> Iterable[Step]:
+    """What is to be done for a part of a batch. AssertionError, ValueError for what is none."""
+    kind = type(part)
+    if kind is Erases:
+        return _erasing(family, part)  # type: ignore[arg-type]
+    assert isinstance(part, Puts | Raises)
+    assert family.codec.takes_puts if kind is Puts else family.table.grows, family.table
+    assert len(part.rows) % 2 == 0, family.table
+    return [Putting(family, part.rows) if kind is Puts else Raising(family, part.rows)]
+
+
+def _erasing(family: Family[Any], part: Erases) -> list[Step]:
     table = family.table
     assert not table.contested, table
-    if len(key) == len(table.key):
-        return family, family.keys.of_key(key), None, Erasing(cause_bytes(cause), None)
-    return family, b"", None, Erasing(cause_bytes(cause), family.keys.span(key, None, None))
+    steps: list[Step] = []
+    for key, cause in zip(part.keys, part.causes, strict=True):
+        if len(key) == len(table.key):
+            steps.append(Erasing(family, cause_bytes(cause), [family.keys.of_key(key)]))
+        else:
+            steps.append(Erasing(family, cause_bytes(cause), [], [family.keys.span(key, None, None)]))
+    return steps
 
 
 class WriteJob:
     """One call of `write`."""
 
-    __slots__ = ("_writes", "done", "size")
+    __slots__ = ("_done", "_steps", "size")
 
-    def __init__(self, writes: list[Staged], size: int, done: asyncio.Future[None]) -> None:
-        self._writes = writes
-        self.size = size
-        self.done = done
+    def __init__(self, steps: Sequence[Step], done: Done) -> None:
+        self._steps = steps
+        self._done = done
+        self.size = sum(step.size for step in steps)
 
     def stage(self, joined: Joined) -> None:
         """Add the writes to a batch."""
-        put = joined.put
-        for family, key, value, row in self._writes:
-            if value is not None:
-                put(family, key, value)
-            elif isinstance(row, Row):
-                joined.raise_to(family, key, row)
-            elif row.span is None:
-                joined.erase(family, key, row.cause)
-            else:
-                joined.erase_span(family, row.span, row.cause)
+        for step in self._steps:
+            step.stage(joined)
 
     def succeed(self) -> None:
-        """Tell the caller, who may have gone away."""
-        if not self.done.done():
-            self.done.set_result(None)
+        """Tell the caller."""
+        self._done(None)
 
     def fail(self, error: Exception, *, begun: bool) -> None:  # noqa: ARG002
-        """Tell the caller, who may have gone away."""
-        if not self.done.done():
-            self.done.set_exception(error)
+        """Tell the caller."""
+        self._done(error)
 
 
 class CompareAndSetJob:
@@ -145,7 +221,7 @@ class CompareAndSetJob:
     ) -> None:
         self._family = family
         self._key = family.keys.of_row(row)
-        self._value = family.value(row, 0)
+        self._value = family.codec.value(row, 0)
         self._expected = expected
         self._found: Row | None = None
         self.size = len(self._key) + len(self._value)
@@ -156,7 +232,7 @@ class CompareAndSetJob:
         value = joined.find(self._family, self._key)
         found = None if value is None else self._family.row(value)
         if found == self._expected:
-            joined.put(self._family, self._key, self._value)
+            joined.put(self._family, (self._key, self._value))
             self._found = None
         else:
             # The row that would be returned is None, which says that it was written.

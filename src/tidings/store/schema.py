@@ -116,6 +116,8 @@ class SendRow(Row):
     counter: int
     message_id: MessageId
     created_at: int
+    attempt: int = 0
+    """which one was accepted; 0: not noted"""
 
 
 SENDS = Table(
@@ -478,8 +480,24 @@ class SecretRow(Row):
 SECRETS = Table("secrets", SecretRow, partition=("name",))
 
 
+class LeaseRow(Row):
+    """Who has something that only one may have at a time, until when."""
+
+    name: str
+    """`node N` (the number of a node) or `upkeep`"""
+    epoch: int
+    """how often it was given"""
+    until_ms: int
+    """the directory's clock, Unix ms; 0: it was given back"""
+    request_id: bytes
+    """of whoever has it, and of what it wrote last"""
+
+
+LEASES = Table("leases", LeaseRow, partition=("name",), contested=True)
+
+
 class NodeRow(Row):
-    """What a lone node remembers over a restart."""
+    """What the node of a number remembers over a restart. A lone node has the number 0."""
 
     node: int
     ids_until: int
@@ -517,4 +535,5 @@ TABLES: tuple[Table[Row], ...] = (  # type: ignore[assignment]
     INVITES,
     REPORTS,
     SECRETS,
+    LEASES,
 )
