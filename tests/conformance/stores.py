@@ -10,6 +10,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+from hub.rig import SOCKET, RunningHub
+from tidings.hub.link import HubLink
+from tidings.hub.store import HubStore
 from tidings.protocol.ids import ConversationId, MessageId, UserId
 from tidings.store.contract import Row, Store, Table
 from tidings.store.memory import MemoryStore, Tables
@@ -108,4 +111,38 @@ def rocks(place: Path) -> Opener:
     return open_store
 
 
-BACKENDS: dict[str, Callable[[Path], Opener]] = {"memory": memory, "rocks": rocks}
+class _OwnHubStore(HubStore):
+    """Over a hub of its own, which ends with it."""
+
+    def __init__(self, link: HubLink, hub: RunningHub) -> None:
+        super().__init__(link, TEST_TABLES)
+        self._hub = hub
+
+    async def close(self) -> None:
+        await super().close()
+        await self._hub.stop()
+        await self._hub.store.close()
+
+
+def over_hub(backend: Callable[[Path], Opener]) -> Callable[[Path], Opener]:
+    """A backend behind a hub, over a socket."""
+
+    def at(place: Path) -> Opener:
+        open_inner = backend(place)
+
+        async def open_store() -> Store:
+            hub = RunningHub(place / SOCKET, await open_inner(), TEST_TABLES)
+            await hub.start()
+            return _OwnHubStore(await hub.link(), hub)
+
+        return open_store
+
+    return at
+
+
+BACKENDS: dict[str, Callable[[Path], Opener]] = {
+    "memory": memory,
+    "rocks": rocks,
+    "hub-memory": over_hub(memory),
+    "hub-rocks": over_hub(rocks),
+}

@@ -1,0 +1,1 @@
+"""The bus: what nodes tell each other while it is new."""

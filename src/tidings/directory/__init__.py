@@ -1,0 +1,1 @@
+"""The directory: which node holds which device, now."""
