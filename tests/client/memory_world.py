@@ -13,47 +13,12 @@ from tidings.client.http import Server
 from tidings.client.profile import Profile
 from tidings.client.socket import Socket
 from tidings.protocol.api import LoggedIn
-from tidings.protocol.codec import MSGPACK
-from tidings.protocol.frames import Conversations
-from tidings.server.session import Session
-from tidings.testing.world import MemoryLink, World
+from tidings.protocol.frames import ClientFrame, Conversations
+from tidings.testing.sockets import NodeSocket
+from tidings.testing.world import World
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 LOOK_S = 0.005
-
-
-class WorldSocket:
-    """Implements `socket.Socket` on a session of the world's node."""
-
-    def __init__(self, world: World, is_asking: Callable[[], bool]) -> None:
-        self._is_asking = is_asking
-        self._link = MemoryLink()
-        self._session = Session(world.services, self._link, MSGPACK)
-        self._is_over = False
-
-    async def send(self, data: bytes) -> None:
-        if self._link.closed is not None:
-            raise ConnectionLost(*self._link.closed)
-        if self._is_asking() or not isinstance(MSGPACK.decode_client(data), Conversations):
-            self._session.receive(data)
-
-    async def receive(self) -> bytes:
-        while not self._link.sent:
-            if self._link.closed is not None:
-                raise ConnectionLost(*self._link.closed)
-            await self._link.news()
-        return self._link.sent.pop(0)
-
-    async def close(self, code: int, reason: str) -> None:
-        self.tear()
-
-    def tear(self) -> None:
-        """The connection breaks; what was on its way is gone."""
-        self._link.closed = self._link.closed or (1006, "torn")  # type: ignore[assignment]
-        self._link._news.set()
-        if not self._is_over:
-            self._is_over = True
-            self._session.lost()
 
 
 class Screen:
@@ -62,7 +27,7 @@ class Screen:
     def __init__(self, world: World, profile: Path) -> None:
         self._world = world
         self._profile = profile
-        self._sockets: list[WorldSocket] = []
+        self._sockets: list[NodeSocket] = []
         self._stack = contextlib.AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
         self.is_offline = False
@@ -114,8 +79,11 @@ class Screen:
     async def _dial(self, url: str) -> Socket:
         if self.is_offline:
             raise ConnectionLost(1006, "offline")
-        self._sockets.append(WorldSocket(self._world, lambda: self.is_asking))
+        self._sockets.append(NodeSocket(self._world.services, self._loses))
         return self._sockets[-1]
+
+    def _loses(self, frame: ClientFrame) -> bool:
+        return isinstance(frame, Conversations) and not self.is_asking
 
 
 class Devices:

@@ -7,7 +7,7 @@ import pytest
 
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversations import Conversation, Stored
 from tidings.domain.presence import FLAP_S, SEEN_S, SEEN_SHARES, TYPED_S, Presence
 from tidings.protocol import frames
 from tidings.protocol.errors import TOO_LARGE, ProtocolError
@@ -48,6 +48,8 @@ class Rig:
         self.clock = FakeClock()
         self.store = MemoryStore()
         self.online: dict[UserId, list[DeviceId]] = {}
+        self.followed: set[UserId] = set()
+        self.reconsidered: list[UserId] = []
         self.hidden: set[tuple[UserId, UserId]] = set()
         """viewer and owner"""
         self.broken = False
@@ -70,6 +72,15 @@ class Rig:
 
     def is_online(self, user: UserId) -> bool:
         return user in self.online
+
+    async def follow(self, users: Iterable[UserId]) -> None:
+        self.followed.update(users)
+
+    def unfollow(self, user: UserId) -> None:
+        self.followed.discard(user)
+
+    def shows_otherwise(self, user: UserId) -> None:
+        self.reconsidered.append(user)
 
     def devices_online(self, share: int, shares: int) -> Iterator[tuple[UserId, DeviceId]]:
         for user, devices in self.online.items():
@@ -265,7 +276,8 @@ async def test_seen_is_written_on_coming_and_going_and_now_and_then_between(rig:
 
 def conversation(*members: UserId) -> Conversation:
     head = MemberRow(ABOUT_THEM, UserId(0), ConversationKind.DIRECT)
-    return Conversation(head, members, None, frames.MessageId(0), 0, {}, {})
+    present = [MemberRow(ABOUT_THEM, member, ConversationKind.DIRECT) for member in members]
+    return Conversation(Stored(head, present, None, frames.MessageId(0), 0, [], []))
 
 
 async def test_typing_is_passed_on_now_and_then_and_its_end_once(rig: Rig) -> None:

@@ -44,14 +44,14 @@ class SlowInbox:
 class Bench:
     """A feed, its inbox, and what it sent."""
 
-    def __init__(self, window: int = 5, *, rewound: bool = False) -> None:
+    def __init__(self, window: int = 5, *, keeps: bool = False) -> None:
         self.inbox = SlowInbox()
         self.sent: list[int] = []
         self.acked = 0
         self.drained = 0
         self.cursor = EntryId(0)
         limits = Limits(window_entries=window, window_bytes=10_000)
-        self.feed = Feed(OWN, EntryId(0), self, limits, rewound=rewound)
+        self.feed = Feed(OWN, EntryId(0), self, limits, keeps=keeps)
         self._draining: asyncio.Task[None] | None = None
         self._last = 0
 
@@ -144,7 +144,7 @@ async def test_more_than_can_be_held_is_read_instead() -> None:
 
 
 async def test_a_device_that_lost_its_past_gets_its_own_messages_too() -> None:
-    bench = Bench(rewound=True)
+    bench = Bench(keeps=True)
     bench.inbox.entries = [entry(1, OWN), entry(2)]
     await bench.settle()
     assert bench.sent == [1, 2]
@@ -171,4 +171,4 @@ async def test_what_was_passed_over_moves_the_cursor_of_who_only_writes() -> Non
     bench.inbox.entries = [entry(1, OWN), entry(2, OWN)]
     await bench.settle()
     assert bench.sent == []
-    assert bench.feed.passed_over(EntryId(0)) == 2
+    assert bench.feed.passed_over(EntryId(0), first=True) == 2

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tidings.domain.clock import ClockWentBack
 from tidings.protocol import frames
 from tidings.protocol.frames import Deliver, Info, MessageInfo, Ok, Page, Read, Receipt, Sent, Status
-from tidings.server.node import ClockWentBack
 from tidings.store.memory import MemoryStore, Tables
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import World

@@ -49,7 +49,7 @@ from tidings.protocol.frames import (
 from tidings.protocol.ids import ClientId
 
 T = TypeVar("T")
-Arrival = Deliver | Receipt | Drained | Changed | Stale | InboxExpired
+Arrival = Deliver | Receipt | Drained | Changed | Stale | InboxExpired | HeartbeatOk
 """what is stored, in its order"""
 Passing = Presence | Typed
 """what is true for a moment and stored nowhere"""
@@ -219,11 +219,7 @@ class Connection:
     def _handle(self, frame: ServerFrame) -> None:
         match frame:
             case Deliver() | Receipt() | Drained() | Changed() | Stale() | InboxExpired():
-                # Beside a receiving process nobody would ever take them.
-                if self._receives:
-                    self._unstored += 1
-                    self._arrived.append(frame)
-                    self._has_arrived.set()
+                self._arrive(frame)
             case Presence() | Typed():
                 self.passed(frame)
             case Sent():
@@ -241,10 +237,19 @@ class Connection:
                 _resolve(self._requests.get(frame.request_id), frame)
             case HeartbeatOk():
                 self._heartbeat_answered.set()
+                if frame.complete_to:
+                    self._arrive(frame)
             case Error():
                 self._refused(frame)
             case Welcome():
                 log.warning("the server welcomed this device twice")
+
+    def _arrive(self, frame: Arrival) -> None:
+        # Beside a receiving process nobody would ever take them.
+        if self._receives:
+            self._unstored += 1
+            self._arrived.append(frame)
+            self._has_arrived.set()
 
     def _refused(self, error: Error) -> None:
         refusal = refused(error)

@@ -22,12 +22,22 @@ from tidings.client.events import (
     ReactionEvent,
     SentEvent,
 )
-from tidings.client.tables import NEWEST_ENTRY
+from tidings.client.tables import COMPLETE_TO, NEWEST_ENTRY
 from tidings.client.transcript import Origin, Self
 from tidings.client.values import Message
 from tidings.protocol import frames
-from tidings.protocol.frames import CHANGES, Changed, Deliver, InboxExpired, Receipt, Reference, Relation
-from tidings.protocol.ids import ConversationId, MessageId
+from tidings.protocol.frames import (
+    CHANGES,
+    Changed,
+    Deliver,
+    Drained,
+    HeartbeatOk,
+    InboxExpired,
+    Receipt,
+    Reference,
+    Relation,
+)
+from tidings.protocol.ids import ConversationId, EntryId, MessageId
 
 Told = MessageEvent | SentEvent | PastEvent | EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent
 
@@ -57,10 +67,20 @@ def store(database: sqlite3.Connection, arrived: Sequence[Arrival], me: Self) ->
                 settings.apply(database, frame.settings)
             case InboxExpired():
                 _note_gap(database, frame)
+            case Drained() | HeartbeatOk():
+                receipts.set_mark(database, COMPLETE_TO, frame.complete_to)
     receipts.apply(database, [frame for frame in arrived if isinstance(frame, Receipt)], me.user_id)
     if newest_entry:
         receipts.raise_mark(database, NEWEST_ENTRY, newest_entry)
     return newest_seq(database)
+
+
+def have(database: sqlite3.Connection) -> EntryId | None:
+    """Up to which entry this profile has all that it was sent; None: it was sent nothing yet."""
+    complete_to = receipts.mark(database, COMPLETE_TO)
+    # Where there are several nodes an older entry may come after a newer one.
+    found = complete_to or receipts.mark(database, NEWEST_ENTRY)
+    return None if found is None else EntryId(found)
 
 
 def newest_seq(database: sqlite3.Connection) -> int:

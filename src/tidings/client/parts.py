@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from tidings import __version__
-from tidings.client import inbox, outbox, receipts, transcript
+from tidings.client import inbox, outbox, transcript
 from tidings.client.account import OwnAccount
 from tidings.client.chats import Chats, timer_ms
 from tidings.client.connection import Connection, Passing
@@ -36,7 +36,6 @@ from tidings.client.stream import Passing as PassingEvent
 from tidings.client.stream import Stream
 from tidings.client.surroundings import Surroundings
 from tidings.client.syncing import Syncing
-from tidings.client.tables import NEWEST_ENTRY
 from tidings.client.transmitter import Transmitter
 from tidings.client.values import LONG_S, SentMessage, bounded
 from tidings.client.vault import Vault
@@ -69,6 +68,9 @@ class Parts:
         """why there is no connection; empty while there is one, or before the first try"""
         self._receiver_lock = lock
         self._surroundings = surroundings
+        self._last_send = asyncio.Event()
+        """set once the last call of `send` so far has put its message into the outbox, or failed"""
+        self._last_send.set()
         self._failure: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._typings: set[asyncio.Task[None]] = set()
@@ -157,6 +159,13 @@ class Parts:
         silent: bool,
     ) -> SentMessage:
         """As `Client.send`."""
+        before, self._last_send = self._last_send, asyncio.Event()
+        mine = self._last_send
+        try:
+            expires_ms = await self._expires_in_ms(peer, expires_in_s)
+            await before.wait()  # what is looked up must not let a later call go ahead
+        finally:
+            mine.set()
         draft = Draft(
             peer,
             content_type,
@@ -165,7 +174,7 @@ class Parts:
             None if reply_to is None else reply_to.reference,
             MessageId(0) if reply_to is None else reply_to.message_id,
             silent,
-            await self._expires_in_ms(peer, expires_in_s),
+            expires_ms,
         )
         return await self.transmitter.send(draft)
 
@@ -197,7 +206,7 @@ class Parts:
 
     async def _hello(self) -> Hello:
         self._names.renew(self._surroundings.entropy(CLIENT_ID_PREFIX_BYTES))
-        have = await self.vault.read(lambda database: receipts.mark(database, NEWEST_ENTRY))
+        have = await self.vault.read(inbox.have)
         receive = self._receiver_lock is not None
         return Hello(
             self.account.token,

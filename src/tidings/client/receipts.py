@@ -156,6 +156,13 @@ def mark(database: sqlite3.Connection, name: str) -> int | None:
     return None if row is None else int(row[0])
 
 
+def set_mark(database: sqlite3.Connection, name: str, value: int) -> None:
+    """Remember a number."""
+    database.execute(
+        "INSERT INTO marks VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (name, value)
+    )
+
+
 def raise_mark(database: sqlite3.Connection, name: str, value: int) -> None:
     """Remember a number; it only grows."""
     database.execute(

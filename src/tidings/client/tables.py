@@ -83,6 +83,8 @@ SYNCED_AT = "synced_at"
 """mark: the server's time of the last Synced"""
 NEWEST_ENTRY = "newest_entry"
 """mark: the newest inbox entry that is stored"""
+COMPLETE_TO = "complete_to"
+"""mark: up to which entry the inbox is stored without a gap; 0: up to the newest"""
 
 FILLED = "filled"
 """mark: 1 once the profile has what was said before this device was made"""

@@ -9,8 +9,12 @@ before the batch that holds their rows is durable. Three kinds of rows differ in
 - `raise_soon` and `write_soon`: the same, but kept back for the whole delay, since of the many that
   have one name in it the last one is written. What a failed batch held of these is tried again.
 
-Each batch also carries `ids_until`, the greatest id given so far, so that after a restart no id
-that was ever acknowledged is given again.
+No batch goes out with an id that is not below `ids_until`, which is made durable before and is kept
+`IDS_AHEAD_MS` ahead. A node that starts again gives ids from there on, so none of its ids is below one
+that may have been read, not even where a batch was torn and the clock then went back.
+
+Where there are other nodes, a batch may be durable and yet have come too late for those who read it
+(`tidings.domain.peers`): whoever is called then finds `came_late` set.
 """
 
 import asyncio
@@ -18,7 +22,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from tidings.domain.clock import IdClock
+from tidings.domain.peers import Alone, Peers
 from tidings.protocol.errors import OVERLOADED, STORE_FAILED, STORE_FULL, ProtocolError
+from tidings.protocol.ids import unix_ms
 from tidings.protocol.limits import Limits
 from tidings.store.contract import (
     Erase,
@@ -38,9 +44,8 @@ from tidings.store.schema import NODES, NodeRow
 Done = Callable[[StoreError | None], None]
 """Called with None when the rows are durable, else with what went wrong. Must not raise."""
 
-NODE = 0
-"""A lone node's number."""
-
+IDS_AHEAD_MS = 2000
+"""How far ahead of the ids `ids_until` is kept: one more write in so long, while there are any."""
 
 _Late = dict[tuple[str, Key], Write]
 
@@ -50,16 +55,32 @@ class _Batch(NamedTuple):
     late: _Late
     done: list[Done]
     size: int
+    oldest: int
+    """the id that was given last when its first rows that must come in time were added"""
 
 
 class GroupCommit:
     """Collects rows and writes them in batches; see the module's text."""
 
-    def __init__(self, store: Store, ids: IdClock, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ids: IdClock,
+        limits: Limits,
+        loop: asyncio.AbstractEventLoop,
+        peers: Peers | None = None,
+    ) -> None:
         self._store = store
         self._ids = ids
         self._limits = limits
         self._loop = loop
+        self._peers = peers or Alone()
+        self.came_late = False
+        """while callbacks of `add` and `raise_soon` run: whether their batch came too late to be read"""
+        self._oldest = 0
+        self._raised_oldest = 0
+        self._ids_until = 0
+        """durable"""
         self._rows: list[Write] = []
         self._done: list[Done] = []
         self._bytes = 0
@@ -99,6 +120,8 @@ class GroupCommit:
         """
         self._bytes += size
         self._waiting_bytes += size
+        if not self._done:
+            self._oldest = self._ids.last
         self._rows.extend(rows)
         self._done.append(done)
         self._wake()
@@ -116,6 +139,8 @@ class GroupCommit:
         """
         self._late[table.name, table.key_of(row)] = Raise(table, row)
         if done is not None:
+            if not self._raised:
+                self._raised_oldest = self._ids.last
             self._raised.append(done)
         self._arm()
 
@@ -124,13 +149,22 @@ class GroupCommit:
         self._late[write.table.name, name] = write
         self._arm()
 
-    async def write(self, rows: Iterable[Write]) -> None:
-        """Commit rows and wait until they are durable. Raises ProtocolError (store_…)."""
-        durable: asyncio.Future[StoreError | None] = self._loop.create_future()
-        self.add(rows, lambda error: _settle(durable, error))
-        error = await durable
-        if error is not None:
-            raise refusal(error)
+    async def write(self, rows: Iterable[Write]) -> bool:
+        """Commit rows and wait until they are durable; whether they came in time to be read.
+
+        Raises ProtocolError (store_…).
+        """
+        durable: asyncio.Future[bool] = self._loop.create_future()
+
+        def done(error: StoreError | None) -> None:
+            if not durable.done():
+                if error is None:
+                    durable.set_result(not self.came_late)
+                else:
+                    durable.set_exception(refusal(error))
+
+        self.add(rows, done)
+        return await durable
 
     async def barrier(self) -> None:
         """Wait until everything added so far, raises included, is in the store (or has failed)."""
@@ -169,9 +203,11 @@ class GroupCommit:
             batch = self._take()
             error = None
             if batch.rows or batch.late:
-                error = self.failure = await self._write([*batch.rows, *batch.late.values()])
+                error = self.failure = await self._write_above([*batch.rows, *batch.late.values()])
             if error is not None:
                 self._keep(batch.late)
+            elif batch.oldest and self._peers.are_there:
+                error = await self._see_if_late(batch.oldest)
             self._bytes -= batch.size
             for callback in batch.done:
                 try:
@@ -179,6 +215,7 @@ class GroupCommit:
                 except Exception as bug:
                     # One broken callback must not leave everybody else unanswered for ever.
                     self._report("a callback of the group commit failed", bug)
+            self.came_late = False
         self._writer = None
 
     def _take(self) -> _Batch:
@@ -190,18 +227,40 @@ class GroupCommit:
             late, self._late = self._late, {}
             done += self._raised
             self._raised = []
-        if rows or late:
-            node = NodeRow(NODE, self._ids.last)
-            late[NODES.name, NODES.key_of(node)] = Raise(NODES, node)
         size, self._waiting_bytes = self._waiting_bytes, 0
-        return _Batch(rows, late, done, size)
+        oldest, self._oldest = self._oldest, 0
+        if late and self._raised_oldest:
+            oldest, self._raised_oldest = min(oldest or self._raised_oldest, self._raised_oldest), 0
+        return _Batch(rows, late, done, size, oldest)
+
+    async def _see_if_late(self, oldest: int) -> StoreError | None:
+        """Set `came_late` for a batch that is durable. What cannot be judged is not to be relied upon."""
+        try:
+            self.came_late = await self._peers.is_late(unix_ms(oldest))
+        except Exception as bug:
+            self._report("it could not be seen whether a batch came late", bug)
+            return StoreUnavailable(str(bug))
+        return None
 
     def _keep(self, late: _Late) -> None:
         """Try again later: memory has moved on, so nobody would ever name these values again."""
         for key, held in late.items():
             self._late.setdefault(key, held)
+        # Something to try it with, should nobody write meanwhile.
+        node = NodeRow(self._ids.node, self._ids.last)
+        self._late.setdefault((NODES.name, NODES.key_of(node)), Raise(NODES, node))
         if self._timer is None:
             self._timer = self._loop.call_later(self._limits.store_retry_s, self._ring)
+
+    async def _write_above(self, rows: list[Write]) -> StoreError | None:
+        """Write rows once `ids_until` is above all ids that they may have."""
+        if self._ids.last >= self._ids_until:
+            until = self._ids.horizon(IDS_AHEAD_MS)
+            error = await self._write([Raise(NODES, NodeRow(self._ids.node, until))])
+            if error is not None:
+                return error
+            self._ids_until = until
+        return await self._write(rows)
 
     async def _write(self, rows: list[Write]) -> StoreError | None:
         began_s = self._loop.time()

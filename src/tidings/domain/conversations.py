@@ -1,8 +1,8 @@
 """Conversations: who is in one, which bucket its messages go to, and its members' watermarks.
 
 What a busy conversation needs for every message is kept in memory, bounded by
-`conversations_cached`. In one process this node makes every change itself, so what is in
-memory is what is true; a cluster's nodes will trust it for two seconds only.
+`conversations_cached`. A lone node makes every change itself, so what is in memory is what is
+true; where there are others it is read anew when it was not for `TRUST_S`.
 
 spec §6.2
 """
@@ -13,7 +13,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
+from tidings.domain.clock import Clock
 from tidings.domain.commit import GroupCommit
+from tidings.domain.peers import MARGIN_S, Freshness, Peers
 from tidings.domain.privacy import Privacy
 from tidings.protocol import ids
 from tidings.protocol.errors import INVALID, NO_SUCH_CONVERSATION, ProtocolError
@@ -21,6 +23,7 @@ from tidings.protocol.frames import ConversationKind, MemberState, SettingKind
 from tidings.protocol.ids import ConversationId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Erase, Put, Store
+from tidings.store.growing import grown
 from tidings.store.schema import (
     BUCKETS,
     DAY_S,
@@ -49,6 +52,18 @@ SCAN_ROWS = 256
 """rows read at once where there may be many"""
 
 
+class Stored(NamedTuple):
+    """What the store has of a conversation."""
+
+    head: MemberRow
+    present: list[MemberRow]
+    bucket: BucketRow | None
+    newest: MessageId
+    removal_at: int
+    watermarks: list[WatermarkRow]
+    frozen: list[FrozenRow]
+
+
 class _Hidden(NamedTuple):
     """What the members of a direct conversation hide from each other."""
 
@@ -71,8 +86,10 @@ class Conversation:
         "_lock",
         "blockers",
         "bucket",
+        "changes",
         "conversation_id",
         "declined",
+        "freshness",
         "frozen",
         "gone",
         "hides_reads",
@@ -86,29 +103,24 @@ class Conversation:
         "watermarks",
     )
 
-    def __init__(
-        self,
-        head: MemberRow,
-        members: tuple[UserId, ...],
-        bucket: BucketRow | None,
-        newest: MessageId,
-        removal_at: int,
-        watermarks: dict[UserId, WatermarkRow],
-        frozen: dict[UserId, FrozenRow],
-    ) -> None:
-        self.conversation_id = head.conversation_id
-        self.kind = ConversationKind(head.kind)
-        self.version = head.version
-        self.members = members
-        self.newest = newest
+    def __init__(self, stored: Stored) -> None:
+        self.conversation_id = stored.head.conversation_id
+        self.kind = ConversationKind(stored.head.kind)
+        self.version = 0
+        self.members: tuple[UserId, ...] = ()
+        self.newest = MessageId(0)
         """the newest message that was accepted: no watermark passes it"""
-        self.removal_at = removal_at
-        self.watermarks = watermarks
-        self.frozen = frozen
+        self.removal_at = 0
+        self.watermarks: dict[UserId, WatermarkRow] = {}
+        self.frozen: dict[UserId, FrozenRow] = {}
         """of each of `blockers`: what the blocked one sees instead of the watermark"""
         self.pending: frozenset[UserId] = frozenset()
         self.declined: frozenset[UserId] = frozenset()
         """those of `pending` who do not want to be asked again"""
+        self.changes = 0
+        """how often this node changed who is pending"""
+        self.freshness: Freshness | None = None
+        """None where nobody else changes conversations"""
         self.learned = 0
         """how often it was asked anew what the members hide from each other"""
         self._lock: asyncio.Lock | None = None
@@ -118,8 +130,27 @@ class Conversation:
         self.hides_reads: frozenset[UserId] = frozenset()
         self.bucket = 0
         self._bucket_ends_ms = 0
-        if bucket is not None:
-            self.use_bucket(bucket)
+        self.renew(stored, with_members=True)
+
+    def renew(self, stored: Stored, *, with_members: bool) -> None:
+        """Take over what the store has; what only grows is never less than it was here.
+
+        `with_members`: also who is pending, for this node is not just changing that.
+        """
+        self.version, self.removal_at = stored.head.version, stored.removal_at
+        self.members = tuple(row.user_id for row in stored.present)
+        self.newest = max(self.newest, stored.newest)
+        self.frozen = {row.user_id: row for row in stored.frozen}
+        for member in self.members:
+            self.watermarks.setdefault(member, WatermarkRow(self.conversation_id, member))
+        for mark in stored.watermarks:
+            self.watermarks[mark.user_id] = grown(WATERMARKS, self.watermarks.get(mark.user_id), mark)
+        if with_members:
+            pending = [row for row in stored.present if row.state != MemberState.ACCEPTED]
+            self.pending = frozenset(row.user_id for row in pending)
+            self.declined = frozenset(row.user_id for row in pending if row.state == MemberState.DECLINED)
+        if stored.bucket is not None and stored.bucket.bucket >= self.bucket:
+            self.use_bucket(stored.bucket)
 
     def use_bucket(self, row: BucketRow) -> None:
         """From here on messages go to this bucket."""
@@ -136,6 +167,11 @@ class Conversation:
         if self._lock is None:
             self._lock = asyncio.Lock()
         return self._lock
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether somebody holds the lock."""
+        return self._lock is not None and self._lock.locked()
 
     @property
     def has_bucket(self) -> bool:
@@ -167,12 +203,22 @@ class Conversations:
     """
 
     def __init__(
-        self, store: Store, commit: GroupCommit, privacy: Privacy, limits: Limits, *, ask_first: bool
+        self,
+        store: Store,
+        commit: GroupCommit,
+        clock: Clock,
+        privacy: Privacy,
+        limits: Limits,
+        peers: Peers,
+        *,
+        ask_first: bool,
     ) -> None:
         self._store = store
         self._commit = commit
+        self._clock = clock
         self._privacy = privacy
         self._limits = limits
+        self._peers = peers
         self._ask_first = ask_first
         self._cached: OrderedDict[ConversationId, Conversation] = OrderedDict()
         self._alive: WeakValueDictionary[ConversationId, Conversation] = WeakValueDictionary()
@@ -181,15 +227,33 @@ class Conversations:
         self._opening: dict[ConversationId, asyncio.Future[Conversation]] = {}
 
     def cached(self, conversation_id: ConversationId) -> Conversation | None:
-        """The conversation, if it is in memory: the fast path of every message."""
+        """The conversation, if it is in memory and may be trusted: the fast path of every message."""
         found = self._cached.get(conversation_id)
         if found is not None:
             self._cached.move_to_end(conversation_id)
-            return found
-        found = self._alive.get(conversation_id)
-        if found is not None:
+        else:
+            found = self._alive.get(conversation_id)
+            if found is None:
+                return None
             self._keep(found)
+        if found.freshness is not None and not found.freshness.holds(self._clock.monotonic_s()):
+            return None
         return found
+
+    def saw(self, conversation_id: ConversationId, message_id: MessageId) -> None:
+        """A message that another node accepted came by."""
+        known = self._alive.get(conversation_id)
+        if known is not None:
+            known.newest = max(known.newest, message_id)
+
+    async def anew(self, conversation_id: ConversationId) -> Conversation | None:
+        """As `find`, read now: for whoever knows of what is not known here."""
+        if not self._peers.are_there:
+            return await self.find(conversation_id)
+        loading = self._loading.get(conversation_id)
+        if loading is not None:
+            await asyncio.wait([loading])  # it began before, and may not know either
+        return await _once(self._loading, conversation_id, lambda: self._load(conversation_id))
 
     async def find(self, conversation_id: ConversationId) -> Conversation | None:
         """The conversation, or None if nobody ever opened it."""
@@ -281,31 +345,48 @@ class Conversations:
         return opened
 
     async def _load(self, conversation_id: ConversationId) -> Conversation | None:
-        # What a raise still waiting in the group commit says must be in what is read here.
-        await self._commit.barrier()
+        """Read a conversation, or read it anew: there is one object of it while anybody holds it."""
+        known = self._alive.get(conversation_id)
+        if known is None:
+            # What a raise still waiting in the group commit says must be in what is read here.
+            await self._commit.barrier()
+        changes, began_s = 0 if known is None else known.changes, self._clock.monotonic_s()
+        stored = await self._read_stored(conversation_id)
+        if stored is None:
+            return None
+        if known is None:
+            known = Conversation(stored)
+        else:
+            known.renew(stored, with_members=known.changes == changes and not known.is_changing)
+        await self._learn(known, loaded=True)
+        if self._peers.are_there:
+            known.freshness = known.freshness or Freshness(began_s)
+            known.freshness.renew(began_s)
+        self._keep(known)
+        return known
+
+    async def _read_stored(self, conversation_id: ConversationId) -> Stored | None:
         rows = await self._store.range(MEMBERS, (conversation_id,), limit=1 + MEMBERS_MAX)
         if not rows or rows[0].user_id != HEAD_MEMBER:
             return None
-        present = [row for row in rows[1:] if row.left_version is None]
-        members = tuple(row.user_id for row in present)
         buckets = await self._store.range(BUCKETS, (conversation_id,), limit=1)
         bucket = buckets[0] if buckets else None
         head = await self._store.get(HEADS, (conversation_id,)) or HeadRow(conversation_id)
-        marks = {member: WatermarkRow(conversation_id, member) for member in members}
-        for mark in await self._store.range(WATERMARKS, (conversation_id,), limit=MEMBERS_MAX):
-            marks[mark.user_id] = mark
-        frozen = await self._store.range(FROZEN, (conversation_id,), limit=MEMBERS_MAX)
-        kept = {row.user_id: row for row in frozen}
-        newest = await self._newest(bucket)
-        loaded = Conversation(rows[0], members, bucket, newest, head.removal_at, marks, kept)
-        loaded.pending = frozenset(row.user_id for row in present if row.state != MemberState.ACCEPTED)
-        loaded.declined = frozenset(row.user_id for row in present if row.state == MemberState.DECLINED)
-        await self._learn(loaded)
-        self._keep(loaded)
-        return loaded
+        return Stored(
+            rows[0],
+            [row for row in rows[1:] if row.left_version is None],
+            bucket,
+            await self._newest(bucket),
+            head.removal_at,
+            await self._store.range(WATERMARKS, (conversation_id,), limit=MEMBERS_MAX),
+            await self._store.range(FROZEN, (conversation_id,), limit=MEMBERS_MAX),
+        )
 
-    async def _learn(self, conversation: Conversation) -> None:
-        """Ask what the members of a direct conversation hide from each other."""
+    async def _learn(self, conversation: Conversation, *, loaded: bool = False) -> None:
+        """Ask what the members of a direct conversation hide from each other.
+
+        `loaded`: because the conversation was read, not because they just changed it.
+        """
         if conversation.kind != ConversationKind.DIRECT or len(conversation.members) != 2:
             return
         while True:
@@ -317,7 +398,7 @@ class Conversations:
                 break
         conversation.gone, conversation.hides_reads = found.gone, found.hides_reads
         conversation.blockers = frozenset(found.blocked_at)
-        self._freeze(conversation, found.blocked_at, loaded=generation == 1)
+        self._freeze(conversation, found.blocked_at, loaded=loaded)
 
     def _freeze(self, conversation: Conversation, blocked_at: dict[UserId, EntryId], *, loaded: bool) -> None:
         """Keep what the blocked one was told so far; forget it once the block is lifted.
@@ -331,6 +412,8 @@ class Conversations:
                 self._commit.write_soon(key, Erase(FROZEN, key, row.blocked_at))
         for member, at in blocked_at.items():
             if member not in conversation.frozen:
+                if loaded and self._is_being_frozen(at):
+                    continue
                 mark = conversation.watermarks[member]
                 if loaded and mark.at_ms > ids.unix_ms(at):
                     # The node died between block and freezing, and it moved since. Rather too little.
@@ -338,6 +421,11 @@ class Conversations:
                 row = _frozen(mark, at)
                 conversation.frozen[member] = row
                 self._commit.write_soon(FROZEN.key_of(row), Put(FROZEN, row, at))
+
+    def _is_being_frozen(self, blocked_at: EntryId) -> bool:
+        """Whether the node that took a block may still be at it, and knows better than this one."""
+        age_ms = self._clock.wall_ms() - ids.unix_ms(blocked_at)
+        return self._peers.are_there and age_ms < MARGIN_S * 1000
 
     async def _hidden(self, pair: tuple[UserId, ...]) -> "_Hidden":
         both = (pair, pair[::-1])

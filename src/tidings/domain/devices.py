@@ -14,6 +14,7 @@ import msgspec
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.notices import Notices
+from tidings.domain.peers import Peers
 from tidings.domain.router import Router
 from tidings.domain.server_secret import ServerSecret
 from tidings.domain.tokens import SECRET_BYTES, Random, Token, opens, parse
@@ -61,6 +62,7 @@ class Devices:
         random: Random,
         notices: Notices,
         limits: Limits,
+        peers: Peers,
     ) -> None:
         self._store = store
         self._commit = commit
@@ -72,6 +74,7 @@ class Devices:
         self._random = random
         self._notices = notices
         self._limits = limits
+        self._peers = peers
         self._unused: dict[tuple[UserId, DeviceId], float] = {}
         """devices that nobody uses, and when that was found first"""
 
@@ -83,7 +86,8 @@ class Devices:
     async def add(self, row: UserRow, name: str) -> LoggedIn:
         """Log a further device in, under the user's lock.
 
-        Raises ProtocolError (too_many_devices, store_…).
+        When it returns every node knows that the user's messages go to this device too. Raises
+        ProtocolError (too_many_devices, store_…).
         """
         user = await self._users.user(row.user_id)
         if len(user.devices) >= (row.devices_max or self._limits.devices_per_user):
@@ -93,10 +97,12 @@ class Devices:
         try:
             await self._commit.write([Put(DEVICES, device, device.device_id)])
         except ProtocolError:
-            user.devices.remove(device.device_id)
+            # Where there are other nodes it may have been read anew, and be out already.
+            user.devices[:] = [known for known in user.devices if known != device.device_id]
             raise
         finally:
             self._users.changed()
+        await self._peers.know()
         return LoggedIn(str(row.user_id), str(device.device_id), row.handle, str(token))
 
     async def recognise(self, text: str) -> Recognised:
@@ -221,7 +227,10 @@ class Devices:
 
     async def _admit(self, token: Token) -> Recognised:
         user = await self._users.user(token.user_id)
-        # It may have been revoked since its row was read; the user's object is never behind.
+        if token.device_id not in user.devices or user.is_suspended:
+            user = await self._users.anew(token.user_id)
+        # It may have been revoked since its row was read; the user's object is never behind what
+        # this node did.
         if token.device_id not in user.devices:
             raise ProtocolError(UNAUTHENTICATED, UNKNOWN_TOKEN)
         if user.is_suspended:

@@ -73,6 +73,10 @@ class Eraser:
                     writes += await self._one(conversation, said, cause)
         return writes
 
+    async def erase(self, conversation: Conversation, row: MessageRow) -> None:
+        """Erase a message and what was said about it. Raises ProtocolError (store_…)."""
+        await self._commit.write(await self.rows(conversation, row))
+
     async def sweep(self, now_ms: int) -> int:
         """Erase what has expired; how many messages. Raises ProtocolError (store_…).
 

@@ -5,12 +5,16 @@ Only when that is durable is the sender answered, the entry offered to whoever i
 and the row of `sends` written, by which a repeated Send is recognised: losing that one row
 costs a twin, never a message.
 
+What became durable too late for readers (`tidings.domain.peers`) is taken again under a fresh id, with
+the rights of then, and its old rows are voided, before the sender is answered.
+
 spec §6.3
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from tidings.domain.accounts import User
 from tidings.domain.clock import Clock, IdClock
@@ -18,18 +22,41 @@ from tidings.domain.commit import GroupCommit, refusal
 from tidings.domain.conversations import Conversation, Conversations
 from tidings.domain.erasing import expiry_of
 from tidings.domain.inboxes import Entry, inbox_row
-from tidings.domain.log import row_of
-from tidings.domain.relations import NAMING, Related, Relations, check_shape, related_row
+from tidings.domain.log import erased, row_of
+from tidings.domain.peers import Peers
+from tidings.domain.relations import (
+    NAMING,
+    Related,
+    Relations,
+    check_shape,
+    related_row,
+    voided_row,
+)
 from tidings.domain.requests import Requests
 from tidings.domain.router import Router
+from tidings.domain.users import Users
+from tidings.protocol import ids
 from tidings.protocol.codec import encode_message
-from tidings.protocol.errors import GROUP_CHANGED, INVALID, NO_SUCH_USER, TOO_LARGE, ProtocolError
+from tidings.protocol.errors import (
+    GROUP_CHANGED,
+    INTERNAL,
+    INVALID,
+    NO_SUCH_USER,
+    TOO_LARGE,
+    ProtocolError,
+)
 from tidings.protocol.frames import CHANGES, Message, Relation, Send, Sent
 from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES as PREFIX
 from tidings.protocol.ids import ClientId, DeviceId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, StoreError, Write
 from tidings.store.schema import INBOX, MESSAGES, SENDS, SendRow
+
+WAITED_S = 1.0
+"""An attempt that waited longer for its turn looks whether another node has taken a repeat of it: none
+does sooner (see `server/cluster.py`)."""
+VOID_TRIES = 3600
+"""how often it is tried to void what came too late, one `store_retry_s` apart"""
 
 Answer = Callable[[Sent | ProtocolError], None]
 """Called once with what the sender of a message is told. Must not raise."""
@@ -47,10 +74,14 @@ class Messages:
         conversations: Conversations,
         relations: Relations,
         requests: Requests,
+        users: Users,
         router: Router,
         limits: Limits,
+        peers: Peers,
     ) -> None:
         self._store = store
+        self._users = users
+        self._peers = peers
         self._commit = commit
         self._clock = clock
         self._ids = id_clock
@@ -61,24 +92,38 @@ class Messages:
         self._limits = limits
         self._unsettled: dict[tuple[DeviceId, ClientId], _Unsettled] = {}
         """accepted, and not yet to be found in `sends`"""
+        self._again: set[asyncio.Task[None]] = set()
+        """messages that came too late, and are being taken again"""
         self._preparing: dict[tuple[DeviceId, ClientId], asyncio.Future[None]] = {}
         """not accepted yet: something is looked up first"""
 
-    def is_ready(self, device: DeviceId, conversation: Conversation, send: Send) -> bool:
+    def is_ready(self, user: User, device: DeviceId, conversation: Conversation, send: Send) -> bool:
         """Whether `accept` may be called at once; else `accept_slowly`."""
         if send.attempt > 1:
             # On its way to the disk it is not in `sends` yet, and would be by the time of an answer.
-            return (device, send.client_id) in self._unsettled
+            name = (device, send.client_id)
+            return name in self._unsettled and name not in self._preparing
         return (
-            not send.relation and not conversation.pending and conversation.bucket_lasts(self._ids.now_ms())
+            not send.relation
+            and not conversation.pending
+            and conversation.bucket_lasts(self._ids.now_ms())
+            and self._users.is_fresh(user)
+            and not self._peers.was_held_up
         )
 
     async def accept_slowly(
-        self, user: User, device: DeviceId, conversation: Conversation, send: Send, answer: Answer
+        self,
+        user: User,
+        device: DeviceId,
+        conversation: Conversation,
+        send: Send,
+        answer: Answer,
+        since_s: float,
     ) -> None:
         """As `accept`, for what needs the store first. Raises ProtocolError.
 
-        (store_…, and what `Relations.check` and `Requests.announce` raise)
+        (store_…, and what `Relations.check` and `Requests.announce` raise) `since_s`: since when it may
+        have been waiting here, by the loop's clock.
         """
         name = (device, send.client_id)
         while (earlier := self._preparing.get(name)) is not None:
@@ -88,16 +133,21 @@ class Messages:
             if name in self._unsettled:
                 self.accept(user, device, conversation, send, answer)
                 return
-            sent = await self._earlier(device, send)
-            if sent is not None:
-                answer(sent)
-                return
+            if send.attempt > 1 or self._peers.was_held_up:
+                since_s = asyncio.get_running_loop().time()
+                sent = await self._earlier(name, send)
+                if sent is not None:
+                    answer(sent)
+                    return
             self._check(conversation, send)
+            await self._users.user(user.user_id)  # so that what we hold of them is fresh
             now_ms = self._ids.now_ms()
             if not conversation.bucket_lasts(now_ms):
                 await self._conversations.prepare_bucket(conversation, now_ms)
             if send.relation in NAMING or conversation.pending:
-                await self._accept_in_turn(user, device, conversation, send, answer)
+                await self._accept_in_turn(user, device, conversation, send, answer, since_s)
+            elif (sent := await self._meanwhile(name, send, since_s)) is not None:
+                answer(sent)
             else:
                 self.accept(user, device, conversation, send, answer)
         finally:
@@ -105,14 +155,21 @@ class Messages:
             mine.set_result(None)
 
     async def _accept_in_turn(
-        self, user: User, device: DeviceId, conversation: Conversation, send: Send, answer: Answer
+        self,
+        user: User,
+        device: DeviceId,
+        conversation: Conversation,
+        send: Send,
+        answer: Answer,
+        since_s: float,
     ) -> None:
         """What depends on what is there waits until that is durable, and others wait for it."""
-        settled = asyncio.Event()
+        settled: asyncio.Future[Sent | ProtocolError] = asyncio.get_running_loop().create_future()
 
         def answered(outcome: Sent | ProtocolError) -> None:
-            settled.set()
-            answer(outcome)
+            settled.set_result(outcome)
+            if not self._peers.are_there:
+                answer(outcome)
 
         async with conversation.lock:
             related = None
@@ -123,12 +180,39 @@ class Messages:
                 await self._requests.answer_held(conversation, user.user_id, accept=True)
             elif conversation.pending and send.relation not in CHANGES:
                 await self._requests.announce(conversation, user)
-            self.accept(user, device, conversation, send, answered, related)
-            await settled.wait()
+            sent = await self._meanwhile((device, send.client_id), send, since_s)
+            if sent is not None:
+                answer(sent)
+                return
+            self.accept(user, device, conversation, send, answered, related, meets=self._peers.are_there)
+            outcome = await settled
+            if self._peers.are_there:
+                if isinstance(outcome, Sent):
+                    await self._meet_others(conversation, (device, send.client_id), send, outcome)
+                answer(outcome)
             if conversation.pending and send.relation == Relation.DELETE:
                 # It is deleted whatever becomes of this; the next change of the request puts it right.
                 with suppress(ProtocolError, StoreError):
                     await self._requests.withdrawn(conversation)
+
+    async def _meet_others(
+        self, conversation: Conversation, name: tuple[DeviceId, ClientId], send: Send, sent: Sent
+    ) -> None:
+        """What another node did at the same time, with no lock between: see to it that both hold.
+
+        Raises ProtocolError, StoreError. Then it is not noted that the message was accepted: the sender
+        repeats it, it becomes a twin, and this is done again.
+        """
+        try:
+            if conversation.pending:
+                await self._requests.let_in_elsewhere(conversation)
+            if send.relation in CHANGES:
+                await self._relations.give_way(conversation, send)
+        except BaseException:
+            self._forget(name)
+            raise
+        if name in self._unsettled:  # else another node has accepted it, and noted that
+            self._note(name, send.attempt, sent)
 
     def accept(
         self,
@@ -138,11 +222,14 @@ class Messages:
         send: Send,
         answer: Answer,
         related: Related | None = None,
+        *,
+        meets: bool = False,
     ) -> None:
         """Take a message; `answer` gets Sent once it is durable. Raises ProtocolError.
 
         The caller has checked that the sender is a member. A repeat of what is on its way
-        to the disk waits for the same outcome.
+        to the disk waits for the same outcome. `meets`: the caller sees to it that repeats are
+        recognised, since the message is not whole when it is durable.
         """
         name = (device, send.client_id)
         earlier = self._unsettled.get(name)
@@ -151,8 +238,23 @@ class Messages:
             return
         self._check(conversation, send)
         self._commit.admit()
+        if send.target:
+            self._ids.observe(send.target)  # it may be of a node whose clock is ahead
         if user.messages_per_day:
             user.count_message(self._ids.now_ms())
+        unsettled = self._unsettled[name] = _Unsettled(answer)
+        try:
+            accepting = _Accepting(user, device, conversation, send, related, meets)
+            self._commit_message(accepting, name, unsettled)
+        except BaseException:
+            del self._unsettled[name]
+            raise
+
+    def _commit_message(
+        self, accepting: "_Accepting", name: tuple[DeviceId, ClientId], unsettled: "_Unsettled"
+    ) -> None:
+        """Write a message under a fresh id, and settle it once that is durable."""
+        user, device, conversation, send, related, meets = accepting
         message_id = MessageId(self._ids.next())
         message = _message(message_id, self._clock.wall_ms(), user, device, conversation, send)
         if related is not None and related.expires_at is not None:
@@ -166,21 +268,27 @@ class Messages:
         if len(user.devices) > 1:
             recipients.append(user.user_id)
         entry = _entry(message, send)
-        conversation.newest = message_id
-        unsettled = self._unsettled[name] = _Unsettled(answer)
+        conversation.newest = max(conversation.newest, message_id)
+        bucket = conversation.bucket
 
         def settled(error: StoreError | None) -> None:
             if error is not None:
                 del self._unsettled[name]
                 unsettled.settle(refusal(error))
                 return
-            self._commit.add_soon(Put(SENDS, _send_row(message), message_id), lambda _: self._forget(name))
+            if self._commit.came_late:
+                written = _Written(message, bucket, recipients)
+                self._accept_again(accepting, written, name, unsettled)
+                return
+            sent = Sent(send.client_id, message_id, created_at=message.created_at)
+            if not meets:
+                self._note(name, send.attempt, sent)
             try:
-                unsettled.settle(Sent(send.client_id, message_id, created_at=message.created_at))
+                unsettled.settle(sent)
             finally:
                 self._router.deliver(entry, recipients)
 
-        rows: list[Write] = [Put(MESSAGES, row_of(message, conversation.bucket, hidden_from), message_id)]
+        rows: list[Write] = [Put(MESSAGES, row_of(message, bucket, hidden_from), message_id)]
         for member in recipients:
             rows.append(Put(INBOX, inbox_row(member, entry, message.expires_at), entry.entry_id))
         if related is not None:
@@ -191,12 +299,86 @@ class Messages:
             rows.append(expiry_of(message))
         self._commit.add(rows, settled, size=len(rows) * entry.size)
 
-    async def _earlier(self, device: DeviceId, send: Send) -> Sent | None:
-        """The answer to an earlier attempt, if there was one that is settled."""
-        if send.attempt == 1:
+    def _accept_again(
+        self,
+        accepting: "_Accepting",
+        late: "_Written",
+        name: tuple[DeviceId, ClientId],
+        unsettled: "_Unsettled",
+    ) -> None:
+        """A message became durable too late: readers have passed it."""
+
+        async def again() -> None:
+            try:
+                await self._void(accepting, late)
+                conversation = await self._conversations.find(late.message.conversation_id)
+                user = await self._users.user(late.message.sender_id)
+                assert conversation is not None
+                elsewhere = await self._sent(name)
+                if elsewhere is not None:
+                    del self._unsettled[name]
+                    unsettled.settle(_answer(elsewhere))
+                    return
+                self._check(conversation, accepting.send)
+                renewed = accepting._replace(user=user, conversation=conversation)
+                self._commit_message(renewed, name, unsettled)
+            except Exception as error:
+                self._forget(name)
+                unsettled.settle(_told(error))
+                await self._void_some_time(accepting, late)
+                if not isinstance(error, (ProtocolError, StoreError)):
+                    raise  # a bug of ours, for the loop to report
+
+        task = asyncio.get_running_loop().create_task(again())
+        self._again.add(task)
+        task.add_done_callback(self._again.discard)
+
+    async def _void_some_time(self, accepting: "_Accepting", late: "_Written") -> None:
+        """The sender repeats it, maybe on another node: what stands of it must go all the same."""
+        for _ in range(VOID_TRIES):
+            try:
+                await self._void(accepting, late)
+            except ProtocolError:
+                await asyncio.sleep(self._limits.store_retry_s)
+            else:
+                return
+
+    async def _void(self, accepting: "_Accepting", late: "_Written") -> None:
+        """Leave nothing to be seen of a message that is taken again. Raises ProtocolError (store_…)."""
+        cause = late.message.message_id + 1  # this node's clock may be why it was late
+        row = erased(row_of(late.message, late.bucket, list(accepting.conversation.members)))
+        rows: list[Write] = [Put(MESSAGES, row, cause)]
+        empty = _entry(late.message, accepting.send)
+        empty.payload, empty.envelopes = b"", {}
+        for member in late.recipients:
+            rows.append(Put(INBOX, inbox_row(member, empty, late.message.expires_at), cause))
+        if accepting.related is not None and accepting.send.relation in CHANGES:
+            rows.append(voided_row(late.message, accepting.related.bucket, cause))
+        await self._commit.write(rows)
+
+    async def _sent(self, name: tuple[DeviceId, ClientId]) -> SendRow | None:
+        """That a Send was accepted, by whichever node."""
+        device, client_id = name
+        return await self._store.get(SENDS, (device, *_split(client_id)))
+
+    async def _meanwhile(self, name: tuple[DeviceId, ClientId], send: Send, since_s: float) -> Sent | None:
+        """The answer to a repeat that another node was sent, where this attempt has waited for so long."""
+        loop = asyncio.get_running_loop()
+        while self._peers.are_there and loop.time() - since_s > WAITED_S:
+            since_s = loop.time()
+            sent = await self._earlier(name, send)
+            if sent is not None:
+                return sent
+        return None
+
+    async def _earlier(self, name: tuple[DeviceId, ClientId], send: Send) -> Sent | None:
+        """The answer to another attempt, if there was one that is settled."""
+        row = await self._sent(name)
+        if row is None or (self._peers.are_there and 0 < row.attempt < send.attempt - 1):
+            # An attempt between the two may have left some rows under a greater id than the one that was
+            # accepted, which whoever has them shows. So it is accepted once more, under the greatest.
             return None
-        row = await self._store.get(SENDS, (device, *_split(send.client_id)))
-        return None if row is None else Sent(send.client_id, row.message_id, created_at=row.created_at)
+        return _answer(row)
 
     def _check(self, conversation: Conversation, send: Send) -> None:
         limits = self._limits
@@ -228,8 +410,34 @@ class Messages:
         if any(len(envelope) > limits.envelope_bytes for envelope in envelopes.values()):
             raise ProtocolError(TOO_LARGE, f"an envelope is over {limits.envelope_bytes} bytes")
 
+    def _note(self, name: tuple[DeviceId, ClientId], attempt: int, sent: Sent) -> None:
+        """Have repeats recognised, now that all of a message is durable."""
+        device, client_id = name
+        row = SendRow(device, *_split(client_id), sent.message_id, sent.created_at, attempt)
+        self._commit.add_soon(Put(SENDS, row, sent.message_id), lambda _: self._forget(name))
+
     def _forget(self, name: tuple[DeviceId, ClientId]) -> None:
-        del self._unsettled[name]
+        self._unsettled.pop(name, None)
+
+
+class _Accepting(NamedTuple):
+    """What is being accepted."""
+
+    user: User
+    device: DeviceId
+    conversation: Conversation
+    send: Send
+    related: Related | None
+    meets: bool
+
+
+class _Written(NamedTuple):
+    """Where a message stands."""
+
+    message: Message
+    bucket: int
+    recipients: list[UserId]
+    """in whose inboxes"""
 
 
 class _Unsettled:
@@ -294,9 +502,16 @@ def _entry(message: Message, send: Send) -> Entry:
     )
 
 
-def _send_row(message: Message) -> SendRow:
-    prefix, counter = _split(message.client_id)
-    return SendRow(message.sender_device, prefix, counter, message.message_id, message.created_at)
+def _told(error: Exception) -> ProtocolError:
+    """What the sender is told of what went wrong."""
+    if isinstance(error, ProtocolError):
+        return error
+    return refusal(error) if isinstance(error, StoreError) else ProtocolError(INTERNAL)
+
+
+def _answer(row: SendRow) -> Sent:
+    client_id = ids.client_id(row.connection, row.counter)
+    return Sent(client_id, row.message_id, created_at=row.created_at)
 
 
 def _split(client_id: ClientId) -> tuple[bytes, int]:

@@ -52,6 +52,15 @@ class Watcher(Protocol):
 class Attendees(Protocol):
     """Who is connected."""
 
+    async def follow(self, users: Iterable[UserId]) -> None:
+        """Know of these users, too, whether they are connected to another node."""
+
+    def unfollow(self, user: UserId) -> None:
+        """It need not be known of this user any more."""
+
+    def shows_otherwise(self, user: UserId) -> None:
+        """The user lets others see more or less: those who watch on other nodes are to be told, too."""
+
     def is_online(self, user: UserId) -> bool:
         """Whether a session of the user receives."""
 
@@ -124,6 +133,7 @@ class Presence:
             self._watched[session] = viewer, users
         for user in users:
             self._watchers.setdefault(user, {})[session] = False
+        await self._attendees.follow(users)
         shown = [await self._privacy.may_see(viewer, user, "last_seen") for user in users]
         seen = [
             await self._last_seen(user) if may and not self._is_there(user) else None
@@ -147,6 +157,7 @@ class Presence:
             if not watchers:
                 del self._watchers[user]
                 self._going.pop(user, None)
+                self._attendees.unfollow(user)
 
     # --- coming and going (Attendance) ------------------------------------------------------
 
@@ -174,6 +185,7 @@ class Presence:
     async def heed(self, user: UserId, setting: frames.Setting) -> None:  # noqa: ARG002 - a listener's shape
         """A block, a contact or a right to see has changed (see `Settings.on`)."""
         self.reconsider(user)
+        self._attendees.shows_otherwise(user)
 
     def sweep(self) -> None:
         """Called each second: who stayed away is gone, who stayed is noted as seen."""

@@ -2,7 +2,8 @@
 
 *Delivered* moves with the first of a user's devices that acknowledges, *read* with the user;
 READ implies DELIVERED. A receipt is state: all that moved in one turn goes out as one frame
-a member, and one that is lost is found again by `Sync`.
+a member, and one that is lost is found again by `Sync`. Of two that come from different nodes one may
+be behind the other: whoever is told takes the greater of each.
 
 spec §6.6
 """
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import Done, GroupCommit
 from tidings.domain.conversations import Conversation, Conversations
+from tidings.domain.peers import MARGIN_S, Peers
 from tidings.domain.privacy import Privacy
 from tidings.domain.router import Router
 from tidings.domain.settings import Settings
@@ -21,7 +23,7 @@ from tidings.protocol.errors import NOT_YOURS, ProtocolError
 from tidings.protocol.frames import MemberInfo, MessageInfo, Receipt, Status, Synced
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Put, Store
+from tidings.store.contract import Put, Store, StoreError
 from tidings.store.schema import (
     CHANGED,
     DAY_S,
@@ -71,8 +73,10 @@ class Receipts:
         privacy: Privacy,
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
+        peers: Peers,
     ) -> None:
         self._store = store
+        self._peers = peers
         self._commit = commit
         self._ids = ids
         self._router = router
@@ -86,6 +90,7 @@ class Receipts:
 
     def delivered(self, conversation: Conversation, user: UserId, device: DeviceId, up_to: MessageId) -> None:
         """A device of the user has stored everything up to a message."""
+        conversation.newest = max(conversation.newest, up_to)  # another node may have taken it
         mark = conversation.watermarks[user]
         if up_to > mark.delivered_up_to:
             self._move(conversation, mark, device, delivered=up_to, read=mark.read_up_to)
@@ -108,6 +113,9 @@ class Receipts:
     async def changed_since(self, user: UserId, since_ms: int, request_id: int) -> Synced:
         """What moved since a moment: watermarks of direct conversations, and the user's settings."""
         at_ms = self._ids.now_ms()
+        if self._peers.are_there:
+            # What other nodes have noted may not be here yet.
+            at_ms -= int(MARGIN_S * 1000)
         await self._commit.barrier()
         changed = await self._changed(user, since_ms)
         page = _page(changed, self._limits.sync_conversations)
@@ -125,7 +133,8 @@ class Receipts:
 
     async def _shown(self, conversation_id: ConversationId, viewer: UserId) -> list[WatermarkRow]:
         """The watermarks of a direct conversation, as far as a member may see them."""
-        conversation = self._conversations.cached(conversation_id)
+        # Of other nodes' doing memory may be behind, and a client that has synced does not ask again.
+        conversation = None if self._peers.are_there else self._conversations.cached(conversation_id)
         if conversation is not None:
             marks = [_seen_by(conversation, viewer, member) for member in conversation.members]
             return [mark for mark in marks if mark.at_ms]
@@ -257,7 +266,18 @@ class Receipts:
                     self._router.tell(others, _receipt(shown))
                     concerned += others
             for member in concerned:
-                self._commit.raise_soon(CHANGED, ChangedRow(member, conversation_id, mark.at_ms))
+                self._note(member, conversation_id, mark.at_ms)
+
+    def _note(self, member: UserId, conversation_id: ConversationId, at_ms: int) -> None:
+        """Have `Sync` tell a member of what moved."""
+
+        def noted(error: StoreError | None) -> None:
+            if error is not None or self._commit.came_late:
+                # Others may have synced past it meanwhile.
+                self._note(member, conversation_id, self._ids.now_ms())
+
+        row = ChangedRow(member, conversation_id, at_ms)
+        self._commit.raise_soon(CHANGED, row, noted if self._peers.are_there else None)
 
 
 def _page(changed: list[ChangedRow], limit: int) -> list[ChangedRow]:

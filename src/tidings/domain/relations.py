@@ -73,6 +73,15 @@ class Relations:
         erases = await self._eraser.rows(conversation, row) if send.relation == Relation.DELETE else ()
         return Related(row.bucket, erases, row.expires_at)
 
+    async def give_way(self, conversation: Conversation, send: Send) -> None:
+        """A change is durable: if another node deleted its target meanwhile, it is erased too.
+
+        Raises ProtocolError (store_…).
+        """
+        row = await self._log.find(conversation, send.target)
+        if row is not None and is_erased(row):
+            await self._eraser.erase(conversation, row)
+
     async def of_page(
         self, items: Sequence[MessageRow], viewer: UserId, limit: int
     ) -> tuple[list[Message], bool]:
@@ -145,6 +154,21 @@ def check_shape(send: Send) -> None:
         raise ProtocolError(INVALID, "a delete has no content")
     if not send.content_type and send.relation != Relation.DELETE:
         raise ProtocolError(INVALID, "content_type is empty")
+
+
+def voided_row(message: Message, bucket: int, cause: int) -> Put:
+    """A change that is taken again under another id, as it stands under this one."""
+    row = RelationRow(
+        message.conversation_id,
+        bucket,
+        message.target,
+        message.message_id,
+        message.sender_id,
+        message.relation,
+        b"",
+        message.expires_at,
+    )
+    return Put(RELATIONS, row, cause)
 
 
 def related_row(message: Message, bucket: int, hidden_from: list[UserId]) -> Put:

@@ -4,6 +4,11 @@ Until the other one has let them in, what a stranger writes is in the log and in
 the other one is told who it is and how many messages wait, as a setting of theirs. Letting in
 writes inbox entries for what waited, under entry ids of their own.
 
+Between nodes one may let in while another, which does not know yet, takes a message for the log alone.
+So who lets in looks for such messages once it is durable that they are in, and who took one looks
+whether they are in once it is durable: one of both finds it. The request itself goes last, so that a
+node that dies half-way leaves it to be answered again.
+
 spec §6.14
 """
 
@@ -17,8 +22,9 @@ from tidings.domain.accounts import User
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit, refusal
 from tidings.domain.conversations import Conversation
-from tidings.domain.inboxes import Entry, inbox_row
+from tidings.domain.inboxes import Entry, bucket_of, inbox_row
 from tidings.domain.log import Log, has_expired, is_erased, message_of
+from tidings.domain.peers import Peers
 from tidings.domain.privacy import Privacy
 from tidings.domain.router import Router
 from tidings.domain.settings import Settings
@@ -27,7 +33,7 @@ from tidings.protocol.errors import QUOTA, REQUEST_PENDING, ProtocolError
 from tidings.protocol.frames import MemberState, Relation, SettingKind
 from tidings.protocol.ids import EntryId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Put, StoreError, Write
+from tidings.store.contract import Put, Store, StoreError, Write
 from tidings.store.schema import INBOX, MEMBERS, MESSAGES, MemberRow, MessageRow
 
 DAY_MS = 86_400_000
@@ -67,6 +73,7 @@ class Requests:
 
     def __init__(
         self,
+        store: Store,
         commit: GroupCommit,
         id_clock: IdClock,
         log: Log,
@@ -74,7 +81,10 @@ class Requests:
         privacy: Privacy,
         router: Router,
         limits: Limits,
+        peers: Peers,
     ) -> None:
+        self._store = store
+        self._peers = peers
         self._commit = commit
         self._ids = id_clock
         self._log = log
@@ -140,8 +150,11 @@ class Requests:
             else:
                 await self._commit.write([self._member(conversation, user, MemberState.DECLINED)])
                 conversation.declined |= {user}
+                conversation.changes += 1
         key = conversation.conversation_id.hex()
         if await self._settings.get(user, SettingKind.REQUEST, key):
+            if accept:
+                await self._let_in_missed(conversation, user)
             await self._settings.write(user, SettingKind.REQUEST, key, b"")
 
     async def _let_in(self, conversation: Conversation, user: UserId) -> None:
@@ -154,12 +167,41 @@ class Requests:
             # waited gets its entry ids and joins the commit: it stays before whatever comes after.
             conversation.pending -= {user}
             conversation.declined -= {user}
+            conversation.changes += 1
             await self._copied(rows, user)
             await self._commit.write([self._member(conversation, user, MemberState.ACCEPTED)])
         except BaseException:
             conversation.pending |= {user}
             conversation.declined = was_declined
+            conversation.changes += 1
             raise
+
+    async def let_in_elsewhere(self, conversation: Conversation) -> None:
+        """A message was taken for the log alone: whoever was let in on another node gets it now.
+
+        Under the lock. Raises ProtocolError (store_…).
+        """
+        if not self._peers.are_there:
+            return
+        for member in conversation.pending:
+            row = await self._store.get(MEMBERS, (conversation.conversation_id, member))
+            if row is not None and row.state == MemberState.ACCEPTED:
+                await self._let_in_missed(conversation, member)
+                conversation.pending -= {member}
+                conversation.declined -= {member}
+                conversation.changes += 1
+
+    async def _let_in_missed(self, conversation: Conversation, user: UserId) -> None:
+        """Copy what another node took for the log alone while the user was being let in."""
+        if not self._peers.are_there:
+            return
+        rows = await self._waiting(conversation, user)
+        entries = await self._store.get_many(
+            INBOX, [(user, bucket_of(row.message_id), row.message_id) for row in rows]
+        )
+        missed = [row for row, entry in zip(rows, entries, strict=True) if entry is None]
+        if missed:
+            await self._copied(missed, user)
 
     async def _waiting(self, conversation: Conversation, user: UserId) -> list[MessageRow]:
         """What a stranger wrote and nobody has in their inbox yet; oldest first."""
@@ -190,11 +232,20 @@ class Requests:
         is_full = len(waiting) >= limits.request_messages or ever >= most_ever
         return _Knocks(waiting, is_first=not ever, is_full=is_full)
 
-    def _copied(self, rows: list[MessageRow], user: UserId) -> "asyncio.Future[None]":
-        """Write inbox entries for messages, and offer them once durable. Raises ProtocolError."""
+    async def _copied(self, rows: list[MessageRow], user: UserId) -> None:
+        """Write inbox entries for messages, and offer them once durable. Raises ProtocolError.
+
+        They have their ids and have joined the commit before this waits for anything. What came too
+        late for readers is written once more, under ids of then.
+        """
+        while not await self._copied_in_time(rows, user):
+            pass
+
+    def _copied_in_time(self, rows: list[MessageRow], user: UserId) -> "asyncio.Future[bool]":
+        """Write entries for messages; `rows` then say where these stand, too."""
         writes: list[Write] = []
         entries: list[Entry] = []
-        for row in rows:
+        for place, row in enumerate(rows):
             entry = Entry(
                 EntryId(self._ids.next()),
                 row.conversation_id,
@@ -204,18 +255,21 @@ class Requests:
                 encode_message(message_of(row)),
                 {},
             )
-            placed = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry.entry_id])
+            placed = rows[place] = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry.entry_id])
             writes.append(Put(INBOX, inbox_row(user, entry, row.expires_at), entry.entry_id))
             writes.append(Put(MESSAGES, placed, entry.entry_id))
             entries.append(entry)
-        copied: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        copied: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def done(error: StoreError | None) -> None:
             if error is None:
                 for entry in entries:
                     self._router.deliver(entry, [user])
             if not copied.done():
-                copied.set_result(None) if error is None else copied.set_exception(refusal(error))
+                if error is None:
+                    copied.set_result(not self._commit.came_late)
+                else:
+                    copied.set_exception(refusal(error))
 
         self._commit.add(writes, done)
         return copied

@@ -8,6 +8,7 @@ import asyncio
 
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
+from tidings.domain.peers import Peers
 from tidings.domain.tokens import Random
 from tidings.store.contract import Put, Store
 from tidings.store.schema import SECRETS, SecretRow
@@ -19,8 +20,9 @@ SECRET_BYTES = 32
 class ServerSecret:
     """Reads the secret once."""
 
-    def __init__(self, store: Store, commit: GroupCommit, ids: IdClock, random: Random) -> None:
+    def __init__(self, store: Store, commit: GroupCommit, ids: IdClock, random: Random, peers: Peers) -> None:
         self._store = store
+        self._peers = peers
         self._commit = commit
         self._ids = ids
         self._random = random
@@ -41,4 +43,8 @@ class ServerSecret:
         if row is None:
             row = SecretRow(NAME, self._random(SECRET_BYTES))
             await self._commit.write([Put(SECRETS, row, self._ids.next())])
+            if self._peers.are_there:
+                # Another node may have made one at the same moment: the later one stays.
+                await self._peers.know()
+                row = await self._store.get(SECRETS, (NAME,)) or row
         return row.value

@@ -6,7 +6,8 @@ server knows the shape of what it acts on and takes the rest as it comes.
 
 A removed setting leaves a row with an empty value behind, so that a device that was away learns
 of it; such rows are dropped once no device can have been away that long. Rows of a user lie in
-one partition, and the row of kind 0 in it counts them: it never disagrees with them.
+one partition, and the row of kind 0 in it counts them: it never disagrees with them, unless two nodes
+changed settings of one user at the same moment; then it may be off by one, as a limit may.
 
 spec §6.11
 """
@@ -169,11 +170,14 @@ class Settings:
             _count(counts, old, value, self._limits.settings_per_user)
             # Nothing is awaited from here to the commit: a Sync that passes its barrier finds all
             # ids that were given before.
-            at = EntryId(max(self._ids.next(), head.at + 1))
-            head.at = counts.at = at
-            row = SettingRow(user, kind, key, value, at)
+            row = SettingRow(user, kind, key, value, EntryId(0))
             heads = [head] if counts is head else [head, counts]
-            await self._commit.write([Put(SETTINGS, written, at) for written in (row, *heads)])
+            in_time = False
+            while not in_time:
+                # One that came late is written again: other devices may have synced past it.
+                at = EntryId(max(self._ids.next(), head.at + 1))
+                row.at = head.at = counts.at = at
+                in_time = await self._commit.write([Put(SETTINGS, written, at) for written in (row, *heads)])
             setting = _setting(row)
             try:
                 for listener in self._listeners.get(kind, ()):

@@ -1,10 +1,14 @@
 """Users: their rows, changed by one at a time, and the objects that stand for them in memory.
 
 Who changes an account, its devices, its factor or its number holds the user's lock from the read to
-the write, and nobody holds two users' locks at once.
+the write, and nobody holds two users' locks at once. The lock is this node's: of two nodes that change
+one account at once the later change of each row stays.
+
+Where there are other nodes, an object is read anew when it was not for `TRUST_S`.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -12,6 +16,7 @@ import msgspec
 
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
+from tidings.domain.peers import Freshness, Peers
 from tidings.protocol.errors import NO_SUCH_USER, QUOTA, ProtocolError
 from tidings.protocol.ids import DeviceId, UserId
 from tidings.protocol.limits import Limits
@@ -30,6 +35,7 @@ class User:
     __slots__ = (
         "__weakref__",
         "devices",
+        "freshness",
         "handle",
         "is_suspended",
         "messages_per_day",
@@ -57,6 +63,8 @@ class User:
         """the day, and how many messages were counted on it; only where there is a quota"""
         self.sessions = 0
         """of this node"""
+        self.freshness: Freshness | None = None
+        """None where nobody else changes users"""
 
     def count_message(self, now_ms: int) -> None:
         """Count a message towards the quota, from the first one of a day on. Raises ProtocolError (quota)."""
@@ -72,11 +80,22 @@ class User:
 class Users:
     """Finds users and changes their rows."""
 
-    def __init__(self, store: Store, commit: GroupCommit, ids: IdClock, limits: Limits) -> None:
+    def __init__(
+        self,
+        store: Store,
+        commit: GroupCommit,
+        ids: IdClock,
+        limits: Limits,
+        peers: Peers,
+        now_s: Callable[[], float],
+    ) -> None:
+        """`now_s` is a monotonic clock."""
         self._store = store
         self._commit = commit
         self._ids = ids
         self._limits = limits
+        self._peers = peers
+        self._now_s = now_s
         self._users: WeakValueDictionary[UserId, User] = WeakValueDictionary()
         self._locks: WeakValueDictionary[UserId, asyncio.Lock] = WeakValueDictionary()
         self._changes = 0
@@ -99,14 +118,36 @@ class Users:
 
     async def user(self, user_id: UserId) -> User:
         """Who has this id; one who was deleted (or never was) has an empty handle and no devices."""
+        known = self._users.get(user_id)
+        return known if known is not None and self.is_fresh(known) else await self._read(user_id)
+
+    async def anew(self, user_id: UserId) -> User:
+        """As `user`, read now: for whoever is about to be turned away by what may be out of date."""
+        return await self._read(user_id) if self._peers.are_there else await self.user(user_id)
+
+    def is_fresh(self, user: User) -> bool:
+        """Whether what is in memory may be relied upon; else ask for the user again."""
+        return user.freshness is None or user.freshness.holds(self._now_s())
+
+    async def _read(self, user_id: UserId) -> User:
         while True:
-            known = self._users.get(user_id)
-            if known is not None:
-                return known
-            before = self._changes
+            before, began_s = self._changes, self._now_s()
             loaded = await self._load(user_id)
             if before == self._changes:
-                return self._users.setdefault(user_id, loaded)
+                return self._renewed(loaded, began_s)
+
+    def _renewed(self, loaded: User, began_s: float) -> User:
+        """The one object of a user, as it was just read."""
+        user = self._users.setdefault(loaded.user_id, loaded)
+        if not self._peers.are_there:
+            return user  # never behind: what is being written is in it already
+        if user is not loaded:
+            user.handle, user.is_suspended = loaded.handle, loaded.is_suspended
+            user.messages_per_day = loaded.messages_per_day
+            user.devices[:] = loaded.devices
+        user.freshness = user.freshness or Freshness(began_s)
+        user.freshness.renew(began_s)
+        return user
 
     async def write(self, row: UserRow, *more: Write) -> None:
         """Change an account, under its lock. Raises ProtocolError (store_…)."""

@@ -135,7 +135,7 @@ class Hello(Frame, tag=1):
     token: str
     agent: str = ""
     have: AnEntryId | None = None
-    """the newest entry stored on the device; can only move the start back"""
+    """up to which entry the device has all (spec §6.4); can only move the start back"""
     receive: bool = True
     """false: a side session that sends and asks, while the device's own goes on receiving"""
     generation: Counter = 0
@@ -383,6 +383,8 @@ class Drained(Frame, tag=67):
     """The inbox was empty: from here on entries come as they happen."""
 
     now_ms: int
+    complete_to: EntryId = EntryId(0)
+    """everything up to here was sent on this connection or before its start; 0: up to the newest entry"""
 
 
 class Receipt(Frame, tag=68):
@@ -476,6 +478,8 @@ class HeartbeatOk(Frame, tag=74):
     """So am I."""
 
     now_ms: int
+    complete_to: EntryId = EntryId(0)
+    """as in Drained"""
 
 
 class Presence(Frame, tag=75):

@@ -15,6 +15,7 @@ from tidings.domain.handles import Handles
 from tidings.domain.invites import Invites
 from tidings.domain.log import Log
 from tidings.domain.notices import Audit, Changed, Notices
+from tidings.domain.peers import Peers
 from tidings.domain.phones import Phones
 from tidings.domain.proofs import Proofs
 from tidings.domain.router import Router
@@ -54,14 +55,15 @@ def account_rules(
     settings: Settings,
     audit: Audit,
     log: FilteringBoundLogger,
+    users: Users,
+    peers: Peers,
 ) -> AccountRules:
     """Build them. Raises ConfigError for a phone hook that cannot be."""
     limits = config.limits
     notices = Notices(_teller(settings, ids, log), audit)
-    users = Users(store, commit, ids, limits)
-    secret = ServerSecret(store, commit, ids, random)
+    secret = ServerSecret(store, commit, ids, random, peers)
     handles = Handles(store, users, clock, random, limits)
-    devices = Devices(store, commit, clock, ids, users, secret, router, random, notices, limits)
+    devices = Devices(store, commit, clock, ids, users, secret, router, random, notices, limits, peers)
     factors = Factors(store, commit, clock, ids, users, random, notices, limits)
     invites = Invites(store, clock, random)
     proofs = Proofs(users, passwords, factors, secret, limits)

@@ -42,6 +42,7 @@ from tidings.server import people_commands, presence_commands
 from tidings.server.feed import Feed
 from tidings.server.services import Command, RateClass, Slow
 from tidings.server.session import Session
+from tidings.server.shared_feed import SharedFeed
 from tidings.store.contract import StoreError
 
 
@@ -77,11 +78,20 @@ async def hello(session: Session, frame: Hello) -> None:
             new_token,
         )
     )
+    session.began_s = services.loop.time()
     if frame.receive:
         _tell_expired(session, start)
-        session.start_receiving(Feed(device_id, start, session, limits, rewound=start < cursor))
+        session.start_receiving(_feed(session, start, keeps=frame.have is not None))
     else:
         session.stay_aside()
+
+
+def _feed(session: Session, start: EntryId, *, keeps: bool) -> Feed:
+    services = session.services
+    if services.cluster is None:
+        return Feed(session.device_id, start, session, services.limits, keeps=keeps)
+    present = services.cluster.present
+    return SharedFeed(session.device_id, start, session, services.limits, present, keeps=keeps)
 
 
 def _tell_expired(session: Session, start: EntryId) -> None:
@@ -97,17 +107,24 @@ def send(session: Session, frame: Send) -> Slow | None:
     """Take a message; the answer comes when it is durable."""
     conversation = session.services.conversations.cached(frame.conversation_id)
     messages = session.services.messages
-    if conversation is None or not messages.is_ready(session.device_id, conversation, frame):
-        return _send_slowly(session, frame)
-    access_conversation(conversation, session.known_user.user_id)
+    user = session.known_user
+    if (
+        conversation is None
+        or session.has_waited
+        or not messages.is_ready(user, session.device_id, conversation, frame)
+    ):
+        return _send_slowly(session, frame, session.waiting_since_s)
+    access_conversation(conversation, user.user_id)
     _accept(session, conversation, frame)
     return None
 
 
-async def _send_slowly(session: Session, frame: Send) -> None:
+async def _send_slowly(session: Session, frame: Send, since_s: float) -> None:
+    if frame.attempt > 1 and session.services.cluster is not None:
+        await session.services.cluster.outwait_earlier(session.began_s)
     conversation = await _conversation(session, frame.conversation_id)
     await session.services.messages.accept_slowly(
-        session.known_user, session.device_id, conversation, frame, _answer(session, frame)
+        session.known_user, session.device_id, conversation, frame, _answer(session, frame), since_s
     )
 
 
@@ -142,7 +159,9 @@ def ack(session: Session, frame: Ack) -> Slow | None:
     newest: dict[ConversationId, MessageId] = {}
     for entry in stored:
         if entry.sender_id != user_id:
-            newest[entry.conversation_id] = entry.message_id
+            # Other nodes' entries may come out of order.
+            before = newest.get(entry.conversation_id, entry.message_id)
+            newest[entry.conversation_id] = max(before, entry.message_id)
     unknown = [
         (conversation_id, up_to)
         for conversation_id, up_to in newest.items()
@@ -150,8 +169,13 @@ def ack(session: Session, frame: Ack) -> Slow | None:
     ]
     if unknown:
         return _deliver_slowly(session, unknown, cursor)
-    session.services.inboxes.acknowledge(session.device_id, cursor)
+    _move_cursor(session, cursor)
     return None
+
+
+def _move_cursor(session: Session, cursor: EntryId | None) -> None:
+    if cursor is not None:
+        session.services.inboxes.acknowledge(session.device_id, cursor)
 
 
 def _delivered(session: Session, conversation_id: ConversationId, up_to: MessageId) -> bool:
@@ -163,7 +187,7 @@ def _delivered(session: Session, conversation_id: ConversationId, up_to: Message
 
 
 async def _deliver_slowly(
-    session: Session, unknown: list[tuple[ConversationId, MessageId]], cursor: EntryId
+    session: Session, unknown: list[tuple[ConversationId, MessageId]], cursor: EntryId | None
 ) -> None:
     """Watermarks before the cursor: where one cannot be moved, the entries come again."""
     try:
@@ -173,20 +197,24 @@ async def _deliver_slowly(
     except StoreError:
         session.close(CloseCode.UNAVAILABLE, "the store cannot be read")
         raise
-    session.services.inboxes.acknowledge(session.device_id, cursor)
+    _move_cursor(session, cursor)
 
 
 def read(session: Session, frame: Read) -> Slow | None:
     """Move *read*; the answer comes when it is durable."""
     conversation = session.services.conversations.cached(frame.conversation_id)
-    if conversation is None:
+    if conversation is None or frame.up_to > conversation.newest:
         return _read_slowly(session, frame)
     _read(session, access_conversation(conversation, session.known_user.user_id), frame)
     return None
 
 
 async def _read_slowly(session: Session, frame: Read) -> None:
-    _read(session, await _conversation(session, frame.conversation_id), frame)
+    conversation = await _conversation(session, frame.conversation_id)
+    if frame.up_to > conversation.newest:
+        # Another node may have accepted it; what nobody has is cut off.
+        await session.services.conversations.anew(frame.conversation_id)
+    _read(session, conversation, frame)
 
 
 def _read(session: Session, conversation: Conversation, frame: Read) -> None:
@@ -208,7 +236,9 @@ def _read(session: Session, conversation: Conversation, frame: Read) -> None:
 async def history(session: Session, frame: History) -> None:
     """A page of a conversation."""
     conversation = await _conversation(session, frame.conversation_id)
-    session.send(await session.services.histories.page(conversation, session.known_user.user_id, frame))
+    page = await session.services.histories.page(conversation, session.known_user.user_id, frame)
+    session.services.ids.observe(conversation.newest)
+    session.send(page)
 
 
 async def info(session: Session, frame: Info) -> None:
@@ -233,7 +263,8 @@ async def answer_request(session: Session, frame: AnswerRequest) -> None:
 
 def heartbeat(session: Session, _: Heartbeat) -> None:
     """That it came is all; the session notes when it hears anything."""
-    session.send(HeartbeatOk(session.services.ids.now_ms()))
+    complete_to = EntryId(0) if session.feed is None else session.feed.complete_to
+    session.send(HeartbeatOk(session.services.ids.now_ms(), complete_to))
 
 
 async def open_direct(session: Session, frame: OpenDirect) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Protocol, TypeVar
 
+from tidings.directory.contract import Place
 from tidings.domain.inboxes import Entry
 from tidings.protocol.close import CloseCode
 from tidings.protocol.frames import Frame
@@ -19,6 +20,10 @@ S = TypeVar("S")
 
 COME_BACK_PER_S = 400
 """Reconnects a second that a node takes in its stride (each costs 0.2 ms)."""
+LOOK_AGAIN_PER_S = 400
+"""Inboxes read again a second, of all that may have lost something; but"""
+LOOK_AGAIN_S = 10.0
+"""all within so long."""
 
 
 class Known(Protocol):
@@ -38,6 +43,9 @@ class Known(Protocol):
 class Receiver(Known, Protocol):
     """A session of a device that receives, as the rest of the node sees it."""
 
+    place: Place | None
+    """in the directory, where there are other nodes"""
+
     def offer(self, entry: Entry) -> None:
         """An inbox entry of its user became durable."""
 
@@ -49,6 +57,12 @@ class Receiver(Known, Protocol):
 
     def replace(self) -> None:
         """A newer session of the same device has come."""
+
+    def lose(self, due_s: float) -> None:
+        """Something meant for it may be lost: look again at this moment of the loop's clock."""
+
+    def shutdown(self) -> None:
+        """End it, and tell its device when to come back."""
 
 
 class Swept(Protocol):
@@ -100,11 +114,12 @@ class Connections:
         self._now_s = now_s
         self._receivers: dict[UserId, tuple[Receiver, ...]] = {}
         self._aside: dict[UserId, tuple[Known, ...]] = {}
-        self._swept: set[Swept] = set()
+        self._swept: dict[Swept, None] = {}
         self.attendance: Attendance = Unattended()
         """set once, when the node is wired: it needs us, too"""
         self.expulsions = 0
-        """how often anybody was expelled: who was recognised before the last time looks again"""
+        """how often anybody was expelled, or may have been: who was recognised before the last time looks
+        again"""
         self.deliveries = 0
         """entries offered to sessions, for the metrics"""
 
@@ -112,11 +127,11 @@ class Connections:
 
     def opened(self, session: Swept) -> None:
         """A connection has begun; it is not known yet whose."""
-        self._swept.add(session)
+        self._swept[session] = None
 
     def closed(self, session: Swept) -> None:
         """A connection is gone."""
-        self._swept.discard(session)
+        self._swept.pop(session, None)
         self.attendance.unwatch(session)
 
     def register(self, user: UserId, receiver: Receiver) -> None:
@@ -171,6 +186,36 @@ class Connections:
             for session in self.sessions(user):
                 session.buckets[:] = [None] * len(session.buckets)
 
+    def may_have_lost(self) -> None:
+        """Something that was meant for anybody may be lost: all look again, so many a second."""
+        for receivers in self._receivers.values():
+            for receiver in receivers:
+                receiver.lose(self.look_again_s())
+
+    def look_again_s(self) -> float:
+        """A session's own moment, by the loop's clock, to look for what it may have lost."""
+        spread_s = min(LOOK_AGAIN_S, len(self._swept) / LOOK_AGAIN_PER_S)
+        return self._now_s() + self._random.uniform(0.0, spread_s)
+
+    def doubt(self) -> None:
+        """Somebody may have been signed out unnoticed: who is just being recognised is looked up again."""
+        self.expulsions += 1
+
+    def devices(self) -> list[tuple[UserId, DeviceId]]:
+        """The devices of all sessions, side sessions included; some of them twice."""
+        return [
+            (user, session.device_id)
+            for table in (self._receivers, self._aside)
+            for user, sessions in table.items()
+            for session in sessions
+        ]
+
+    def drain(self) -> None:
+        """Have every device connect to another node."""
+        for receivers in tuple(self._receivers.values()):
+            for receiver in receivers:
+                receiver.shutdown()
+
     # --- the rules' side (Router) -----------------------------------------------------------
 
     def deliver(self, entry: Entry, users: Iterable[UserId]) -> None:
@@ -206,6 +251,23 @@ class Connections:
     def is_online(self, user: UserId) -> bool:
         """Whether a session of the user receives."""
         return user in self._receivers
+
+    def receivers(self, user: UserId) -> tuple[Receiver, ...]:
+        """The receiving sessions of a user."""
+        return self._receivers.get(user, ())
+
+    def users(self) -> list[UserId]:
+        """Who receives."""
+        return list(self._receivers)
+
+    async def follow(self, users: Iterable[UserId]) -> None:
+        """Somebody watches these users: on a lone node nobody can be elsewhere."""
+
+    def unfollow(self, user: UserId) -> None:
+        """Nobody watches this user any more."""
+
+    def shows_otherwise(self, user: UserId) -> None:
+        """Whoever watches this user does so here."""
 
     def devices_online(self, share: int, shares: int) -> Iterator[tuple[UserId, DeviceId]]:
         """One of so many shares of the receiving devices; each is in one and the same share always."""

@@ -9,6 +9,8 @@ a read finds nothing more, what was held follows and the feed is live in the sam
 loop. A live entry is a hint: one that finds no room in the window is simply read again later.
 The feed never has more than a window of unacknowledged entries out.
 
+This is the feed of a lone node, which sees every write; `shared_feed` is that of one among others.
+
 spec §6.4
 """
 
@@ -51,11 +53,11 @@ class Feed:
         "_overflow",
         "_position",
         "_recipient",
-        "_rewound",
         "_sent",
         "_start",
         "_unacked",
         "_unacked_bytes",
+        "_with_own",
     )
 
     def __init__(
@@ -65,15 +67,16 @@ class Feed:
         recipient: Recipient,
         limits: Limits,
         *,
-        rewound: bool,
+        keeps: bool,
     ) -> None:
-        """`rewound`: the device lost what it had, so its own messages are news to it."""
+        """`keeps`: the device keeps what it is sent and drops what it has. While draining it is sent its own
+        messages too: it may be an old copy of itself, to which they are news."""
         self._device = device
         self._start = self._position = start
         """the entry that was sent or passed over last"""
         self._recipient = recipient
         self._limits = limits
-        self._rewound = rewound
+        self._with_own = keeps
         self._live = False
         self._drained = False
         self._held: list[Entry] | None = None
@@ -147,19 +150,36 @@ class Feed:
             self._unacked_bytes -= entry.size
         return stored
 
-    def cursor(self, stored: list[Entry]) -> EntryId:
-        """Where the device's cursor belongs after `stored` was acknowledged."""
+    def cursor(self, stored: list[Entry]) -> EntryId | None:
+        """Where the device's cursor belongs after `stored` was acknowledged; None: where it is."""
         return stored[-1].entry_id if self._unacked else self._position
 
-    def passed_over(self, floor: EntryId) -> EntryId | None:
-        """Where the cursor belongs if all since it was the device's own, so that no Ack will move it.
+    def passed_over(self, floor: EntryId, *, first: bool) -> EntryId | None:
+        """Where the cursor belongs, for all since it may have been the device's own: no Ack will move it.
 
-        Everything up to `floor` was read.
+        Called after a read came to the end, the `first` one or a later one; everything up to `floor`
+        was read.
         """
-        if self._unacked is not None:
+        if self._unacked is not None or not first:
             return None
         position = max(self._position, floor)
         return position if position > self._start else None
+
+    @property
+    def complete_to(self) -> EntryId:
+        """Up to where a device has all once it has what was sent; 0: up to the newest that was sent."""
+        return EntryId(0)
+
+    def is_due(self, now_s: float) -> bool:  # noqa: ARG002 - in a lone node every write is seen
+        """Whether it is time to read again; once."""
+        return False
+
+    def lose(self, due_s: float) -> None:
+        """Entries may have been lost: read again at this moment."""
+
+    def has_lost(self) -> bool:
+        """Whether a read has become due because something may have been lost; told once."""
+        return False
 
     def is_old(self, now_ms: int) -> bool:
         """Whether the cursor has not moved for a day, and should even if nothing comes."""
@@ -184,7 +204,7 @@ class Feed:
             self.offer(entry)
         first = not self._drained
         self._drained = True
-        self._rewound = False
+        self._with_own = False
         return first
 
     def _pass(self, entry: Entry) -> None:
@@ -192,8 +212,11 @@ class Feed:
         if entry.entry_id <= self._position:
             return
         self._position = entry.entry_id
-        if entry.sender_device == self._device and not self._rewound:
+        if entry.sender_device == self._device and not self._with_own:
             return
+        self._dispatch(entry)
+
+    def _dispatch(self, entry: Entry) -> None:
         self._sent += 1
         if self._unacked is None:
             self._unacked = []

@@ -1,7 +1,9 @@
 """What follows from a user's settings for conversations that are in memory.
 
-A block, and what somebody may see, hold from the moment at which the user is answered. Making a
-stranger a contact lets them in, soon after, and blocking one turns them away.
+A block, and what somebody may see, hold from the moment at which the user is answered; where there are
+other nodes, that is once they act on it too. What follows from a contact they act on a little later: an
+address book is many contacts. Making a stranger a contact lets them in, soon after, and blocking one
+turns them away.
 """
 
 import asyncio
@@ -9,6 +11,7 @@ import asyncio
 from structlog.typing import FilteringBoundLogger
 
 from tidings.domain.conversations import Conversations
+from tidings.domain.peers import Peers
 from tidings.domain.requests import Requests
 from tidings.domain.settings import Settings
 from tidings.protocol import ids
@@ -28,11 +31,13 @@ class Heeding:
         requests: Requests,
         loop: asyncio.AbstractEventLoop,
         log: FilteringBoundLogger,
+        peers: Peers,
     ) -> None:
         self._conversations = conversations
         self._requests = requests
         self._loop = loop
         self._log = log
+        self._peers = peers
         self._answering: set[asyncio.Task[None]] = set()
         settings.on(SettingKind.BLOCK, self._block)
         settings.on(SettingKind.CONTACT, self._contact)
@@ -41,12 +46,14 @@ class Heeding:
     async def _block(self, user: UserId, setting: Setting) -> None:
         peer = UserId(int(setting.key))
         await self._conversations.blocked(user, peer)
+        await self._peers.know()
         if setting.value:
             self._answer_soon(user, peer, accept=False)
 
     async def _towards_all(self, user: UserId, setting: Setting) -> None:
         if setting.key == "receipts":  # nothing else is kept in memory
             await self._conversations.settled_for_all(user)
+            await self._peers.know()
 
     async def _contact(self, user: UserId, setting: Setting) -> None:
         peer = UserId(int(setting.key))

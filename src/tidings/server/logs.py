@@ -25,7 +25,8 @@ def open_log(level: str, *, as_json: bool, stream: TextIO = sys.stderr) -> Filte
     if as_json:
         processors.append(structlog.processors.format_exc_info)
     log: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(cast(TextIO, _Unfailing(stream))),
+        # A line in one write: several processes may share stderr.
+        structlog.WriteLogger(cast(TextIO, _Unfailing(stream))),
         processors=[*processors, end],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
     )

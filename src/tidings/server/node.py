@@ -12,10 +12,9 @@ closed.
 """
 
 import asyncio
-import gc
 import os
-import resource
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -26,22 +25,26 @@ from structlog.typing import FilteringBoundLogger
 
 from tidings import __version__
 from tidings.domain.accounts import Passwords
-from tidings.domain.clock import AHEAD_MS, Clock, IdClock, SystemClock
-from tidings.domain.commit import NODE, GroupCommit, refusal
+from tidings.domain.clock import AHEAD_MS, Clock, ClockWentBack, IdClock, SystemClock
+from tidings.domain.commit import IDS_AHEAD_MS, GroupCommit, refusal
 from tidings.domain.conversations import Conversations
 from tidings.domain.erasing import Eraser
 from tidings.domain.history import Histories
 from tidings.domain.inboxes import Inboxes
+from tidings.domain.leases import greatest_id
 from tidings.domain.log import Log
 from tidings.domain.messages import Messages
+from tidings.domain.peers import Alone, Peers
 from tidings.domain.people import People
-from tidings.domain.presence import Presence
+from tidings.domain.presence import Attendees, Presence
 from tidings.domain.privacy import Privacy
 from tidings.domain.receipts import Receipts
 from tidings.domain.relations import Relations
 from tidings.domain.reports import Reports
 from tidings.domain.requests import Requests
+from tidings.domain.router import Router
 from tidings.domain.settings import Settings
+from tidings.domain.users import Users
 from tidings.protocol import ids
 from tidings.protocol.api import Health, ServerInfo
 from tidings.protocol.frames import SettingKind
@@ -49,9 +52,9 @@ from tidings.server import http
 from tidings.server.account_rules import account_rules
 from tidings.server.admin.app import Node
 from tidings.server.admin.app import application as administration
-from tidings.server.admin.guard import Guard
 from tidings.server.admin.port import AdminPort
 from tidings.server.audit import Audit
+from tidings.server.cluster import Cluster, Shared
 from tidings.server.commands import COMMANDS
 from tidings.server.config import Config, ConfigError, address
 from tidings.server.connections import Connections
@@ -62,19 +65,15 @@ from tidings.server.logs import bridge, open_log, unhandled
 from tidings.server.metrics import Metrics, Sources
 from tidings.server.passwords import Argon2Passwords
 from tidings.server.rate import DeviceRates
+from tidings.server.resources import raise_file_limit, settle_collector
 from tidings.server.services import Services
 from tidings.server.session import Session
 from tidings.server.tls import Certificate
 from tidings.server.upkeep import Upkeep
 from tidings.store.contract import Store
 from tidings.store.rocks import RocksStore
-from tidings.store.schema import NODES
 
 DAY_MS = 86_400_000
-
-
-class ClockWentBack(Exception):
-    """The wall clock is more than a day behind the ids given before."""
 
 
 def run(config: Config) -> None:
@@ -93,30 +92,63 @@ async def wire(
     random_bytes: Callable[[int], bytes],
     log: FilteringBoundLogger,
     audit: Audit | None = None,
+    *,
+    shared: Shared | None = None,
 ) -> Services:
-    """The rules and what sessions need, on a store. Raises StoreError, ClockWentBack."""
+    """The rules and what sessions need, on a store; of a node among others with what they share.
+
+    Then `Services.cluster` is to be started and stopped. Raises StoreError, ClockWentBack, and for a
+    node among others BusError, DirectoryError, LeaseLost.
+    """
     loop = asyncio.get_running_loop()
     limits = config.limits
-    id_clock = await _id_clock(config, store, clock, log)
     rates = DeviceRates(limits)
     connections = Connections(Random(random_bytes(8)), rates, loop.time)  # noqa: S311 - spreads reconnects
-    commit = GroupCommit(store, id_clock, limits, loop)
-    settings = Settings(store, commit, id_clock, connections, limits)
+    await _check_clock(config, store, clock, log)
+    cluster: Cluster | None = None
+    peers: Peers = Alone()
+    router: Router = connections
+    attendees: Attendees = connections
+    if shared is None:
+        id_clock = IdClock(clock, floor=await greatest_id(store))
+    else:
+        peers = cluster = await Cluster.join(store, shared, clock, connections, loop, random_bytes, log)
+        id_clock, router, attendees = cluster.ids, cluster.relay, cluster.whereabouts
+    commit = GroupCommit(store, id_clock, limits, loop, peers)
+    users = Users(store, commit, id_clock, limits, peers, clock.monotonic_s)
+    settings = Settings(store, commit, id_clock, router, limits)
     privacy = Privacy(settings)
     audit = audit or Audit(None, clock.wall_ms, log)
     of_accounts = account_rules(
-        config, store, commit, clock, id_clock, passwords, random_bytes, connections, settings, audit, log
+        config,
+        store,
+        commit,
+        clock,
+        id_clock,
+        passwords,
+        random_bytes,
+        router,
+        settings,
+        audit,
+        log,
+        users,
+        peers,
     )
     accounts = of_accounts.accounts
-    conversations = Conversations(store, commit, privacy, limits, ask_first=config.strangers == "request")
+    conversations = Conversations(
+        store, commit, clock, privacy, limits, peers, ask_first=config.strangers == "request"
+    )
     of_accounts.departures.departed = conversations.departed
     history_log = Log(store)
-    requests = Requests(commit, id_clock, history_log, settings, privacy, connections, limits)
+    requests = Requests(store, commit, id_clock, history_log, settings, privacy, router, limits, peers)
     eraser = Eraser(store, commit, id_clock, conversations, history_log, requests)
     relations = Relations(store, clock, history_log, eraser, limits)
-    Heeding(settings, conversations, requests, loop, log)
-    presence = Presence(store, commit, clock, id_clock, connections, connections, privacy, limits, loop)
+    Heeding(settings, conversations, requests, loop, log, peers)
+    presence = Presence(store, commit, clock, id_clock, attendees, router, privacy, limits, loop)
     connections.attendance = presence
+    if cluster is not None:
+        cluster.whereabouts.watched = presence
+        cluster.relay.saw = conversations.saw
     for kind in (SettingKind.BLOCK, SettingKind.CONTACT, SettingKind.PRIVACY):
         settings.on(kind, presence.heed)
     return Services(
@@ -126,14 +158,14 @@ async def wire(
         invites=of_accounts.invites,
         conversations=conversations,
         messages=Messages(
-            store, commit, clock, id_clock, conversations, relations, requests, connections, limits
+            store, commit, clock, id_clock, conversations, relations, requests, users, router, limits, peers
         ),
         histories=Histories(store, clock, history_log, relations, conversations, accounts, limits),
         requests=requests,
         eraser=eraser,
         inboxes=Inboxes(store, commit),
         receipts=Receipts(
-            store, commit, id_clock, connections, conversations, settings, privacy, limits, loop
+            store, commit, id_clock, router, conversations, settings, privacy, limits, loop, peers
         ),
         settings=settings,
         privacy=privacy,
@@ -145,6 +177,7 @@ async def wire(
         rates=rates,
         counts=Counts(),
         audit=audit,
+        cluster=cluster,
         ids=id_clock,
         limits=limits,
         loop=loop,
@@ -153,18 +186,56 @@ async def wire(
 
 
 async def _run(config: Config, log: FilteringBoundLogger) -> None:
+    """A lone node on its own store."""
     host, port = address(config.listen)
     limits = config.limits
-    _raise_file_limit()
+    raise_file_limit()
     certificate = Certificate.of(config)
     sock = listen(host, port, limits)
     admin = AdminPort.open(config.admin, Path(config.data), limits)
     store = RocksStore.open(Path(config.data), sync=config.sync, min_free_bytes=limits.store_free_bytes)
+    scheme = "http" if certificate is None else "https"
+    url = f"{scheme}://{host}:{sock.getsockname()[1]}"
+    try:
+        await serve_node(
+            config,
+            log,
+            sock,
+            store,
+            certificate=certificate,
+            administer=None if admin is None else lambda node: admin.start(administration(node, admin.token)),
+            ready=lambda: log.info("listening", url=url, data=config.data),
+        )
+    finally:
+        if admin is not None:
+            await admin.stop()
+        await store.close()
+        log.info("stopped")
+
+
+async def serve_node(
+    config: Config,
+    log: FilteringBoundLogger,
+    sock: socket.socket,
+    store: Store,
+    *,
+    shared: Shared | None = None,
+    certificate: Certificate | None = None,
+    administer: Callable[[Node], None] | None = None,
+    ready: Callable[[], None],
+    stopped: asyncio.Event | None = None,
+) -> None:
+    """Serve on a listening socket until SIGTERM, SIGINT or `stopped`.
+
+    `administer` is given the node for an operator to look into; `ready` is called once it takes
+    connections. The store, and what nodes share, are the caller's to close. Raises what `wire` does.
+    """
+    limits = config.limits
     passwords = Argon2Passwords(limits)
     clock = SystemClock()
     audit = Audit(Path(config.data) / "audit.log" if config.audit else None, clock.wall_ms, log)
     try:
-        services = await wire(config, store, clock, passwords, os.urandom, log, audit)
+        services = await wire(config, store, clock, passwords, os.urandom, log, audit, shared=shared)
         services.loop.set_exception_handler(unhandled(log))
         gateway = Gateway(
             limits=limits,
@@ -181,40 +252,38 @@ async def _run(config: Config, log: FilteringBoundLogger) -> None:
         app = http.application(services, clock, limits, about, health, log, config.origins)
         tls = None if certificate is None else certificate.context
         server = gateway.server(app, drain_s=limits.drain_s, tls=tls, proxies=config.proxies)
-        stopped = asyncio.Event()
+        stopped = stopped or asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             services.loop.add_signal_handler(number, stopped.set)
         if certificate is not None:
             services.loop.add_signal_handler(signal.SIGHUP, _renew, certificate, log)
-        if admin is not None:
-            admin.start(_administration(services, store, gateway, certificate, stopped, admin.token))
+        if administer is not None:
+            administer(_node(services, store, gateway, certificate, stopped))
+        if services.cluster is not None:
+            services.cluster.start()
         upkeep = Upkeep(services, store)
         upkeep.start()
         stopping = services.loop.create_task(_stop(stopped, server, services))
-        _settle_collector()
-        scheme = "http" if tls is None else "https"
-        log.info("listening", url=f"{scheme}://{host}:{sock.getsockname()[1]}", data=config.data)
+        settle_collector()
+        ready()
         await server.serve(sockets=[sock])
         stopping.cancel()
         await upkeep.stop()
         await services.commit.finish()
+        if services.cluster is not None:
+            await services.cluster.stop()
     finally:
-        if admin is not None:
-            await admin.stop()
         passwords.close()
-        await store.close()
         audit.close()
-        log.info("stopped")
 
 
-def _administration(
+def _node(
     services: Services,
     store: Store,
     gateway: Gateway,
     certificate: Certificate | None,
     stopped: asyncio.Event,
-    token: str,
-) -> Guard:
+) -> Node:
     def sockets() -> tuple[int, int]:
         return gateway.connections, gateway.capacity
 
@@ -230,8 +299,7 @@ def _administration(
         sockets,
         certificate_until,
     )
-    node = Node(services, store, Metrics(sources), sockets, certificate_until, stopped.set, stopped.is_set)
-    return administration(node, token)
+    return Node(services, store, Metrics(sources), sockets, certificate_until, stopped.set, stopped.is_set)
 
 
 def _renew(certificate: Certificate, log: FilteringBoundLogger) -> None:
@@ -244,23 +312,6 @@ def _renew(certificate: Certificate, log: FilteringBoundLogger) -> None:
         log.info("the certificate was read again")
 
 
-def _raise_file_limit() -> None:
-    """Each connection is an open file; the soft limit is a default of long ago."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _settle_collector() -> None:
-    """Spare the hot path most of the cycle collector: messages make no cycles.
-
-    What exists by now lives as long as the process. Without this a tenth of a message's CPU
-    goes into looking for garbage that reference counts have freed already.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 async def _stop(stopped: asyncio.Event, server: uvicorn.Server, services: Services) -> None:
     """Once a signal came: answer what was accepted, then let the server close every link."""
     await stopped.wait()
@@ -271,13 +322,10 @@ async def _stop(stopped: asyncio.Event, server: uvicorn.Server, services: Servic
         server.should_exit = True
 
 
-async def _id_clock(config: Config, store: Store, clock: Clock, log: FilteringBoundLogger) -> IdClock:
-    """Ids go on where the last run ended, also if the clock went back meanwhile."""
-    row = await store.get(NODES, (NODE,))
-    floor = 0 if row is None else row.ids_until
-    behind_ms = ids.unix_ms(floor) - clock.wall_ms()
+async def _check_clock(config: Config, store: Store, clock: Clock, log: FilteringBoundLogger) -> None:
+    """Ids go on where the last run ended, also if the clock went back meanwhile. Raises ClockWentBack."""
+    behind_ms = ids.unix_ms(await greatest_id(store)) - IDS_AHEAD_MS - clock.wall_ms()
     if behind_ms > DAY_MS and not config.accept_clock:
         raise ClockWentBack(f"the clock is {behind_ms / DAY_MS:.1f} days behind the newest message stored")
     if behind_ms > AHEAD_MS:
         log.warning("the clock went back: ids go on from the last one", behind_ms=behind_ms)
-    return IdClock(clock, node=NODE, floor=floor)

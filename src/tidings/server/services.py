@@ -26,6 +26,7 @@ from tidings.protocol.frames import Frame
 from tidings.protocol.limits import Limits
 from tidings.server.account_rules import AccountRules
 from tidings.server.audit import Audit
+from tidings.server.cluster import Cluster
 from tidings.server.connections import Connections
 from tidings.server.counts import Counts
 from tidings.server.rate import DeviceRates
@@ -64,6 +65,8 @@ class Services(NamedTuple):
     connections: Connections
     counts: Counts
     audit: Audit
+    cluster: Cluster | None
+    """the other nodes; None for one that is alone"""
     rates: DeviceRates
     ids: IdClock
     limits: Limits

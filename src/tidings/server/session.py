@@ -17,9 +17,11 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
+from tidings.directory.contract import Place
 from tidings.domain.accounts import User
 from tidings.domain.commit import refusal
 from tidings.domain.inboxes import Entry
+from tidings.domain.messages import WAITED_S
 from tidings.protocol.close import CloseCode
 from tidings.protocol.codec import Codec
 from tidings.protocol.errors import (
@@ -34,7 +36,7 @@ from tidings.server.feed import Feed
 from tidings.server.link import Link
 from tidings.server.rate import Buckets, limited
 from tidings.server.services import RateClass, Services
-from tidings.store.contract import StoreError
+from tidings.store.contract import StoreError, StoreUnavailable
 
 REFUSALS_WINDOW_S = 10.0
 
@@ -52,6 +54,7 @@ class Session:
         "_paused",
         "_refusals",
         "_refusals_since",
+        "began_s",
         "buckets",
         "codec",
         "complete_from",
@@ -59,8 +62,10 @@ class Session:
         "feed",
         "is_closed",
         "link",
+        "place",
         "services",
         "user",
+        "waiting_since_s",
     )
 
     def __init__(self, services: Services, link: Link, codec: Codec) -> None:
@@ -73,8 +78,13 @@ class Session:
         """None on a side session"""
         self.complete_from: EntryId | None = None
         """from where on the inbox is complete, once the device was told that it is not before"""
+        self.place: Place | None = None
+        """in the directory, where there are other nodes"""
         self.is_closed = False
-        self._heard_at = services.loop.time()
+        self.began_s = 0.0
+        """when its device was recognised, by the loop's clock"""
+        self._heard_at = self.waiting_since_s = services.loop.time()
+        """`waiting_since_s`: since when the frame that is being handled may have waited for its turn"""
         self.buckets: Buckets = []
         self._backlog: deque[bytes] | None = None
         self._backlog_bytes = 0
@@ -94,6 +104,7 @@ class Session:
             return
         self._heard_at = self.services.loop.time()
         if self._busy is None:
+            self.waiting_since_s = self._heard_at
             self._handle(data)
         else:
             self._wait(data)
@@ -133,12 +144,22 @@ class Session:
         self._failed(bug, None)
         self.close(CloseCode.UNAVAILABLE, "an entry could not be sent")
 
+    def lose(self, due_s: float) -> None:
+        """Something that was meant for this session may be lost: look again at this moment."""
+        if self.feed is not None:
+            self.feed.lose(due_s)
+
     def replace(self) -> None:
         """A newer session of this device has come."""
         self.close(CloseCode.REPLACED, "another connection of this device took over")
 
     def sweep(self, now_s: float) -> None:
         """Close a connection that has said nothing for too long."""
+        if self.is_closed:
+            return  # what is left of it must not enter the directory again
+        if self.feed is not None and self.feed.is_due(now_s):
+            self._is_stale = self._is_stale or self.feed.has_lost()
+            self.keep_draining()
         limits = self.services.limits
         silent_s = now_s - self._heard_at
         if self.user is None and silent_s > limits.hello_s:
@@ -150,6 +171,12 @@ class Session:
             self.send(Stale())
 
     # --- the commands' side ---------------------------------------------------------------
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether what is being handled may have waited so long that another node was sent it meanwhile."""
+        services = self.services
+        return services.cluster is not None and services.loop.time() - self.waiting_since_s > WAITED_S
 
     @property
     def known_user(self) -> User:
@@ -280,34 +307,52 @@ class Session:
         services = self.services
         floor = EntryId(0)
         try:
+            if services.cluster is not None and self.place is None:
+                # Before the inbox is read: what comes after the read must find the way here.
+                await services.cluster.enter(self, user.user_id)
+                if self.is_closed:
+                    return
             if feed.is_old(services.ids.now_ms()):
                 # Nothing may have come for weeks: what the barrier has passed is in what is read next.
                 floor = EntryId(services.ids.last)
                 await services.commit.barrier()
-            drained = await feed.drain(
-                lambda after, limit, limit_bytes: services.inboxes.read(
-                    user.user_id,
-                    after,
-                    now_ms=services.ids.now_ms(),
-                    limit=limit,
-                    limit_bytes=limit_bytes,
-                )
-            )
+            drained = await feed.drain(self._read)
+        except ProtocolError as error:
+            self.close(CloseCode.UNAVAILABLE, error.kind.name)
+            return
         except Exception as error:
             self._failed(error, None)
             self.close(CloseCode.UNAVAILABLE, "the inbox cannot be read")
             return
         self._draining = None
         if drained:
-            self.send(Drained(services.ids.now_ms()))
-            passed_over = feed.passed_over(floor)
-            if passed_over is not None:
-                services.inboxes.acknowledge(self.device_id, passed_over)
+            self.send(Drained(services.ids.now_ms(), feed.complete_to))
+        passed_over = None if feed.is_stalled else feed.passed_over(floor, first=drained)
+        if passed_over is not None:
+            services.inboxes.acknowledge(self.device_id, passed_over)
+
+    async def _read(self, after: EntryId, limit: int, limit_bytes: int) -> list[Entry]:
+        services = self.services
+        entries = await services.inboxes.read(
+            self.known_user.user_id,
+            after,
+            now_ms=services.ids.now_ms(),
+            limit=limit,
+            limit_bytes=limit_bytes,
+        )
+        if entries:
+            # What this device answers to them sorts after them, whichever node gave their ids.
+            services.ids.observe(entries[-1].message_id)
+        return entries
 
     def _failed(self, error: Exception, frame: ClientFrame | None) -> None:
-        """The store cannot be read, or we have a bug: say so, and to the log in full."""
-        name = type(frame).__name__
-        self.services.log.error("frame failed", frame=name, device=self.device_id, exc_info=error)
+        """The store cannot be read, or we have a bug: say so, and to the log, of a bug in full."""
+        name, log = type(frame).__name__, self.services.log
+        if isinstance(error, StoreUnavailable):
+            # Of its surroundings: there is nothing to look for in here.
+            log.warning("frame failed", frame=name, device=self.device_id, reason=str(error))
+        else:
+            log.error("frame failed", frame=name, device=self.device_id, exc_info=error)
         if frame is not None:
             self.refuse(refusal(error) if isinstance(error, StoreError) else ProtocolError(INTERNAL), frame)
 
@@ -323,5 +368,7 @@ class Session:
             return
         if self.feed is not None:
             self.services.connections.unregister(self.user.user_id, self)
+            if self.services.cluster is not None:
+                self.services.cluster.places.left(self)
         else:
             self.services.connections.left(self.user.user_id, self)

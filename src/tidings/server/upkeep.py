@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 
 from structlog.typing import FilteringBoundLogger
 
+from tidings.protocol.errors import ProtocolError
 from tidings.server.services import Services
-from tidings.store.contract import Store
+from tidings.store.contract import Store, StoreError
 
 SWEEP_S = 1.0
 SETTLE_S = 60.0
@@ -52,9 +53,17 @@ class Upkeep:
         self._swept_s = services.loop.time()
 
     async def _expired(self) -> None:
-        await self._services.eraser.sweep(self._services.ids.now_ms())
+        if await self._is_ours():
+            await self._services.eraser.sweep(self._services.ids.now_ms())
+
+    async def _is_ours(self) -> bool:
+        """Whether this node sees to what all nodes share: one of them does."""
+        cluster = self._services.cluster
+        return cluster is None or await cluster.keeps_up()
 
     async def _retention(self) -> None:
+        if not await self._is_ours():
+            return
         now_ms = self._services.ids.now_ms()
         unlinked = await self._services.account_rules.devices.unlink_unseen(now_ms)
         dropped = await self._store.expire(now_ms)
@@ -73,6 +82,8 @@ async def rounds(
     while True:
         try:
             await work()
+        except (ProtocolError, StoreError) as refusal:
+            log.warning("upkeep was put off", work=getattr(work, "__name__", str(work)), reason=str(refusal))
         except Exception as bug:
             log.error("upkeep failed", work=getattr(work, "__name__", str(work)), exc_info=bug)
         await asyncio.sleep(every_s())

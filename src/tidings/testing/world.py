@@ -17,6 +17,7 @@ from tidings.protocol.close import CloseCode
 from tidings.protocol.codec import MSGPACK, Codec
 from tidings.protocol.ids import ConversationId
 from tidings.protocol.limits import Limits
+from tidings.server.cluster import Shared
 from tidings.server.config import Config
 from tidings.server.node import wire
 from tidings.server.services import Services
@@ -203,11 +204,13 @@ class World:
         clock: FakeClock | None = None,
         limits: Limits | None = None,
         seed: int = 1,
+        shared: Shared | None = None,
         **settings: object,
     ) -> "World":
         """A node on a store, by default an empty one in memory; `settings` are keys of the config.
 
-        What strangers write is delivered, unless `strangers` says otherwise.
+        What strangers write is delivered, unless `strangers` says otherwise. With what nodes share it
+        is one among others: `services.cluster` is to be started and stopped.
         """
         clock = clock or FakeClock()
         random = Random(seed)  # noqa: S311 - a seed replays the run
@@ -223,7 +226,9 @@ class World:
             return str(event)
 
         log = structlog.wrap_logger(structlog.ReturnLogger(), processors=[note])
-        services = await wire(config, store or MemoryStore(), clock, PlainPasswords(), random.randbytes, log)
+        services = await wire(
+            config, store or MemoryStore(), clock, PlainPasswords(), random.randbytes, log, shared=shared
+        )
         return cls(services, clock, random, complaints)
 
     async def register(self, handle: str) -> LoggedIn:

@@ -1,0 +1,60 @@
+"""The clock guard: whether a machine's wall clock may be relied upon.
+
+It is compared with the directory's, which is the same for all nodes, and between two comparisons with
+the machine's own clock that nobody sets.
+"""
+
+from tidings.directory.contract import Directory, DirectoryError
+from tidings.domain.clock import Clock
+
+SKEW_MS = 500
+"""How far the wall clock may be from the directory's."""
+STEP_MS = 500
+"""How far it may go from where the machine's other clock expects it, from one comparison to the next."""
+ASKING_S = 2.0
+"""An answer that took longer says nothing about the clock."""
+
+
+class ClockGuard:
+    """Whether the wall clock is as the directory's is."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.agreed = False
+        """when they were compared last"""
+        self._offset_ms: float | None = None
+        """wall clock less the clock that only grows, when they were compared last"""
+
+    def is_right(self) -> bool:
+        """Whether it agreed at the last comparison and was not set since."""
+        return self.agreed and not self._has_stepped()
+
+    def is_behind(self, theirs_ms: int) -> bool:
+        """Whether the directory's clock, as it was just now or before, is too far ahead; then it is wrong."""
+        if theirs_ms - self._clock.wall_ms() <= SKEW_MS:
+            return False
+        self.agreed = False
+        return True
+
+    async def compare(self, directory: Directory) -> None:
+        """Compare them. Where the directory cannot be asked, what was found last holds."""
+        asked_s = self._clock.monotonic_s()
+        before_ms = self._clock.wall_ms()
+        try:
+            theirs_ms = await directory.time_ms(fresh=True)
+        except DirectoryError:
+            if self._has_stepped():
+                self.agreed = False
+            return
+        took_s = self._clock.monotonic_s() - asked_s
+        if took_s > ASKING_S:
+            return
+        ours_ms = (before_ms + self._clock.wall_ms()) / 2
+        self.agreed = abs(ours_ms - theirs_ms) <= SKEW_MS + took_s * 500
+        self._offset_ms = self._offset()
+
+    def _has_stepped(self) -> bool:
+        return self._offset_ms is not None and abs(self._offset() - self._offset_ms) > STEP_MS
+
+    def _offset(self) -> float:
+        return self._clock.wall_ms() - self._clock.monotonic_s() * 1000

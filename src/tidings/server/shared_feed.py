@@ -1,0 +1,233 @@
+"""The feed where other nodes write to the inbox too: what is live is a hint, what is read is the truth.
+
+Publications come out of order, late or not at all, and rows may become readable later than rows with
+greater ids. So a live entry is sent and remembered, and moves nothing. What moves the cursor is a read
+that came to the inbox's end: up to the greatest entry that reads have returned, but no nearer to the
+present than `MARGIN_S`, since until then rows may still appear. Such a read is made while draining,
+`FIRST_REREAD_S` after going live, after `REREAD_ACKS` acknowledgements, each `REREAD_S`, and when
+something may have been lost. It passes over what was sent to this device already.
+
+spec §6.4
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tidings.domain.inboxes import Entry
+from tidings.domain.peers import MARGIN_S
+from tidings.protocol import ids
+from tidings.protocol.ids import DeviceId, EntryId
+from tidings.protocol.limits import Limits
+from tidings.server.feed import OLD_MS, Feed, Read, Recipient
+
+FIRST_REREAD_S = 10.0
+REREAD_S = 300.0
+REREAD_ACKS = 256
+REMEMBERED = 4096
+"""Entries sent after the last read of all; beyond it the oldest are forgotten, and sent once more."""
+IDLE_MS = 3_600_000
+"""An inbox in which nothing came is read from so long ago on."""
+NEVER = float("inf")
+
+
+class Present(NamedTuple):
+    """What a node knows of the present."""
+
+    now_ms: Callable[[], int]
+    """the wall clock"""
+    now_s: Callable[[], float]
+    """a clock that only grows"""
+    is_right: Callable[[], bool]
+    """whether the wall clock can be relied upon"""
+
+
+class SharedFeed(Feed):
+    """Sends one device its inbox; see the module's text."""
+
+    __slots__ = (
+        "_acks",
+        "_after_gap",
+        "_began_ms",
+        "_due_s",
+        "_greatest",
+        "_left_out",
+        "_present",
+        "_remembered",
+        "_rereading",
+        "_safe",
+        "_stored",
+        "_whole",
+    )
+
+    def __init__(
+        self,
+        device: DeviceId,
+        start: EntryId,
+        recipient: Recipient,
+        limits: Limits,
+        present: Present,
+        *,
+        keeps: bool,
+    ) -> None:
+        super().__init__(device, margin_before(start), recipient, limits, keeps=keeps)
+        self._present = present
+        self._safe = self._greatest = self._position
+        """`_safe`: all up to here was read, and nothing can appear there any more; `_greatest`: of
+        what reads have returned"""
+        self._stored = start
+        """the cursor as it was stored last"""
+        self._remembered: dict[EntryId, None] | None = None
+        """sent, and after `_safe`; None while there are none"""
+        self._due_s = NEVER
+        self._after_gap = False
+        self._rereading = False
+        self._whole = True
+        """whether what is being read began at `_safe`, not where an earlier read had stopped"""
+        self._began_ms = 0
+        """the wall clock when that began; 0: the clock could not be relied upon then"""
+        self._acks = 0
+        self._left_out: EntryId | None = None
+        """the least of the entries that came live, were not sent, and are to be read"""
+
+    @property
+    def is_stalled(self) -> bool:
+        return self._rereading or not self._live
+
+    @property
+    def complete_to(self) -> EntryId:
+        return self._safe
+
+    def is_due(self, now_s: float) -> bool:
+        if now_s < self._due_s or self._whole:
+            return False  # one that has begun goes to its end first
+        self._due_s = NEVER
+        self._acks = 0
+        self._rereading = self._whole = True
+        self._position = self._safe
+        return True
+
+    def lose(self, due_s: float) -> None:
+        self._due_s = min(self._due_s, due_s)
+        self._after_gap = True
+
+    def has_lost(self) -> bool:
+        after_gap, self._after_gap = self._after_gap, False
+        return after_gap
+
+    def acknowledge(self, up_to: int) -> list[Entry]:
+        stored = super().acknowledge(up_to)
+        self._acks += len(stored)
+        if self._acks >= REREAD_ACKS:
+            self._due_s = 0.0
+        return stored
+
+    def cursor(self, stored: list[Entry]) -> EntryId | None:  # noqa: ARG002 - what was acknowledged moves nothing
+        return self._settled()
+
+    def passed_over(self, floor: EntryId, *, first: bool) -> EntryId | None:  # noqa: ARG002 - a read says it all
+        return self._settled()
+
+    def is_old(self, now_ms: int) -> bool:  # noqa: ARG002 - a read says it all
+        return False
+
+    def offer(self, entry: Entry) -> None:
+        super().offer(entry)
+        if self._overflow:
+            self._leave_out([entry])
+
+    def _hold(self, entry: Entry) -> None:
+        held = self._held
+        super()._hold(entry)
+        if self._overflow:
+            self._leave_out(held or ())
+
+    def _leave_out(self, entries: Sequence[Entry]) -> None:
+        """Entries came live and are read instead."""
+        for entry in entries:
+            self._left_out = min(self._left_out or entry.entry_id, entry.entry_id)
+
+    async def drain(self, read: Read) -> bool:
+        present = self._present
+        while self.has_room:
+            if self._whole and self._position == self._safe:
+                # Looked at before the first read: what this moment's margin covers is readable by then.
+                self._began_ms = present.now_ms() if present.is_right() else 0
+            self._overflow = False
+            if self._left_out is not None:
+                # It may stand before what has been read already: another node's clock may be ahead.
+                self._position = EntryId(max(self._safe, min(self._position, self._left_out - 1)))
+                self._left_out = None
+            room = self._limits.window_entries - len(self._unacked or ())
+            room_bytes = self._limits.window_bytes - self._unacked_bytes
+            rereading = self._rereading
+            entries = await read(self._position, room, room_bytes)
+            if self._rereading is not rereading:
+                continue  # a whole read became due meanwhile, and begins elsewhere
+            if not entries and not self._overflow:
+                self._end_read()
+                return self._go_live()
+            for entry in entries:
+                self._position = entry.entry_id
+                self._pass(entry)
+                if not self.has_room:
+                    break
+            self._greatest = max(self._greatest, self._position)
+            await asyncio.sleep(0)
+        self._leave_out(self._held or ())
+        self._held = None
+        return False
+
+    def _go_live(self) -> bool:
+        with_own = self._with_own
+        first = super()._go_live()
+        # What an old copy of the device has asked for may be accepted only now: its own comes on until
+        # the next read has come to the end.
+        self._with_own = with_own and first
+        return first
+
+    def _end_read(self) -> None:
+        began_ms, was_whole = self._began_ms, self._whole
+        self._rereading = self._whole = False
+        self._began_ms = 0
+        if began_ms and self._present.is_right():
+            read_up_to = max(self._greatest, ids.first_at(began_ms - IDLE_MS))
+            safe = min(read_up_to, ids.first_at(began_ms - int(MARGIN_S * 1000)))
+            self._safe = EntryId(max(self._safe, safe))
+            self._forget()
+        wait_s = REREAD_S if self._drained and was_whole else FIRST_REREAD_S
+        self._due_s = min(self._due_s, self._present.now_s() + wait_s)
+
+    def _pass(self, entry: Entry) -> None:
+        entry_id = entry.entry_id
+        if entry_id <= self._safe or (entry.sender_device == self._device and not self._with_own):
+            return
+        if self._remembered is None:
+            self._remembered = {}
+        elif entry_id in self._remembered:
+            return
+        self._remembered[entry_id] = None
+        if len(self._remembered) > REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._dispatch(entry)
+
+    def _forget(self) -> None:
+        if self._remembered is not None:
+            kept = dict.fromkeys(entry_id for entry_id in self._remembered if entry_id > self._safe)
+            self._remembered = kept or None
+
+    def _settled(self) -> EntryId | None:
+        """Where the stored cursor belongs now, if it is worth a write."""
+        safe = self._safe
+        is_news = self._greatest > self._stored or ids.unix_ms(safe) - ids.unix_ms(self._stored) > OLD_MS
+        if safe <= self._stored or not is_news:
+            return None
+        if any(entry.entry_id <= safe for entry in self._unacked or ()):
+            return None
+        self._stored = safe
+        return safe
+
+
+def margin_before(entry_id: EntryId) -> EntryId:
+    """The id of so long before that nothing can appear any more behind it."""
+    return EntryId(max(0, entry_id - (int(MARGIN_S * 1000) << ids.TIME_SHIFT)))

@@ -1,0 +1,543 @@
+"""Two nodes at bad moments: something ends, fails or is slow while something else is under way."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import pytest
+
+from server.test_shared_feed import Bench
+from tidings.bus.memory import MemoryBus, Topics
+from tidings.directory.contract import Entered, Place
+from tidings.directory.memory import MemoryDirectory, Places
+from tidings.domain.inboxes import Entry
+from tidings.domain.peers import LATE_S, MARGIN_S, TRUST_S
+from tidings.protocol import frames, ids
+from tidings.protocol.close import CloseCode
+from tidings.protocol.frames import AnswerRequest, Deliver, Error, Ok, Presence, Sent
+from tidings.protocol.ids import EntryId, UserId
+from tidings.protocol.limits import Limits
+from tidings.server.cluster import Cluster, Shared
+from tidings.store.contract import Batch, Key, Put, R, StoreUnavailable, Table
+from tidings.store.memory import MemoryStore, Tables
+from tidings.store.schema import DEVICES, INBOX, MEMBERS
+from tidings.testing.clock import FakeClock
+from tidings.testing.world import Device, World
+
+SOON_S = 5.0
+
+
+class Slow(MemoryDirectory):
+    """A node's end that can be held, and that fails as it is told to."""
+
+    def __init__(self, places: Places) -> None:
+        super().__init__(places)
+        self.hold_enter: asyncio.Event | None = None
+        self.hold_look_up: asyncio.Event | None = None
+        self.hold_time: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+        self.entered: Callable[[], None] = lambda: None
+        self.bugs = 0
+        """look-ups that are to fail in a way that has no name"""
+
+    async def enter(self, places: Sequence[Place]) -> list[Entered]:
+        if self.hold_enter is not None:
+            self.asked.set()
+            await self.hold_enter.wait()
+        found = await super().enter(places)
+        self.entered()
+        await turns()
+        return found
+
+    async def look_up(self, users: Sequence[UserId]) -> list[list[Place]]:
+        if self.hold_look_up is not None:
+            self.asked.set()
+            await self.hold_look_up.wait()
+        if self.bugs:
+            self.bugs -= 1
+            raise RuntimeError("planned")
+        return await super().look_up(users)
+
+    async def time_ms(self, *, fresh: bool = False) -> int:
+        if self.hold_time is not None:
+            await self.hold_time.wait()
+        return await super().time_ms(fresh=fresh)
+
+
+class Faulty(MemoryStore):
+    """Does something before a write that a test chooses, and fails reads that it chooses."""
+
+    def __init__(self, tables: Tables) -> None:
+        super().__init__(tables)
+        self.writing: Callable[[Batch], None] = lambda _: None
+        self.failing: set[str] = set()
+        """tables that cannot be read"""
+        self.hold_range: asyncio.Event | None = None
+        self.held = asyncio.Event()
+
+    async def write(self, batch: Batch) -> None:
+        self.writing(batch)
+        await super().write(batch)
+
+    async def get(self, table: Table[R], key: Key) -> R | None:
+        self._fail(table.name)
+        return await super().get(table, key)
+
+    async def get_many(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
+        self._fail(table.name)
+        return await super().get_many(table, keys)
+
+    async def range(
+        self,
+        table: Table[R],
+        partition: Key,
+        *,
+        after: Key | None = None,
+        before: Key | None = None,
+        limit: int,
+        backwards: bool = False,
+    ) -> list[R]:
+        if self.hold_range is not None:
+            self.held.set()
+            await self.hold_range.wait()
+        return await super().range(
+            table, partition, after=after, before=before, limit=limit, backwards=backwards
+        )
+
+    def _fail(self, table: str) -> None:
+        if table in self.failing:
+            raise StoreUnavailable("planned")
+
+
+class Nodes:
+    """Nodes that share everything, and what is in their way."""
+
+    def __init__(self) -> None:
+        self.clock, self.tables, self.topics = FakeClock(), Tables(), Topics()
+        self.ahead_ms = 0
+        """of the directory's clock"""
+        self.places = Places(lambda: self.clock.wall_ms() + self.ahead_ms)
+        self.directories: list[Slow] = []
+        self.stores: list[Faulty] = []
+        self.worlds: list[World] = []
+
+    async def start(self, **settings: object) -> World:
+        directory, store = Slow(self.places), Faulty(self.tables)
+        world = await World.start(
+            store,
+            clock=self.clock,
+            limits=Limits(receipt_delay_s=0.0),
+            seed=len(self.worlds) + 1,
+            shared=Shared(MemoryBus(self.topics), directory),
+            **settings,
+        )
+        self.directories.append(directory)
+        self.stores.append(store)
+        self.worlds.append(world)
+        return world
+
+    async def two(self, **settings: object) -> tuple[World, World]:
+        return await self.start(**settings), await self.start(**settings)
+
+
+@pytest.fixture
+async def nodes(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nodes]:
+    """Nodes for which waiting until others know takes no time."""
+    monkeypatch.setattr("tidings.server.cluster.KNOWN_S", 0.0)
+    made = Nodes()
+    yield made
+    for world in made.worlds:
+        await cluster(world).stop()
+
+
+def cluster(world: World) -> Cluster:
+    assert world.services.cluster is not None
+    return world.services.cluster
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(SOON_S):
+        while not holds():
+            await asyncio.sleep(0)
+
+
+async def turns(count: int = 50) -> None:
+    """Let whatever can happen happen."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# --- places ---------------------------------------------------------------------------------
+
+
+async def test_what_is_left_of_a_closed_session_does_not_enter_again(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    before = await one.online(account)
+    now = await other.online(account)
+    assert await before.closing() == CloseCode.REPLACED
+    # Its link takes a while to close, and just then everybody is to look again.
+    cluster(one).bus._gap()
+    one.services.connections.sweep(one.services.loop.time() + 100)
+    before.session.lose(0.0)
+    before.session.sweep(one.services.loop.time() + 100)
+    await turns()
+    assert now.link.closed is None
+    assert [place.node for place in nodes.places.look_up(account.ids()[0])] == [cluster(other).node]
+
+
+async def test_a_session_that_takes_long_to_enter_does_not_replace_a_later_one(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    slow = nodes.directories[0]
+    slow.hold_enter = asyncio.Event()
+    before = one.connect(account)
+    before.hello()
+    await slow.asked.wait()
+    nodes.clock.advance(4.0)
+    now = await other.online(account)
+    slow.hold_enter.set()
+    assert await before.closing() == CloseCode.UNAVAILABLE
+    await turns()
+    assert now.link.closed is None
+
+
+async def test_a_session_that_ends_while_it_enters_leaves_no_place_and_replaces_nobody(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    slow = nodes.directories[0]
+    slow.hold_enter = asyncio.Event()
+    before = one.connect(account)
+    before.hello()
+    await slow.asked.wait()
+    nodes.clock.advance(0.01)
+    now = await other.online(account)
+    before.session.close(CloseCode.FLOOD)
+    slow.hold_enter.set()
+    await turns(300)
+    assert now.link.closed is None
+    assert [place.node for place in nodes.places.look_up(account.ids()[0])] == [cluster(other).node]
+
+
+async def test_a_session_whose_clock_is_behind_waits_for_the_greatest_number(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    before = await one.online(account)
+    place = before.session.place
+    assert place is not None
+    # As of a node that is ahead by more than ids may be pulled at once.
+    ahead = place.session + (2000 << 22)
+    nodes.places.forget()
+    nodes.places.enter(Place(place.user_id, place.device_id, ahead, 99))
+    now = other.connect(account)
+    now.hello()
+    await now.expect(frames.Welcome)
+    await turns()
+    assert now.link.closed is None
+    nodes.clock.advance(1.5)
+    await now.expect(frames.Drained)
+    assert [held.node for held in nodes.places.look_up(place.user_id)] == [cluster(other).node]
+
+
+async def test_a_session_that_ends_while_places_are_refreshed_is_not_entered_again(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.server.places.AT_ONCE", 1)
+    one, _ = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob_account = await one.register("bob")
+    bob = await one.online(bob_account)
+
+    def leave() -> None:
+        if bob.link.closed is None:
+            bob.drop()
+
+    nodes.directories[0].entered = leave
+    await cluster(one).places.refresh(0, 1)
+    await turns()
+    assert nodes.places.look_up(bob_account.ids()[0]) == []
+    assert nodes.places.look_up(alice.account.ids()[0])
+
+
+# --- presence -------------------------------------------------------------------------------
+
+
+async def test_who_is_watched_anew_is_still_heard_of(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    bob_account = await one.register("bob")
+    bob_id = bob_account.ids()[0]
+    alice = await one.online(await one.register("alice"))
+    await alice.open("bob")
+    for _ in range(2):  # as when a list is scrolled
+        await alice.ask(lambda n: frames.Watch(n, [bob_id]), frames.Presences)
+        await turns()
+    await other.online(bob_account)
+    assert (await alice.expect(Presence)).online
+
+
+async def test_who_is_watched_no_more_leaves_nothing_on_the_bus(nodes: Nodes) -> None:
+    one, _ = await nodes.two()
+    bob_id = (await one.register("bob")).ids()[0]
+    alice = await one.online(await one.register("alice"))
+    before = set(nodes.topics.receivers)
+    await alice.ask(lambda n: frames.Watch(n, [bob_id]), frames.Presences)
+    assert set(nodes.topics.receivers) != before
+    await alice.ask(lambda n: frames.Watch(n, []), frames.Presences)
+    await turns()
+    assert set(nodes.topics.receivers) == before
+
+
+# --- clock ------------------------------------------------------------------------------------
+
+
+async def test_a_clock_that_a_late_write_shows_to_be_wrong_sends_the_devices_away(nodes: Nodes) -> None:
+    one, _ = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    nodes.ahead_ms = 20_000  # this machine was paused
+    assert await cluster(one).is_late(nodes.clock.wall_ms())
+    await cluster(one)._look_at_clock()
+    assert await alice.closing() == CloseCode.DRAIN
+
+
+async def test_a_directory_that_hangs_makes_no_node_look_dead(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.server.cluster.BEAT_S", 0.001)
+    one, _ = await nodes.two()
+    slow = nodes.directories[0]
+    slow.hold_time = asyncio.Event()
+    node = cluster(one)
+    node.start()
+    beats = node.bus._beats
+    async with asyncio.timeout(SOON_S):
+        while node.bus._beats < beats + 5:
+            await asyncio.sleep(0.001)
+    slow.hold_time.set()
+
+
+# --- what was signed out --------------------------------------------------------------------
+
+
+async def test_after_a_gap_side_sessions_and_suspended_users_are_out(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    alice, bob = await one.register("alice"), await one.register("bob")
+    carol = await other.online(await one.register("carol"))
+    side = await other.online(alice, receive=False)
+    suspended = await other.online(bob)
+    nodes.topics.receivers.clear()  # nothing arrives any more
+    await one.services.account_rules.devices.revoke(*alice.ids())
+    await one.services.accounts.suspend(bob.ids()[0], True)
+    assert side.link.closed is None
+    cluster(other)._may_have_lost()
+    assert await side.closing() == CloseCode.NOT_ALLOWED
+    assert await suspended.closing() == CloseCode.NOT_ALLOWED
+    assert carol.link.closed is None
+
+
+async def test_who_could_not_be_looked_up_after_a_gap_is_looked_up_later(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    alice = await one.register("alice")
+    device = await other.online(alice)
+    nodes.topics.receivers.clear()
+    await one.services.account_rules.devices.revoke(*alice.ids())
+    nodes.stores[1].failing = {DEVICES.name}
+    cluster(other)._may_have_lost()
+    await turns()
+    assert device.link.closed is None
+    nodes.stores[1].failing = set()
+    cluster(other)._check_soon()  # with the next beat
+    assert await device.closing() == CloseCode.NOT_ALLOWED
+
+
+# --- relay ----------------------------------------------------------------------------------
+
+
+async def test_what_comes_while_passing_on_fails_is_passed_on(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    await turns()
+    slow = nodes.directories[0]
+    slow.asked.clear()
+    slow.hold_look_up, slow.bugs = asyncio.Event(), 1
+    alice.send(chat, "lost")
+    await alice.expect(Sent)
+    await slow.asked.wait()
+    alice.send(chat, "passed on")
+    await alice.expect(Sent)
+    slow.hold_look_up.set()
+    assert await bob.texts(1) == ["passed on"]
+    one.complaints.clear()
+
+
+async def test_what_is_durable_when_a_node_stops_is_passed_on_first(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    await turns()
+    slow = nodes.directories[0]
+    slow.asked.clear()
+    slow.hold_look_up = asyncio.Event()
+    alice.send(chat, "the last one")
+    await alice.expect(Sent)
+    stopping = asyncio.ensure_future(cluster(one).stop())
+    await turns()
+    assert not stopping.done()
+    slow.hold_look_up.set()
+    await stopping
+    assert await bob.texts(1) == ["the last one"]
+
+
+# --- repeats --------------------------------------------------------------------------------
+
+
+async def test_an_attempt_that_waited_for_long_finds_what_another_node_took_meanwhile(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.domain.messages.WAITED_S", 0.05)
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    alice = await one.online(account)
+    bob = await other.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    nodes.clock.advance(TRUST_S)
+    nodes.stores[0].hold_range = asyncio.Event()
+    sent = alice.send(chat, "once")
+    await nodes.stores[0].held.wait()
+    again = await other.online(account)
+    again.session.began_s -= 10.0
+    again.say(_repeated(sent, 2))
+    await again.expect(Sent)
+    await asyncio.sleep(0.06)  # it has waited for so long
+    nodes.stores[0].hold_range.set()
+    await turns(300)
+    entries = await other.services.inboxes.read(
+        bob.account.ids()[0], EntryId(0), now_ms=nodes.clock.wall_ms(), limit=10, limit_bytes=10_000
+    )
+    assert len(entries) == 1
+
+
+# --- strangers ------------------------------------------------------------------------------
+
+
+async def test_a_message_to_who_was_just_let_in_elsewhere_is_whole_before_repeats_are_recognised(
+    nodes: Nodes,
+) -> None:
+    one, other = await nodes.two(strangers="request")
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    alice.send(chat, "hello?")
+    await alice.expect(Sent)
+    await bob.ask(lambda n: AnswerRequest(n, chat, True), Ok)
+    assert await bob.texts(1) == ["hello?"]
+    # Node one still takes bob for somebody who has not let her in, and cannot look.
+    nodes.stores[0].failing = {MEMBERS.name}
+    sent = alice.send(chat, "are you there?")
+    await alice.expect(Error)
+    nodes.stores[0].failing = set()
+    nodes.clock.advance(TRUST_S)
+    alice.session.began_s -= 10.0  # it is repeated much later
+    alice.say(_repeated(sent, 2))
+    await alice.expect(Sent)
+    assert await bob.texts(1) == ["are you there?"]
+
+
+async def test_what_is_let_in_too_late_for_readers_is_written_again(nodes: Nodes) -> None:
+    one, other = await nodes.two(strangers="request")
+    alice = await one.online(await one.register("alice"))
+    bob_account = await one.register("bob")
+    bob = await other.online(bob_account)
+    chat = await alice.open("bob")
+    alice.send(chat, "hello?")
+    await alice.expect(Sent)
+    slow_writes = 1
+
+    def writing(batch: Batch) -> None:
+        nonlocal slow_writes
+        if slow_writes and any(isinstance(write, Put) and write.table is INBOX for write in batch):
+            slow_writes = 0
+            nodes.clock.advance(MARGIN_S + LATE_S)
+
+    nodes.stores[1].writing = writing
+    began_ms = nodes.clock.wall_ms()
+    await bob.ask(lambda n: AnswerRequest(n, chat, True), Ok)
+    assert not slow_writes
+    entries = await other.services.inboxes.read(
+        bob_account.ids()[0], EntryId(0), now_ms=nodes.clock.wall_ms(), limit=10, limit_bytes=10_000
+    )
+    assert len(entries) == 2
+    assert nodes.clock.wall_ms() - began_ms > LATE_S * 1000
+    newest = max(entries, key=lambda entry: entry.entry_id)
+    assert _age_s(newest, nodes.clock) < LATE_S
+    texts = {frame.message.content for frame in await _delivered(bob)}
+    assert texts == {b"hello?"}
+
+
+def _repeated(send: frames.Send, attempt: int) -> frames.Send:
+    send.attempt = attempt
+    return send
+
+
+def _age_s(entry: Entry, clock: FakeClock) -> float:
+    return (clock.wall_ms() - ids.unix_ms(entry.entry_id)) / 1000
+
+
+async def _delivered(device: Device) -> list[Deliver]:
+    return [frame for frame in await device.settle() if isinstance(frame, Deliver)]
+
+
+# --- the feed -------------------------------------------------------------------------------
+
+
+async def test_a_read_that_began_with_a_wrong_clock_moves_no_cursor() -> None:
+    bench = Bench()
+    for _ in range(10):  # more than a window
+        bench.write()
+        bench.clock.advance(0.001)
+    bench.clock_is_right = False
+    await bench.sweep()
+    # An entry becomes readable behind what was read, while the window is full.
+    late = bench.write(ago_s=0.005)
+    bench.clock.advance(60.0)
+    bench.clock_is_right = True
+    bench.acknowledge()
+    await bench.sweep()
+    bench.acknowledge()
+    await bench.sweep()
+    assert bench.cursor < late.entry_id
+    await bench.settle()
+    assert late.entry_id in bench.sent
+
+
+async def test_a_gap_found_while_a_read_goes_on_is_looked_into() -> None:
+    bench = Bench()
+    await bench.settle()
+    lost = bench.write(appears_in_s=1.0)
+    bench.clock.advance(0.01)
+    for _ in range(20):  # more than a window: it reads on where it was
+        bench.feed.offer(bench.write())
+        bench.clock.advance(0.001)
+    bench.acknowledge()
+    await bench.sweep()
+    bench.acknowledge()
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(after: EntryId, limit: int, limit_bytes: int) -> list[Entry]:
+        began.set()
+        await go_on.wait()
+        return await bench.read(after, limit, limit_bytes)
+
+    reading = asyncio.ensure_future(bench.feed.drain(slowly))
+    await began.wait()
+    bench.clock.advance(1.0)
+    bench.feed.lose(0.0)
+    assert bench.feed.is_due(bench.clock.monotonic_s())
+    go_on.set()
+    await reading
+    for _ in range(10):
+        bench.acknowledge()
+        bench.clock.advance(0.1)
+        await bench.sweep()
+    assert lost.entry_id in bench.sent
