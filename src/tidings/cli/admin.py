@@ -47,6 +47,8 @@ def status(data: DataOption = DATA, as_json: JsonOption = False) -> None:
         "certificate until": "no TLS" if until is None else _when(until),
     }
     _table(("", ""), rows.items(), headers=False)
+    if found.get("processes"):
+        _process_table(found["processes"])
 
 
 @app.command("users")
@@ -240,6 +242,13 @@ def drain(data: DataOption = DATA, as_json: JsonOption = False) -> None:
     print_json(done) if as_json else print("the server is stopping")
 
 
+@app.command("restart-workers")
+def restart_workers(data: DataOption = DATA, as_json: JsonOption = False) -> None:
+    """Replace the workers of a server that has several, one after another; the server goes on meanwhile."""
+    done = Operator(data).ask("POST", "restart-workers")
+    print_json(done) if as_json else print("the workers are being replaced: see `tidings admin status`")
+
+
 @app.command("metrics")
 def metrics(data: DataOption = DATA, as_json: JsonOption = False) -> None:
     """Print the metrics as Prometheus gets them, or as one JSON object."""
@@ -264,6 +273,22 @@ def _changed(user: dict[str, Any], what: str, *, as_json: bool) -> None:
         print_json(user)
     else:
         print(f"@{user['handle']} {what}")
+
+
+def _process_table(processes: list[dict[str, Any]]) -> None:
+    _table(
+        ("process", "pid", "serving for", "connections", "restarts"),
+        (
+            (
+                one["name"],
+                one["pid"],
+                span(one["serving_s"]) if one["serving_s"] else "starting",
+                one["connections"],
+                one["restarts"],
+            )
+            for one in processes
+        ),
+    )
 
 
 def _user_table(users: list[dict[str, Any]]) -> None:

@@ -11,9 +11,13 @@ import uvloop
 
 from tidings.bench.crash import CrashOptions, crash
 from tidings.bench.direct import DirectOptions, direct
+from tidings.bench.faults import Fault
 from tidings.bench.idle import IdleOptions, idle
+from tidings.bench.link import ClosedForGood
 from tidings.bench.offline import OfflineOptions, offline
+from tidings.bench.pairs import Spread
 from tidings.bench.progress import Progress
+from tidings.bench.storm import StormOptions, storm
 from tidings.cli.failure import Failure
 
 Bench = Callable[[Path, Progress], Awaitable[dict[str, object]]]
@@ -22,6 +26,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 Folder = Annotated[
     Path | None, typer.Option("--dir", help="Where the store is made (default: the temporary folder).")
 ]
+Workers = Annotated[int, typer.Option(help="Processes that share the port; 1: a single process.", min=1)]
+
+BROKEN_PROMISES = ("lost", "duplicates", "out_of_order", "disagreeing")
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -34,9 +41,17 @@ def bench_direct(
     messages: int = DirectOptions().messages,
     window: int = DirectOptions().window,
     paced_s: float = DirectOptions().paced_s,
+    workers: Workers = 1,
+    spread: Annotated[
+        Spread, typer.Option(help="Whether the two of a pair are on the same worker.")
+    ] = Spread.ANY,
 ) -> None:
     """Pairs that chat: CPU a message at full speed, latency at 500 and 1,000 messages a second."""
-    options = DirectOptions(pairs=pairs, messages=messages, window=window, paced_s=paced_s)
+    if workers == 1 and spread is Spread.APART:
+        raise Failure("a single process has everybody", hint="try --workers 2")
+    options = DirectOptions(
+        pairs=pairs, messages=messages, window=window, paced_s=paced_s, workers=workers, spread=spread
+    )
     _run(lambda place, progress: direct(place, options, progress), "direct", folder, as_json=as_json)
 
 
@@ -46,9 +61,10 @@ def bench_idle(
     folder: Folder = None,
     connections: int = IdleOptions().connections,
     hold_s: float = IdleOptions().hold_s,
+    workers: Workers = 1,
 ) -> None:
     """Memory of connections that only send heartbeats."""
-    options = IdleOptions(connections, hold_s)
+    options = IdleOptions(connections, hold_s, workers)
     _run(lambda place, progress: idle(place, options, progress), "idle", folder, as_json=as_json)
 
 
@@ -68,15 +84,39 @@ def bench_offline(
 def bench_crash(
     as_json: AsJson = False,
     folder: Folder = None,
-    pairs: int = CrashOptions().pairs,
-    kills: int = CrashOptions().kills,
+    fault: Annotated[Fault, typer.Option(help="What happens to the server.")] = Fault.KILLED,
+    times: Annotated[int, typer.Option("--times", "--kills", help="How often.")] = CrashOptions().times,
+    workers: Workers = 1,
+    people: int = CrashOptions().people,
+    conversations: Annotated[
+        int, typer.Option(help="Of each; an even number.")
+    ] = CrashOptions().conversations,
     seed: int = CrashOptions().seed,
 ) -> None:
-    """kill -9 in the middle of `direct`: what was lost, doubled or misplaced. Exits with 1 if any."""
-    options = CrashOptions(pairs=pairs, kills=kills, seed=seed)
+    """Faults while people write: what was lost, doubled or misplaced. Exits with 1 if anything was."""
+    if fault.needs_workers and workers < 2:
+        raise Failure("a single process has no hub and no workers", hint="try --workers 2, or --fault killed")
+    options = CrashOptions(fault, times, workers, people, conversations, seed=seed)
     result = _run(lambda place, progress: crash(place, options, progress), "crash", folder, as_json=as_json)
-    if result["lost"] or result["duplicates"] or result["out_of_order"]:
+    if result["unclean_rounds"] or result["refused_for_good"] or any(result[one] for one in BROKEN_PROMISES):
         raise Failure("the server broke its promise", hint=f"repeat with --seed {seed}")
+
+
+@app.command("storm")
+def bench_storm(
+    as_json: AsJson = False,
+    folder: Folder = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that share the port.", min=2)
+    ] = StormOptions().workers,
+    clients: Annotated[int, typer.Option(help="On each worker, about.")] = StormOptions().clients,
+    seed: int = StormOptions().seed,
+) -> None:
+    """A worker with thousands of clients is killed: how soon and in how many waves they are back."""
+    options = StormOptions(workers, clients, seed)
+    result = _run(lambda place, progress: storm(place, options, progress), "storm", folder, as_json=as_json)
+    if not result["back"]:
+        raise Failure("not all clients came back", hint="try fewer --clients")
 
 
 def _run(bench: Bench, name: str, folder: Path | None, *, as_json: bool) -> dict[str, object]:
@@ -85,6 +125,8 @@ def _run(bench: Bench, name: str, folder: Path | None, *, as_json: bool) -> dict
             result = uvloop.run(_await(bench(Path(place), Progress(name))))
         except TimeoutError:
             raise Failure("the server did not keep up", hint="try fewer --pairs or --messages") from None
+        except (RuntimeError, ClosedForGood) as error:
+            raise Failure(str(error), hint="see above for what the server said") from error
     if as_json:
         print(json.dumps(result))
     else:
@@ -98,9 +140,14 @@ async def _await(bench: Awaitable[dict[str, object]]) -> dict[str, object]:
 
 def _print(result: dict[str, object], indent: str = "") -> None:
     for name, value in result.items():
-        if isinstance(value, list):
-            for item in value:
+        parts = value if isinstance(value, list) else [value]
+        if isinstance(value, dict) or any(isinstance(part, dict) for part in parts):
+            for part in parts:
                 print(f"{indent}{name}:")
-                _print(item, indent + "  ")
+                _print(part, indent + "  ")  # type: ignore[arg-type]
         else:
-            print(f"{indent}{name}: {value:,}" if isinstance(value, int) else f"{indent}{name}: {value}")
+            print(f"{indent}{name}: {' '.join(map(_words, parts))}")
+
+
+def _words(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""`tidings serve`: run a node until it is told to stop."""
+"""`tidings serve`: run a node, or a supervisor and its workers, until it is told to stop."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,8 +6,11 @@ from typing import Annotated
 import typer
 
 from tidings.cli.failure import Failure
+from tidings.domain.clock import ClockWentBack
 from tidings.server.config import ConfigError, load
-from tidings.server.node import ClockWentBack, run
+from tidings.server.node import run
+from tidings.server.workers.failures import NotStarted
+from tidings.server.workers.supervisor import supervise
 from tidings.store.contract import StoreDamaged, StoreError, StoreFull, StoreInUse, StoreTooNew
 
 HINTS: dict[type[Exception], str] = {
@@ -17,6 +20,7 @@ HINTS: dict[type[Exception], str] = {
     StoreFull: "make room on the disk; nothing that was acknowledged is lost",
     StoreTooNew: "run the version that wrote it, or a newer one",
     StoreDamaged: "restore a backup into an empty folder; delete nothing in this one",
+    NotStarted: "see above for what it said; with `--workers 1` the server is a single process",
 }
 
 STORE_HINT = "see that the folder can be read and written, or choose another with --data"
@@ -34,6 +38,9 @@ def serve(
     strangers: Annotated[
         str | None, typer.Option(help="What a stranger's first message is: request or deliver.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the port, about one a core; 1: a single process.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; see the reference.")] = None,
     log: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_json: Annotated[bool | None, typer.Option("--log-json", help="One JSON object a line.")] = None,
@@ -49,13 +56,18 @@ def serve(
         "data": None if data is None else str(data),
         "registration": registration,
         "strangers": strangers,
+        "workers": workers,
         "log": log,
         "log_json": log_json,
         "accept_clock": accept_clock,
     }
     try:
-        run(load(config, overrides))
-    except (ConfigError, ClockWentBack, StoreError) as error:
+        chosen = load(config, overrides)
+        if chosen.workers == 1:
+            run(chosen)
+        else:
+            supervise(chosen)
+    except (ConfigError, ClockWentBack, StoreError, NotStarted) as error:
         # Some errors of the store bring a hint of their own, which knows more.
         message, _, hint = str(error).partition("\nhint: ")
         raise Failure(message, hint=hint or HINTS.get(type(error), STORE_HINT)) from error

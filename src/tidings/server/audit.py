@@ -2,9 +2,11 @@
 
 It holds ids, handles and addresses; never content, passwords, tokens or codes. At most `FILES`
 files of `FILE_BYTES` are kept. A disk that is full costs its events, which is said once in
-the log, and nothing else.
+the log, and nothing else. Several processes may write the same files: a line is one write at the
+end of a file, and of those that find it full one moves it on.
 """
 
+import fcntl
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,7 +41,6 @@ class Audit:
         self._file_bytes = file_bytes
         self._files = files
         self._file: int | None = None
-        self._size = 0
         self._torn = False
         """the last line may lack its end"""
         self.counts: dict[str, int] = {}
@@ -70,8 +71,8 @@ class Audit:
             self._file = None
 
     def _write(self, path: Path, line: bytes) -> None:
-        if self._file is not None and self._size + len(line) > self._file_bytes:
-            self._rotate(path)
+        if self._file is not None and self._is_full(self._file, len(line)):
+            self._rotate(path, self._file)
         if self._file is None:
             self._open(path)
         assert self._file is not None
@@ -79,7 +80,6 @@ class Audit:
         # Torn until it is known to be whole: a full disk may take half a line.
         self._torn = True
         written = os.write(self._file, data)
-        self._size += written
         if written < len(data):
             raise OSError(None, "only a part of a line was written")
         self._torn = False
@@ -89,15 +89,29 @@ class Audit:
         file = os.open(path, flags, 0o600)
         try:
             os.fchmod(file, 0o600)
-            self._size = os.fstat(file).st_size
-            self._torn = self._size > 0 and os.pread(file, 1, self._size - 1) != b"\n"
+            size = os.fstat(file).st_size
+            self._torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
         except OSError:
             os.close(file)
             raise
         self._file = file
 
-    def _rotate(self, path: Path) -> None:
-        self.close()
+    def _is_full(self, file: int, more: int) -> bool:
+        # Others write there, too.
+        return os.fstat(file).st_size + more > self._file_bytes
+
+    def _rotate(self, path: Path, file: int) -> None:
+        """Move the files on, unless another process does or has done so; the next write opens the new one."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # it is being moved: one more line in it does no harm
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.stat(follow_symlinks=False)):
+                self._move(path)
+        self.close()  # and so the lock is gone
+
+    def _move(self, path: Path) -> None:
         for number in range(self._files - 1, 0, -1):
             older = path if number == 1 else _numbered(path, number - 1)
             with suppress(FileNotFoundError):

@@ -5,11 +5,14 @@ A TOML file may set any of it; unknown keys and wrong types are errors that name
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from tidings.protocol.limits import Limits
+
+WORKERS_MAX = 64
+"""the most workers of one hub"""
 
 
 class ConfigError(Exception):
@@ -49,6 +52,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """write who logged in, changed or was changed to `audit.log` in the data folder"""
     phone_hook: str = ""
     """how codes reach phones: empty (off), `log` (trials only), an http(s) URL or smtp(s)://…"""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=WORKERS_MAX)] = 1
+    """processes that share the port; with 1 the server is one process, with more they have a hub"""
     limits: Limits = Limits()
     """every bound, see the reference"""
 

@@ -36,6 +36,16 @@ class Sources(NamedTuple):
     """Unix time at which the certificate ends; None without TLS"""
 
 
+def audit_events(audit: Audit) -> Metric:
+    """How often each event was noted."""
+    events = CounterMetricFamily(
+        "tidings_audit_events", "Logins and changes of accounts, by event.", labels=["event"]
+    )
+    for event, number in sorted(audit.counts.items()):
+        events.add_metric([event], number)
+    return events
+
+
 class Metrics:
     """Renders the numbers of one node."""
 
@@ -105,12 +115,7 @@ class _Node(Collector):
         for code, number in sorted(sources.counts.refused.items()):
             refused.add_metric([REGISTRY[code].name], number)
         yield refused
-        events = CounterMetricFamily(
-            "tidings_audit_events", "Logins and changes of accounts, by event.", labels=["event"]
-        )
-        for event, number in sorted(sources.audit.counts.items()):
-            events.add_metric([event], number)
-        yield events
+        yield audit_events(sources.audit)
 
     def _disk(self) -> Iterable[Metric]:
         commit = self._sources.commit

@@ -4,32 +4,30 @@ Each request goes through the rules where there is one for it and is noted in th
 Metrics need no token and name no user.
 """
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from litestar import Litestar, MediaType, Request, Response, delete, get, post, put
-from litestar.datastructures import State
-from litestar.exceptions import HTTPException
+from litestar import Litestar, delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 from litestar.status_codes import HTTP_202_ACCEPTED
 from litestar.types import ControllerRouterHandler
+from structlog.typing import FilteringBoundLogger
 
 from tidings import __version__
 from tidings.domain.commit import refusal
 from tidings.domain.users import User
-from tidings.protocol.api import Problem
-from tidings.protocol.errors import INTERNAL, INVALID, NO_SUCH_USER, ErrorKind, ProtocolError
+from tidings.protocol.errors import INVALID, NO_SUCH_USER, NOT_AVAILABLE, ProtocolError
 from tidings.protocol.ids import EntryId, UserId
 from tidings.server.admin import bodies
+from tidings.server.admin.copying import back_up
 from tidings.server.admin.guard import PREFIX, Guard
+from tidings.server.admin.problems import handlers
+from tidings.server.admin.reach import expel, online
 from tidings.server.metrics import CONTENT_TYPE, Metrics
 from tidings.server.services import Services
 from tidings.server.tuning import Limit, Tuning
-from tidings.store.contract import Store, StoreError
+from tidings.store.contract import Store
 from tidings.store.schema import DEVICES, SEEN, USERS, UserRow
-
-AnyRequest = Request[object, object, State]
 
 PAGE_MAX = 1000
 NOTE_CHARS = 200
@@ -56,20 +54,24 @@ class Node(NamedTuple):
 
 def application(node: Node, token: str) -> Guard:
     """The ASGI application of the admin port."""
+    return Guard(unguarded(node), token)
+
+
+def unguarded(node: Node) -> Litestar:
+    """The same without its guard, for whoever has asked for the token already."""
     routes = [*_status(node), *_users(node), *_invites(node), *_limits(node), *_reports(node)]
-    litestar = Litestar(
+    return of_routes(routes, node.services.log)
+
+
+def of_routes(routes: Sequence[ControllerRouterHandler], log: FilteringBoundLogger) -> Litestar:
+    """An application that refuses, and bounds, as the admin port does."""
+    return Litestar(
         routes,
-        exception_handlers={
-            ProtocolError: _refused,
-            StoreError: _store_failed,
-            HTTPException: _http_refused,
-            Exception: _failing(node),
-        },
+        exception_handlers=handlers(log),
         request_max_body_size=BODY_BYTES,
         logging_config=None,
         openapi_config=None,
     )
-    return Guard(litestar, token)
 
 
 def _status(node: Node) -> list[ControllerRouterHandler]:
@@ -104,17 +106,15 @@ def _status(node: Node) -> list[ControllerRouterHandler]:
 
     @post(f"{PREFIX}/backup", status_code=200)
     async def backup(data: JSONBody[bodies.BackupTo]) -> bodies.Done:
-        path = Path(data.path)
-        if not path.is_absolute() or "\0" in data.path:
-            raise ProtocolError(INVALID, "the path of a backup is absolute")
-        try:
-            await node.store.checkpoint(path)
-        except OSError as error:
-            raise ProtocolError(INVALID, f"cannot back up to {path}: {error.strerror or error}") from None
+        await back_up(node.store, data.path)
         services.audit("admin_backup", path=data.path)
         return bodies.Done()
 
-    return [metrics, status, drain, backup]
+    @post(f"{PREFIX}/restart-workers", status_code=HTTP_202_ACCEPTED, sync_to_thread=False)
+    def restart_workers() -> bodies.Done:
+        raise ProtocolError(NOT_AVAILABLE, "the server is one process, there are no workers to restart")
+
+    return [metrics, status, drain, backup, restart_workers]
 
 
 def _users(node: Node) -> list[ControllerRouterHandler]:
@@ -125,7 +125,7 @@ def _users(node: Node) -> list[ControllerRouterHandler]:
         limit = min(max(1, limit), PAGE_MAX)
         rows = await node.store.scan(USERS, after=None if after is None else (after,), limit=limit)
         last = str(rows[-1].user_id) if len(rows) == limit else None
-        return bodies.Accounts([_account(node, row) for row in rows], last)
+        return bodies.Accounts(await _accounts(node, rows), last)
 
     @get(f"{PREFIX}/users/{{name:str}}")
     async def user(name: FromPath[str]) -> bodies.AccountDetail:
@@ -143,9 +143,9 @@ def _users(node: Node) -> list[ControllerRouterHandler]:
     async def sign_out(name: FromPath[str]) -> bodies.Account:
         row = await _row(node, name)
         await services.accounts.sign_out(row.user_id)
-        services.connections.expel(row.user_id)
+        expel(services, row.user_id)
         audit("admin_sign_out", user_id=str(row.user_id), handle=row.handle)
-        return _account(node, row)
+        return await _account(node, row)
 
     @put(f"{PREFIX}/users/{{name:str}}/quota")
     async def quota(name: FromPath[str], data: JSONBody[bodies.Quota]) -> bodies.Account:
@@ -163,7 +163,7 @@ def _users(node: Node) -> list[ControllerRouterHandler]:
             messages_per_day=messages,
             devices_max=devices,
         )
-        return _account(node, await _row(node, f"{ID_PREFIX}{row.user_id}"))
+        return await _account(node, await _row(node, f"{ID_PREFIX}{row.user_id}"))
 
     return [users, user, suspend, unsuspend, sign_out, quota]
 
@@ -271,10 +271,10 @@ async def _suspend(node: Node, name: str, *, suspended: bool) -> bodies.Account:
     row = await _row(node, name)
     await services.accounts.suspend(row.user_id, suspended)
     if suspended:
-        services.connections.expel(row.user_id)
+        expel(services, row.user_id)
     event = "admin_suspend" if suspended else "admin_unsuspend"
     services.audit(event, user_id=str(row.user_id), handle=row.handle)
-    return _account(node, await _row(node, f"{ID_PREFIX}{row.user_id}"))
+    return await _account(node, await _row(node, f"{ID_PREFIX}{row.user_id}"))
 
 
 async def _detail(node: Node, row: UserRow) -> bodies.AccountDetail:
@@ -287,7 +287,7 @@ async def _detail(node: Node, row: UserRow) -> bodies.AccountDetail:
         )
         for device, last in zip(rows, seen, strict=True)
     ]
-    return bodies.AccountDetail(_account(node, row), devices)
+    return bodies.AccountDetail(await _account(node, row), devices)
 
 
 async def _handle(node: Node, user_id: UserId) -> str:
@@ -297,50 +297,26 @@ async def _handle(node: Node, user_id: UserId) -> str:
         return str(user_id)
 
 
-def _account(node: Node, row: UserRow) -> bodies.Account:
-    return bodies.Account(
-        str(row.user_id),
-        row.handle,
-        row.created_at,
-        node.services.connections.is_online(row.user_id),
-        row.suspended_at,
-        row.messages_per_day,
-        row.devices_max,
-    )
+async def _account(node: Node, row: UserRow) -> bodies.Account:
+    (account,) = await _accounts(node, [row])
+    return account
+
+
+async def _accounts(node: Node, rows: Sequence[UserRow]) -> list[bodies.Account]:
+    there = await online(node.services, [row.user_id for row in rows])
+    return [
+        bodies.Account(
+            str(row.user_id),
+            row.handle,
+            row.created_at,
+            row.user_id in there,
+            row.suspended_at,
+            row.messages_per_day,
+            row.devices_max,
+        )
+        for row in rows
+    ]
 
 
 def _limit(limit: Limit) -> bodies.LimitBody:
     return bodies.LimitBody(limit.name, limit.value, limit.default, limit.counts_from)
-
-
-# --- refusals -------------------------------------------------------------------------------
-
-
-def _refused(_: AnyRequest, error: Exception) -> Response[Problem]:
-    assert isinstance(error, ProtocolError)
-    return _problem(error.kind, error.message, error.kind.http_status)
-
-
-def _store_failed(_: AnyRequest, error: Exception) -> Response[Problem]:
-    assert isinstance(error, StoreError)
-    kind = refusal(error).kind
-    return _problem(kind, f"{kind.meaning}: {error}", kind.http_status)
-
-
-def _http_refused(_: AnyRequest, error: Exception) -> Response[Problem]:
-    assert isinstance(error, HTTPException)
-    extra = error.extra if isinstance(error.extra, list) else []
-    details = [f"{item.get('key')}: {item.get('message')}" for item in extra if isinstance(item, dict)]
-    return _problem(INVALID, ": ".join([error.detail, *details]), error.status_code)
-
-
-def _failing(node: Node) -> Callable[[AnyRequest, Exception], Response[Problem]]:
-    def failed(request: AnyRequest, error: Exception) -> Response[Problem]:
-        node.services.log.error("admin request failed", path=request.url.path, exc_info=error)
-        return _problem(INTERNAL, INTERNAL.meaning, INTERNAL.http_status)
-
-    return failed
-
-
-def _problem(kind: ErrorKind, message: str, status: int) -> Response[Problem]:
-    return Response(Problem(kind.code, kind.name, message), status_code=status, media_type=MediaType.JSON)

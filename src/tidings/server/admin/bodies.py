@@ -5,6 +5,19 @@ from typing import Any
 import msgspec
 
 
+class Process(msgspec.Struct, frozen=True):
+    """One of the processes of a server that has several."""
+
+    name: str
+    """`hub`, `worker1`, …"""
+    pid: int
+    serving_s: float
+    """how long it has served; 0: it does not yet"""
+    connections: int
+    restarts: int
+    """how often one of this name died and was followed by another"""
+
+
 class Status(msgspec.Struct, frozen=True):
     """How the server is."""
 
@@ -20,6 +33,8 @@ class Status(msgspec.Struct, frozen=True):
     """false while the audit log cannot be written"""
     certificate_expires_at: int | None
     """Unix ms; null without TLS"""
+    processes: list[Process] = []
+    """empty where the server is one process"""
 
 
 class Account(msgspec.Struct, frozen=True):

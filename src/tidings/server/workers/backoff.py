@@ -1,0 +1,21 @@
+"""When a process that died is started again: at once, unless it dies again and again."""
+
+LIVED_S = 5.0
+"""having served for so long counts as having lived"""
+FIRST_S = 0.25
+"""the wait after the second death in a row; it doubles with each"""
+MOST_S = 10.0
+"""the longest wait"""
+
+
+class Backoff:
+    """Knows how many died before."""
+
+    def __init__(self) -> None:
+        self._wait_s = 0.0
+
+    def wait_s(self, served_s: float) -> float:
+        """How long to wait after the death of a process that had served for so long."""
+        wait_s = 0.0 if served_s >= LIVED_S else self._wait_s
+        self._wait_s = min(MOST_S, max(FIRST_S, 2 * wait_s))
+        return wait_s
