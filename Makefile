@@ -5,11 +5,12 @@ DATA ?= data
 BENCH ?= direct
 PEERS ?=
 PYTEST ?=
+SEEDS ?= 300
 
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-tests run dev test test-long check bench bench-peers fmt spec lock audit clean help
+.PHONY: setup setup-tests run dev test test-long check simulate bench bench-peers fmt spec lock audit clean help
 
 setup: ## make .venv from the lock; quick when nothing changed
 	@scripts/setup
@@ -35,9 +36,15 @@ check: setup ## lint, format, types, imports, spec: all but the tests
 test: setup-tests check ## check, then all tests (PYTEST='-k codec' passes arguments on)
 	$(bin)/pytest -m "not long" $(PYTEST)
 
-test-long: setup-tests ## the endless variants: twenty power cuts in a row, crashes by the dozen
+test-long: setup-tests ## the endless variants: power cuts and crashes by the dozen, planted bugs from the first seed
 	TIDINGS_CUTS=20 $(bin)/pytest --timeout 1200 tests/durability/test_server.py
-	$(bin)/tidings bench crash --kills 40
+	$(bin)/tidings bench crash --times 40
+	for fault in worker-killed hub-killed worker-stopped hub-stopped disk-full; do \
+		$(bin)/tidings bench crash --workers 2 --fault $$fault || exit 1; done
+	$(bin)/pytest -m long tests/simulation
+
+simulate: setup ## many nodes, every fault, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
+	@$(bin)/python -m tidings.testing.simulation $(SEEDS)
 
 bench: setup ## measure (BENCH=direct); JSON to stdout
 	@$(bin)/tidings bench $(BENCH) --json
