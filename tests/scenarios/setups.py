@@ -1,0 +1,66 @@
+"""The set-ups that every scenario is played on.
+
+A further one is one more function in `SETUPS`: given a folder and a clock, an asynchronous context
+with what is under its nodes.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+
+from hub.rig import running_hub
+from tidings.hub.bus import HubBus
+from tidings.hub.clocks import Clocks
+from tidings.hub.directory import HubDirectory
+from tidings.hub.store import HubStore
+from tidings.server.cluster import Shared
+from tidings.store.memory import MemoryStore, Tables
+from tidings.store.rocks import RocksStore
+from tidings.store.schema import TABLES
+from tidings.testing.nodes import Backends, Ground
+from tidings.testing.pace import PacedClock
+
+
+@contextlib.asynccontextmanager
+async def memory(folder: Path, clock: PacedClock) -> AsyncIterator[Ground]:
+    """One node; what is stored outlives it in memory."""
+    tables = Tables()
+
+    async def open_backends() -> Backends:
+        store = MemoryStore(tables)
+        return Backends(store, None, store.close)
+
+    yield Ground([open_backends])
+
+
+@contextlib.asynccontextmanager
+async def rocks(folder: Path, clock: PacedClock) -> AsyncIterator[Ground]:
+    """One node on RocksDB."""
+
+    async def open_backends() -> Backends:
+        store = RocksStore.open(folder / "store", min_free_bytes=0)
+        return Backends(store, None, store.close)
+
+    yield Ground([open_backends])
+
+
+@contextlib.asynccontextmanager
+async def hub(folder: Path, clock: PacedClock) -> AsyncIterator[Ground]:
+    """Three nodes over a hub on RocksDB."""
+    store = RocksStore.open(folder / "store", min_free_bytes=0)
+    async with running_hub(folder, store, clocks=Clocks(clock.wall_ns, clock.monotonic_ns)) as running:
+
+        async def open_backends() -> Backends:
+            link = await running.link()
+            return Backends(HubStore(link, TABLES), Shared(HubBus(link), HubDirectory(link)), link.close)
+
+        yield Ground([open_backends] * 3, running.restart)
+    await store.close()
+
+
+SETUPS: dict[str, Callable[[Path, PacedClock], AbstractAsyncContextManager[Ground]]] = {
+    "memory": memory,
+    "rocks": rocks,
+    "hub": hub,
+}
