@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from durability.shim import Shim
+from integration.pairs import Reader, Writer
 from integration.people import Speaker
 from integration.server import MakeServer, Server
-from tidings.bench.crash import Reader, Writer
 from tidings.protocol import frames
 from tidings.protocol.ids import ConversationId, MessageId
 from tidings.store.rocks import RocksStore

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from integration.pairs import Reader, Writer
 from integration.people import Friends, Speaker
 from integration.server import STOP_S, TIDINGS, MakeServer
-from tidings.bench.crash import Reader, Writer
 from tidings.bench.seed import seed
 from tidings.protocol.close import CloseCode
 

@@ -1,213 +1,170 @@
-"""`bench crash`: the server is killed with -9 in the middle of `direct`, over and over.
+"""`bench crash`: something terrible happens to the server while people write, over and over.
 
 Clients do what real ones do: they reconnect, repeat what was not answered, acknowledge what they
-stored and show no message twice. At the end everything that was ever acknowledged must be at its
-receiver, once, in the order in which it was sent.
+stored, show no message twice and of twins the greater. After each blow the service must come back by
+itself; then people rest, and once nothing is on its way any more, both sides of each conversation and
+both histories must show the same in the same order: everything that was ever acknowledged, once.
 """
 
 import asyncio
-from itertools import pairwise
+import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-import picows
-
-from tidings.bench.load import Device
+from tidings.bench.crowd import Crowd, Dialogue, ring
+from tidings.bench.faults import Fault, Saboteur
+from tidings.bench.figures import percentile
 from tidings.bench.process import ServerProcess
 from tidings.bench.progress import Progress
+from tidings.bench.recovery import Recovery
 from tidings.bench.seed import seed
-from tidings.protocol.frames import Deliver, Error, Send, Sent
-from tidings.protocol.ids import ClientId, ConversationId, EntryId, MessageId
+from tidings.bench.verdict import Verdict, judge_both
+from tidings.protocol import ids
+from tidings.protocol.ids import MessageId
 
-CONNECT_ERRORS = (OSError, TimeoutError, picows.WSError)
-RECONNECT_S = 0.1
-SETTLE_S = 60.0
+BACK_S = 90.0
+"""the service has to be back within this"""
+SETTLE_S = 90.0
+"""and after this nothing may be on its way any more"""
+POLL_S = 0.05
+JUDGED_AGAIN_MS = 60_000
+"""what was said so long before a round is judged with it once more"""
 
 
 class CrashOptions(NamedTuple):
     """What `bench crash` does."""
 
-    pairs: int = 50
-    kills: int = 20
-    window: int = 8
+    fault: Fault = Fault.KILLED
+    times: int = 20
+    workers: int = 1
+    people: int = 50
+    conversations: int = 8
+    """of each, an even number; one message is on its way in each direction"""
     content_bytes: int = 200
     seed: int = 1
-    """of the moments of the kills"""
+    """of the moments, and of who is hit"""
+    moments_s: tuple[float, float] = (0.5, 2.0)
+    """a blow falls so long after people began to write"""
 
 
-class Writer:
-    """Sends numbered messages and does not rest until each is answered."""
+class Round(NamedTuple):
+    """What became of one blow."""
 
-    def __init__(self, token: str, conversation: ConversationId, window: int, padding: bytes) -> None:
-        self._token = token
-        self._conversation = conversation
-        self._window = window
-        self._padding = padding
-        self._waiting: dict[ClientId, Send] = {}
-        self.acked: dict[int, MessageId] = {}
-        self.is_writing = True
-        self.idle = asyncio.Event()
-        self._written = 0
-        self._device: Device | None = None
+    back_s: list[float]
+    """how long each side of each conversation waited until it was served again"""
+    was_back: bool
+    settle_s: float
+    has_settled: bool
+    broken: int
+    """connections that were lost"""
+    verdict: Verdict
 
-    async def run(self, port: int) -> None:
-        """Connect, and again whenever the connection breaks."""
-        while True:
-            device = Device(self._token)
-            device.on_sent, device.on_error = self._sent, self._refused
-            try:
-                await device.connect(port)
-            except CONNECT_ERRORS:
-                await asyncio.sleep(RECONNECT_S)
-                continue
-            await device.drained
-            if not device.closed.done():
-                self._device = device
-                for send in self._waiting.values():
-                    send.attempt += 1
-                    device.say(send)
-                self._fill()
-                await device.closed
-                self._device = None
-            await asyncio.sleep(RECONNECT_S)
-
-    def stop(self) -> None:
-        """Write nothing new; `idle` once everything is answered."""
-        self.is_writing = False
-        self._fill()
-
-    def _fill(self) -> None:
-        device = self._device
-        while device is not None and self.is_writing and len(self._waiting) < self._window:
-            content = self._written.to_bytes(8, "big") + self._padding
-            self._written += 1
-            send = device.message(self._conversation, content)
-            self._waiting[send.client_id] = send
-            device.say(send)
-        if not self._waiting and not self.is_writing:
-            self.idle.set()
-
-    def _sent(self, sent: Sent) -> None:
-        send = self._waiting.pop(sent.client_id, None)
-        if send is not None:
-            self.acked[int.from_bytes(send.content[:8], "big")] = sent.message_id
-        self._fill()
-
-    def _refused(self, error: Error) -> None:
-        """Whatever it was, the next connection repeats it."""
-        assert error.retry_after is not None, error
-        if self._device is not None:
-            self._device.disconnect()
-
-
-class Reader:
-    """Keeps what it was sent, by its name: of twins the greater is shown."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-        self.shown: dict[ClientId, tuple[MessageId, int]] = {}
-        self.repeats = 0
-        """re-sent after a reconnect, and not shown again"""
-        self.doubled = 0
-        """sent twice on one connection: never right"""
-        self._have: EntryId | None = None
-        self._on_this_connection: set[MessageId] = set()
-
-    async def run(self, port: int) -> None:
-        """Connect, and again whenever the connection breaks."""
-        while True:
-            device = Device(self._token, have=self._have)
-            device.on_deliver = self._deliver
-            device.marks_read = True
-            self._on_this_connection.clear()
-            try:
-                await device.connect(port)
-                await device.closed
-            except CONNECT_ERRORS:
-                pass
-            await asyncio.sleep(RECONNECT_S)
-
-    def _deliver(self, received: Deliver) -> None:
-        message = received.message
-        self._have = received.entry_id
-        self.doubled += message.message_id in self._on_this_connection
-        self._on_this_connection.add(message.message_id)
-        earlier = self.shown.get(message.client_id)
-        if earlier is not None:
-            self.repeats += 1
-            if earlier[0] >= message.message_id:
-                return
-        number = int.from_bytes(message.content[:8], "big")
-        self.shown[message.client_id] = (message.message_id, number)
+    @property
+    def is_clean(self) -> bool:
+        """Whether every promise was kept."""
+        return self.was_back and self.has_settled and self.verdict.is_clean
 
 
 async def crash(folder: Path, options: CrashOptions, progress: Progress) -> dict[str, object]:
-    """Run it in an empty folder; the result is what `--json` prints."""
-    accounts, conversations = await seed(
-        folder / "data", 2 * options.pairs, [(2 * n, 2 * n + 1) for n in range(options.pairs)]
-    )
-    server = ServerProcess(folder / "data")
-    await server.start()
-    padding = bytes(options.content_bytes - 8)
-    writers = [
-        Writer(accounts[2 * n].token, conversations[n], options.window, padding) for n in range(options.pairs)
-    ]
-    readers = [Reader(accounts[2 * n + 1].token) for n in range(options.pairs)]
-    tasks = [asyncio.create_task(writer.run(server.port)) for writer in writers]
-    tasks += [asyncio.create_task(reader.run(server.port)) for reader in readers]
+    """Run it in an empty folder; the result is what `--json` prints. Raises RuntimeError, ClosedForGood."""
     random = Random(options.seed)
+    saboteur = Saboteur(options.fault, folder, random)
+    progress.say(f"{options.people} people with {options.conversations} conversations each")
+    links = ring(options.people, options.conversations)
+    accounts, conversations = await seed(folder / "data", options.people, links)
+    crowd = Crowd(accounts, links, conversations, options.content_bytes, random)
+    server = ServerProcess(folder / "data", config=_configured(folder, saboteur), workers=options.workers)
+    await server.start()
     try:
-        for kill in range(options.kills):
-            moment_s = random.uniform(0.5, 2.0)
-            progress.say(f"kill {kill + 1} of {options.kills} after {moment_s:.2f} s")
-            await asyncio.sleep(moment_s)
-            await server.kill()
-            await server.start()
-        await asyncio.sleep(1.0)
-        for writer in writers:
-            writer.stop()
-        progress.say("settling")
-        async with asyncio.timeout(SETTLE_S):
-            await asyncio.gather(*(writer.idle.wait() for writer in writers))
-            while not all(map(_has_all, writers, readers)):
-                await asyncio.sleep(RECONNECT_S)
-    except TimeoutError:
-        progress.say("it does not settle")
+        with crowd.connected(server.port):
+            rounds = []
+            for number in range(1, options.times + 1):
+                rounds.append(await _round(server, saboteur, crowd, random.uniform(*options.moments_s)))
+                progress.say(f"{number} of {options.times}: {_in_words(rounds[-1])}")
+                crowd.check()
+            progress.say("judging all of it")
+            verdict = await _judge(crowd.dialogues, MessageId(0))
     finally:
-        for task in tasks:
-            task.cancel()
-        ended = await asyncio.gather(*tasks, return_exceptions=True)
         await server.stop()
-    for end in ended:
-        if isinstance(end, Exception):
-            raise end
-    return _verdict(options, writers, readers)
+    return _result(options, crowd, rounds, verdict)
 
 
-def _has_all(writer: Writer, reader: Reader) -> bool:
-    shown = {number for _, number in reader.shown.values()}
-    return writer.acked.keys() <= shown
+async def _round(server: ServerProcess, saboteur: Saboteur, crowd: Crowd, moment_s: float) -> Round:
+    began_ms, breaks = int(time.time() * 1000), crowd.breaks
+    crowd.write()
+    await asyncio.sleep(moment_s)
+    recovery = Recovery(crowd.dialogues)
+    _, was_back = await asyncio.gather(saboteur.strike(server, recovery.begin), recovery.all(BACK_S))
+    crowd.rest()
+    resting_s = time.monotonic()
+    has_settled = await _until_settled(crowd.dialogues)
+    return Round(
+        recovery.waited_s,
+        was_back,
+        time.monotonic() - resting_s,
+        has_settled,
+        crowd.breaks - breaks,
+        await _judge(crowd.dialogues, MessageId(ids.first_at(began_ms - JUDGED_AGAIN_MS))),
+    )
 
 
-def _verdict(options: CrashOptions, writers: list[Writer], readers: list[Reader]) -> dict[str, object]:
-    """What is missing, doubled or misplaced, over all pairs."""
-    lost = duplicates = out_of_order = repeats = twins = 0
-    for writer, reader in zip(writers, readers, strict=True):
-        in_order = [number for _, number in sorted(reader.shown.values())]
-        lost += len(writer.acked.keys() - set(in_order))
-        duplicates += len(in_order) - len(set(in_order)) + reader.doubled
-        out_of_order += sum(later < earlier for earlier, later in pairwise(in_order))
-        repeats += reader.repeats
-        twins += sum(writer.acked.get(number) != message for message, number in reader.shown.values())
+async def _until_settled(dialogues: Sequence[Dialogue]) -> bool:
+    until_s = time.monotonic() + SETTLE_S
+    unsettled = list(dialogues)
+    while unsettled and time.monotonic() < until_s:
+        await asyncio.sleep(POLL_S)
+        unsettled = [dialogue for dialogue in unsettled if not dialogue.is_settled]
+    return not unsettled
+
+
+async def _judge(dialogues: Sequence[Dialogue], after: MessageId) -> Verdict:
+    verdicts = await asyncio.gather(*(judge_both(one, other, after) for one, other in dialogues))
+    return sum(verdicts, Verdict())
+
+
+# --- the result -----------------------------------------------------------------------------
+
+
+def _configured(folder: Path, saboteur: Saboteur) -> Path | None:
+    if saboteur.reserve_bytes is None:
+        return None
+    config = folder / "tidings.toml"
+    config.write_text(f"[limits]\nstore_free_bytes = {saboteur.reserve_bytes}\n")
+    return config
+
+
+def _in_words(one: Round) -> str:
+    slowest = f"back after {max(one.back_s, default=0.0):.1f} s" if one.was_back else "not all are back"
+    settled = f"settled in {one.settle_s:.1f} s" if one.has_settled else "it does not settle"
+    verdict = one.verdict
+    return (
+        f"{slowest}, {one.broken} connections broken, {settled}, {verdict.lost} lost, "
+        f"{verdict.duplicates} twice, {verdict.out_of_order} out of order, {verdict.disagreeing} disagree"
+    )
+
+
+def _result(
+    options: CrashOptions, crowd: Crowd, rounds: Sequence[Round], verdict: Verdict
+) -> dict[str, object]:
+    back_s = [waited_s for one in rounds for waited_s in one.back_s]
+    refused: Counter[str] = sum((person.refused for person in crowd.people), Counter())
     return {
         "bench": "crash",
-        "kills": options.kills,
+        "fault": options.fault.value,
+        "times": options.times,
+        "workers": options.workers,
         "seed": options.seed,
-        "acked": sum(len(writer.acked) for writer in writers),
-        "lost": lost,
-        "duplicates": duplicates,
-        "out_of_order": out_of_order,
-        "re_sent": repeats,
-        "twins": twins,
+        **verdict._asdict(),
+        "re_sent": sum(side.shown.repeats for person in crowd.people for side in person.sides.values()),
+        "refused_for_a_while": dict(refused.most_common()),
+        "refused_for_good": sum(len(person.refused_for_good) for person in crowd.people),
+        "connections_broken": sum(one.broken for one in rounds),
+        "back_p50_s": round(percentile(back_s, 0.5), 2),
+        "back_p99_s": round(percentile(back_s, 0.99), 2),
+        "back_worst_s": round(max(back_s, default=0.0), 2),
+        "settle_worst_s": round(max(one.settle_s for one in rounds), 2),
+        "unclean_rounds": sum(not one.is_clean for one in rounds),
     }

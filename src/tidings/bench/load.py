@@ -11,13 +11,19 @@ from collections.abc import Callable
 
 import picows
 
+from tidings.bench.spread import Address
 from tidings.protocol import frames, ids
 from tidings.protocol.codec import MSGPACK, MSGPACK_SUBPROTOCOL
-from tidings.protocol.frames import Ack, Deliver, Drained, Error, HeartbeatOk, Read, Receipt, Sent, Welcome
+from tidings.protocol.frames import Ack, Deliver, Drained, Error, HeartbeatOk, Page, Read, Receipt, Sent
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
 
 BINARY = picows.WSMsgType.BINARY
 CONNECT_TIMEOUT_S = 60.0
+BROKEN = 1006
+"""RFC 6455 §7.4.1: there was no close frame"""
+CLOSE_CODE_BYTES = 2
+PASSING = frozenset({frames.Welcome, frames.Ok, frames.Stale, frames.Changed, frames.Presence, frames.Typed})
+"""what a light client has no use for"""
 
 
 class Device(picows.WSListener):
@@ -28,10 +34,17 @@ class Device(picows.WSListener):
         self._have = have
         self.loop = asyncio.get_running_loop()
         self.drained: asyncio.Future[None] = self.loop.create_future()
+        """done once the inbox was sent, or the connection is gone"""
         self.closed: asyncio.Future[None] = self.loop.create_future()
+        self.close_code = BROKEN
+        self.close_reason = ""
+        self.complete_to = EntryId(0)
+        """up to here the device has all; 0 with a lone node"""
+        self.unanswered_heartbeats = 0
         self.on_sent: Callable[[Sent], None] = lambda _: None
         self.on_deliver: Callable[[Deliver], None] = lambda _: None
         self.on_receipt: Callable[[Receipt], None] = lambda _: None
+        self.on_page: Callable[[Page], None] = lambda _: None
         self.on_error: Callable[[Error], None] = _unexpected
         self.marks_read = False
         self._transport: picows.WSTransport | None = None
@@ -41,29 +54,57 @@ class Device(picows.WSListener):
         self.prefix = os.urandom(8)
         self._counter = 0
 
-    async def connect(self, port: int) -> "Device":
-        """Connect and say Hello; `drained` is set once the inbox was sent. Raises OSError, WSError."""
+    async def connect(
+        self, port: int, *, timeout_s: float = CONNECT_TIMEOUT_S, source: str | None = None
+    ) -> "Device":
+        """Connect and say Hello; `drained` is done once the inbox was sent. Raises OSError, WSError.
+
+        `source` is the address to come from: one address has about 28,000 ports for one server.
+        """
         await picows.ws_connect(
             lambda: self,
             f"ws://127.0.0.1:{port}/v1/ws",
             extra_headers={"Sec-WebSocket-Protocol": MSGPACK_SUBPROTOCOL},
-            websocket_handshake_timeout=CONNECT_TIMEOUT_S,
+            websocket_handshake_timeout=timeout_s,
+            local_addr=None if source is None else (source, 0),
         )
         if self._transport is None:
             # picows returns as if all were well where the server dies in the middle of a handshake.
             raise ConnectionResetError("the connection broke during the handshake")
         return self
 
-    def say(self, frame: frames.Frame) -> None:
-        """Send a frame."""
+    @property
+    def address(self) -> Address:
+        """Our end's."""
         assert self._transport is not None
-        self._transport.send(BINARY, MSGPACK.encode(frame))
+        host, port = self._transport.underlying_transport.get_extra_info("sockname")
+        return Address(host, port)
+
+    def say(self, frame: frames.Frame) -> None:
+        """Send a frame, unless the connection is gone."""
+        assert self._transport is not None
+        if not self.closed.done():
+            self._transport.send(BINARY, MSGPACK.encode(frame))
 
     def message(self, conversation: ConversationId, content: bytes) -> frames.Send:
         """A message to be sent, named by this connection."""
         self._counter += 1
         name = ids.client_id(self.prefix, self._counter)
         return frames.Send(name, 1, conversation, 1, 0, frames.Scheme.PLAIN, "text", content)
+
+    def next_request(self) -> int:
+        """The number of another request."""
+        self._requests += 1
+        return self._requests
+
+    def beat(self) -> None:
+        """Send a heartbeat."""
+        self.unanswered_heartbeats += 1
+        self.say(frames.Heartbeat())
+
+    def acknowledge(self) -> None:
+        """Say once more that all that came is stored."""
+        self.say(Ack(self._delivered))
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
@@ -77,6 +118,7 @@ class Device(picows.WSListener):
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         if frame.msg_type != BINARY:
             if frame.msg_type == picows.WSMsgType.CLOSE:
+                self._read_close(frame.get_payload_as_bytes())
                 transport.disconnect()
             return
         received = MSGPACK.decode_server(frame.get_payload_as_memoryview())
@@ -87,17 +129,32 @@ class Device(picows.WSListener):
             self.on_sent(received)  # type: ignore[arg-type]
         elif kind is Receipt:
             self.on_receipt(received)  # type: ignore[arg-type]
-        elif kind is Drained:
-            self.drained.set_result(None)
+        elif isinstance(received, Drained | HeartbeatOk):
+            self._complete(received)
         elif kind is Error:
             self.on_error(received)  # type: ignore[arg-type]
+        elif kind is Page:
+            self.on_page(received)  # type: ignore[arg-type]
         else:
-            assert kind in {Welcome, frames.Ok, HeartbeatOk}, received
+            assert kind in PASSING, received
 
     def disconnect(self) -> None:
-        """Drop the connection without a word."""
+        """Drop the connection without a word, unless it is gone."""
         assert self._transport is not None
-        self._transport.disconnect(graceful=False)
+        if not self.closed.done():
+            self._transport.disconnect(graceful=False)
+
+    def _read_close(self, payload: bytes) -> None:
+        if len(payload) >= CLOSE_CODE_BYTES:
+            self.close_code = int.from_bytes(payload[:CLOSE_CODE_BYTES], "big")
+            self.close_reason = payload[CLOSE_CODE_BYTES:].decode()
+
+    def _complete(self, received: Drained | HeartbeatOk) -> None:
+        self.complete_to = received.complete_to
+        if isinstance(received, HeartbeatOk):
+            self.unanswered_heartbeats = 0
+        elif not self.drained.done():
+            self.drained.set_result(None)
 
     def _deliver(self, received: Deliver) -> None:
         if not self._to_read:
@@ -110,14 +167,13 @@ class Device(picows.WSListener):
     def _acknowledge(self) -> None:
         """Stored: one Ack for what one turn of the loop brought; then somebody reads it."""
         to_read, self._to_read = self._to_read, {}
-        self.say(Ack(self._delivered))
+        self.acknowledge()
         if self.marks_read:
             self.loop.call_soon(self._mark_read, to_read)
 
     def _mark_read(self, to_read: dict[ConversationId, MessageId]) -> None:
         for conversation, up_to in to_read.items():
-            self._requests += 1
-            self.say(Read(self._requests, conversation, up_to))
+            self.say(Read(self.next_request(), conversation, up_to))
 
 
 def _unexpected(error: Error) -> None:

@@ -4,6 +4,7 @@ The rules register them as usual, but with a cheap password hash: hashing five t
 passwords properly would take minutes and is not what is measured.
 """
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -20,6 +21,9 @@ from tidings.store.rocks import RocksStore
 
 PASSWORD = "benchmark password"  # noqa: S105 - of people who do not exist
 
+AT_ONCE = 32
+"""registrations that share a commit; more would be refused, as too many logins at once are"""
+
 
 async def seed(
     data: Path, people: int, pairs: list[tuple[int, int]]
@@ -31,10 +35,12 @@ async def seed(
     try:
         log = open_log("warning", as_json=False)
         services = await wire(config, store, SystemClock(), passwords, os.urandom, log)
-        accounts = [
-            await services.accounts.register(NewAccount(f"user{number}", PASSWORD))
-            for number in range(people)
-        ]
+        accounts: list[LoggedIn] = []
+        for start in range(0, people, AT_ONCE):
+            names = [f"user{number}" for number in range(start, min(people, start + AT_ONCE))]
+            accounts += await asyncio.gather(
+                *(services.accounts.register(NewAccount(name, PASSWORD)) for name in names)
+            )
         conversations = []
         for one, other in pairs:
             user, peer = UserId(int(accounts[one].user_id)), UserId(int(accounts[other].user_id))

@@ -1,0 +1,64 @@
+"""What a device shows of a conversation: each message once, of twins the greater, in order. spec §6.3"""
+
+from collections import Counter
+from itertools import pairwise
+from typing import NamedTuple
+
+from tidings.protocol.frames import Message
+from tidings.protocol.ids import ClientId, DeviceId, MessageId
+
+Name = tuple[DeviceId, ClientId]
+"""what a message is referred to by, everywhere"""
+NUMBER_BYTES = 8
+
+
+class Line(NamedTuple):
+    """A message, without its content."""
+
+    message_id: MessageId
+    number: int
+    """its writer's, in this conversation: the first 8 bytes of the content"""
+
+
+class Transcript:
+    """See the module's text."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Name, Line] = {}
+        self.repeats = 0
+        """came again, and is not shown again"""
+
+    def take(self, message: Message) -> None:
+        """A message came."""
+        number = int.from_bytes(message.content[:NUMBER_BYTES], "big")
+        self.add((message.sender_device, message.client_id), Line(message.message_id, number))
+
+    def add(self, name: Name, line: Line) -> None:
+        """As `take`."""
+        earlier = self.lines.get(name)
+        if earlier is None:
+            self.lines[name] = line
+            return
+        self.repeats += 1
+        if earlier.message_id < line.message_id:
+            self.lines[name] = line
+
+    def after(self, place: MessageId) -> "Transcript":
+        """What is shown after a place."""
+        later = Transcript()
+        later.lines = {name: line for name, line in self.lines.items() if line.message_id > place}
+        return later
+
+    def order(self) -> list[Name]:
+        """The names of what is shown, from the oldest to the newest."""
+        return sorted(self.lines, key=lambda name: self.lines[name].message_id)
+
+    def shown_twice(self) -> int:
+        """How many messages stand there under a second name, too."""
+        written = Counter((device, line.number) for (device, _), line in self.lines.items())
+        return sum(times - 1 for times in written.values())
+
+    def overtaken(self, writer: DeviceId) -> int:
+        """How many of a device's messages stand before one that it wrote earlier."""
+        numbers = [self.lines[name].number for name in self.order() if name[0] == writer]
+        return sum(later < earlier for earlier, later in pairwise(numbers))
