@@ -9,7 +9,7 @@ from tidings.bench.process import ServerProcess
 from tidings.protocol.api import LoggedIn
 from tidings.protocol.ids import ConversationId
 
-PER_S = 100
+PER_S = 25
 """messages a second, of all pairs"""
 CONTENT = bytes(200)
 ARRIVE_S = 30.0

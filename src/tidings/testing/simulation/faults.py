@@ -236,7 +236,7 @@ class Injector:
             simulation.registry.places.forget()
         else:
             simulation.registry.fail_over()
-        self._felt(0.0, 25.0)
+        self._felt(0.0, 30.0)
 
     def _directory_slow(self, injection: Injection) -> None:
         node = self._node(injection)
