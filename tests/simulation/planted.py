@@ -24,7 +24,7 @@ from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import ProtocolError
 from tidings.protocol.frames import Sent
 from tidings.protocol.ids import ClientId, DeviceId, EntryId, MessageId, UserId
-from tidings.server import commands, passing
+from tidings.server import commands, passing, shared_feed
 from tidings.server.clock_guard import ClockGuard
 from tidings.server.cluster import Cluster
 from tidings.server.connections import Receiver
@@ -132,7 +132,7 @@ def word_of_the_client(patch: pytest.MonkeyPatch) -> None:
 
 
 def cursor_is_acknowledged(patch: pytest.MonkeyPatch) -> None:
-    """The cursor moves to the greatest entry that was acknowledged, as on a lone node."""
+    """The cursor moves to the greatest entry that was acknowledged, and is read from, as on a lone node."""
     acknowledge = SharedFeed.acknowledge
     cursors: dict[SharedFeed, EntryId] = {}
 
@@ -149,6 +149,7 @@ def cursor_is_acknowledged(patch: pytest.MonkeyPatch) -> None:
         self._stored = cursor
         return cursor
 
+    patch.setattr(shared_feed, "margin_before", lambda entry_id: entry_id)
     patch.setattr(SharedFeed, "acknowledge", noted)
     patch.setattr(SharedFeed, "_settled", settled)
 
