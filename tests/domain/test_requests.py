@@ -23,7 +23,9 @@ from tidings.protocol.frames import (
 from tidings.protocol.ids import ConversationId
 from tidings.protocol.limits import Limits
 from tidings.store.memory import MemoryStore, Tables
+from tidings.store.schema import INBOX
 from tidings.testing.clock import FakeClock
+from tidings.testing.torn import Torn
 from tidings.testing.world import Device, World
 
 
@@ -51,6 +53,20 @@ async def answer(device: Device, conversation: ConversationId, *, accept: bool) 
 async def say(device: Device, conversation: ConversationId, text: str) -> Sent:
     device.send(conversation, text)
     return await device.expect(Sent)
+
+
+async def test_what_was_let_in_by_half_when_the_node_died_comes_when_it_is_let_in_again() -> None:
+    tables, faults = Tables(), Torn(INBOX)
+    world, alice, bob, conversation = await strangers(store=MemoryStore(tables, faults=faults))
+    await say(alice, conversation, "psst")
+    faults.is_due = True
+    bob.say(AnswerRequest(1, conversation, True))
+    assert (await bob.expect(Error)).code == errors.STORE_FAILED.code
+    world.clock.advance(1)
+    world = await World.start(MemoryStore(tables), clock=world.clock, strangers="request")
+    bob = await world.online(bob.account)
+    await answer(bob, conversation, accept=True)
+    assert await bob.texts(1) == ["psst"]
 
 
 async def test_a_stranger_is_announced_and_nothing_of_what_they_say_is_shown() -> None:

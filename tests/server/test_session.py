@@ -11,6 +11,8 @@ from tidings.protocol.frames import Deliver, Drained, Error, Ok, Receipt, Sent, 
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
 from tidings.protocol.limits import Limits, Rate
 from tidings.store.memory import Fault, MemoryStore, PlannedFaults, Tables
+from tidings.store.schema import CHANGED
+from tidings.testing.torn import Torn
 from tidings.testing.world import Device, World
 
 
@@ -461,6 +463,32 @@ class TestReceipts:
             if not synced.more:
                 break
         assert len(told) == 5
+
+    async def test_a_read_of_which_a_part_was_written_when_the_node_died_is_told_when_it_is_repeated(
+        self,
+    ) -> None:
+        tables, faults = Tables(), Torn(CHANGED)
+        world = await World.start(MemoryStore(tables, faults=faults))
+        alice, bob, conversation = await pair(world)
+        alice.send(conversation, "hello")
+        one = (await bob.expect(Deliver)).message.message_id
+        bob.ack()
+        await bob.settle()
+        faults.is_due = True
+        bob.say(frames.Read(1, conversation, one))
+        assert (await bob.expect(Error)).code == errors.STORE_FAILED.code
+        world.clock.advance(1)
+        world = await World.start(MemoryStore(tables), clock=world.clock)
+        alice = await world.online(alice.account)
+        since = (await alice.ask(lambda n: frames.Sync(n, 0), Synced)).at_ms
+        bob = await world.online(bob.account)
+        laptop = await world.online(await world.login("bob"))
+        world.clock.advance(1)
+        await bob.ask(lambda n: frames.Read(n, conversation, one), Ok)
+        for device in (alice, laptop):
+            assert (await device.expect(Receipt)).read_up_to == one
+        synced = await alice.ask(lambda n: frames.Sync(n, since), Synced)
+        assert one in [receipt.read_up_to for receipt in synced.receipts]
 
 
 class TestHistory:

@@ -100,14 +100,17 @@ class Receipts:
     ) -> None:
         """The user has seen everything up to a message; `done` when that is durable.
 
-        Clamped to what was sent. One that moves nothing is still made durable before `done`:
-        it may repeat one that is on its way to the disk.
+        Clamped to what was sent. One that moves nothing is still made durable before `done`, and told
+        again: it may repeat one that is on its way to the disk, or one of whose batch only a part
+        became durable.
         """
         mark = conversation.watermarks[user]
         up_to = min(up_to, conversation.newest)
         if up_to > mark.read_up_to:
             self._move(conversation, mark, device, delivered=max(up_to, mark.delivered_up_to), read=up_to)
             mark = conversation.watermarks[user]
+        elif up_to == mark.read_up_to:
+            self._tell_soon(conversation, device, WatermarkRow(conversation.conversation_id, user))
         self._commit.raise_soon(WATERMARKS, mark, done)
 
     async def changed_since(self, user: UserId, since_ms: int, request_id: int) -> Synced:
@@ -237,11 +240,17 @@ class Receipts:
             self._log(moved, Status.DELIVERED, delivered)
         if read > mark.read_up_to:
             self._log(moved, Status.READ, read)
+        self._tell_soon(conversation, device, mark)
+
+    def _tell_soon(self, conversation: Conversation, device: DeviceId, was: WatermarkRow) -> None:
+        """Tell at the end of this turn what moved a watermark from where it was."""
         if not self._moved:
             self._loop.call_soon(self._tell)
-        key = (conversation.conversation_id, mark.user_id)
+        key = (conversation.conversation_id, was.user_id)
         earlier = self._moved.get(key)
-        self._moved[key] = _Moved(conversation, device, mark if earlier is None else earlier.was)
+        if earlier is not None and earlier.was.read_up_to <= was.read_up_to:
+            was = earlier.was
+        self._moved[key] = _Moved(conversation, device, was)
 
     def _log(self, mark: WatermarkRow, kind: Status, up_to: MessageId) -> None:
         """Note when; of all that moved one watermark within the delay only the last is written."""
@@ -266,7 +275,7 @@ class Receipts:
                     self._router.tell(others, _receipt(shown))
                     concerned += others
             for member in concerned:
-                self._note(member, conversation_id, mark.at_ms)
+                self._note(member, conversation_id, self._ids.now_ms())
 
     def _note(self, member: UserId, conversation_id: ConversationId, at_ms: int) -> None:
         """Have `Sync` tell a member of what moved."""

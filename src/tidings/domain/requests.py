@@ -31,10 +31,10 @@ from tidings.domain.settings import Settings
 from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import QUOTA, REQUEST_PENDING, ProtocolError
 from tidings.protocol.frames import MemberState, Relation, SettingKind
-from tidings.protocol.ids import EntryId, UserId
+from tidings.protocol.ids import EntryId, UserId, first_at
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, StoreError, Write
-from tidings.store.schema import INBOX, MEMBERS, MESSAGES, MemberRow, MessageRow
+from tidings.store.schema import INBOX, INBOX_KEEP_S, MEMBERS, MESSAGES, MemberRow, MessageRow
 
 DAY_MS = 86_400_000
 KNOCKS = (Relation.NONE, Relation.REPLY, Relation.FORWARD)
@@ -212,7 +212,18 @@ class Requests:
             if _is_due(row, user, now_ms)
         ]
         rows.reverse()
-        return rows
+        has = await self._has_copies(rows, user)
+        return [row for row in rows if not any(entry_id in has for entry_id in row.entry_ids)]
+
+    async def _has_copies(self, rows: list[MessageRow], user: UserId) -> set[EntryId]:
+        """Which of the entries that messages name are in the inbox of a user.
+
+        A batch may be torn: that the log names an entry does not mean that it is there.
+        """
+        named = [entry_id for row in rows for entry_id in row.entry_ids]
+        found = await self._store.get_many(INBOX, [(user, bucket_of(one), one) for one in named])
+        kept_from = first_at(self._ids.now_ms() - INBOX_KEEP_S * 1000)
+        return {one for one, entry in zip(named, found, strict=True) if entry is not None or one < kept_from}
 
     async def _knocks(self, conversation: Conversation) -> "_Knocks":
         """What a stranger has written so far: looked up each time, for it is rare and soon done."""
@@ -293,7 +304,6 @@ class Requests:
 def _is_due(row: MessageRow, user: UserId, now_ms: int) -> bool:
     return not (
         row.sender_id == user
-        or row.entry_ids
         or user in row.hidden_from
         or (is_erased(row) and row.relation != Relation.DELETE)
         or has_expired(row, now_ms)
