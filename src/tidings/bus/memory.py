@@ -6,7 +6,8 @@ publishes is handed over in the next one, in order. Nothing else is lost than wh
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 from tidings.bus.contract import (
     PUBLICATION_BYTES,
@@ -17,24 +18,41 @@ from tidings.bus.contract import (
     Topic,
 )
 
+P = TypeVar("P")
 
-class Topics:
-    """Who is subscribed to what."""
+
+class Topics(Generic[P]):
+    """Who is subscribed to what, and how a publication (`P`) is given to them."""
 
     def __init__(self) -> None:
-        self.receivers: dict[Topic, dict[MemoryBus, Receive]] = {}
+        self.receivers: dict[Topic, dict[Hashable, Callable[[P], None]]] = {}
+        """of the topics to which somebody is subscribed"""
 
-    def pass_on(self, topic: Topic, data: bytes) -> None:
+    def subscribe(self, topic: Topic, who: Hashable, receive: Callable[[P], None]) -> None:
+        """Have what is published to a topic from now on given to `receive`."""
+        self.receivers.setdefault(topic, {})[who] = receive
+
+    def unsubscribe(self, topic: Topic, who: Hashable) -> None:
+        """Give them nothing more. Without effect where they were not subscribed."""
+        receivers = self.receivers.get(topic, {})
+        receivers.pop(who, None)
+        if not receivers:
+            self.receivers.pop(topic, None)
+
+    def pass_on(self, topic: Topic, publication: P) -> None:
         """Give a publication to all that are subscribed."""
-        for receive in tuple(self.receivers.get(topic, {}).values()):
-            receive(data)
+        receivers = self.receivers.get(topic)
+        if receivers is not None:
+            # A copy: who is given one may subscribe, or end a subscription.
+            for receive in tuple(receivers.values()):
+                receive(publication)
 
 
 class MemoryBus:
     """A node's end. See `tidings.bus.contract.Bus`."""
 
-    def __init__(self, topics: Topics | None = None) -> None:
-        self._topics = topics or Topics()
+    def __init__(self, topics: Topics[bytes] | None = None) -> None:
+        self._topics = topics or Topics[bytes]()
         self._subscribed: set[Topic] = set()
         self._waiting: list[tuple[Topic, bytes]] = []
         """what this turn of the loop has published"""
@@ -56,13 +74,10 @@ class MemoryBus:
         if self._closed:
             raise BusUnavailable("the bus is closed")
         self._subscribed.add(topic)
-        self._topics.receivers.setdefault(topic, {})[self] = receive
+        self._topics.subscribe(topic, self, receive)
 
     async def unsubscribe(self, topic: Topic) -> None:
-        receivers = self._topics.receivers.get(topic, {})
-        receivers.pop(self, None)
-        if not receivers:
-            self._topics.receivers.pop(topic, None)
+        self._topics.unsubscribe(topic, self)
         self._subscribed.discard(topic)
 
     def on_loss(self, lost: Callable[[], None]) -> None:

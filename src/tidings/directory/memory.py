@@ -3,8 +3,9 @@
 `Places` are what is known; hand the same ones to each node's `MemoryDirectory`.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
+
+import msgspec
 
 from tidings.directory.contract import (
     KEEP_S,
@@ -13,86 +14,140 @@ from tidings.directory.contract import (
     Found,
     Place,
 )
-from tidings.protocol.ids import DeviceId, UserId
+from tidings.protocol.ids import UserId
+
+SWEEP_MS = 10_000
+"""Within so long all places are looked at once, for those that are over."""
+
+_KEEP_MS = KEEP_S * 1000
+_NOTHING = Entered(Found.NOTHING)
+_OWN = Entered(Found.OWN)
+
+
+class _Held(msgspec.Struct, gc=False):
+    """A place, and when it was heard of last."""
+
+    place: Place
+    heard_ms: int
 
 
 class Places:
-    """The places of all nodes, and when each was heard of last. `time_ms` is the directory's clock."""
+    """The places of all nodes, and when each was heard of last. `time_ms` is the directory's clock.
+
+    There may be a place for each of a hundred thousand users, so that what is held of one counts: most
+    users have one device here, and theirs is held without a list of one.
+    """
 
     def __init__(self, time_ms: Callable[[], int]) -> None:
         self.time_ms = time_ms
-        self._of: dict[UserId, dict[DeviceId, Place]] = {}
-        self._heard_ms: OrderedDict[Place, int] = OrderedDict()
-        """the longest unheard first, so that what is over goes without a search"""
+        self._of: dict[UserId, _Held | tuple[_Held, ...]] = {}
+        self._count = 0
+        self._now_ms = 0
+        self._round: list[UserId] = []
+        """who is swept in this round"""
+        self._round_ms = 0
+        self._swept = 0
+        """so many of them are done"""
 
     def __len__(self) -> int:
-        """How many places are held; of those that are over, some may be among them until the next `enter`."""
-        return len(self._heard_ms)
+        """How many places are held; some of them are over, for 2 * `SWEEP_MS` at most while others enter."""
+        return self._count
 
     def enter(self, place: Place) -> Entered:
         """See `Directory.enter`."""
-        now_ms = self.time_ms()
-        self._drop_over(now_ms)
-        there = self._of.get(place.user_id, {}).get(place.device_id)
-        if there is not None and not self._is_current(there, now_ms):
+        now_ms = self._now()
+        self._sweep(now_ms)
+        there = self._find(place)
+        if there is not None and not _is_current(there, now_ms):
             self._drop(there)
             there = None
         if there is None:
-            self._keep(place, now_ms)
-            return Entered(Found.NOTHING)
-        if there.session > place.session:
-            return Entered(Found.NEWER, there.node, there.session)
-        if there.session == place.session:
-            self._heard_ms[there] = now_ms
-            self._heard_ms.move_to_end(there)
-            return Entered(Found.OWN)
+            self._keep(_Held(place, now_ms))
+            return _NOTHING
+        held = there.place
+        if held.session > place.session:
+            return Entered(Found.NEWER, held.node, held.session)
+        if held.session == place.session:
+            there.heard_ms = now_ms
+            return _OWN
         self._drop(there)
-        self._keep(place, now_ms)
-        return Entered(Found.OLDER, there.node, there.session)
+        self._keep(_Held(place, now_ms))
+        return Entered(Found.OLDER, held.node, held.session)
 
     def leave(self, place: Place) -> None:
         """See `Directory.leave`."""
-        there = self._of.get(place.user_id, {}).get(place.device_id)
-        if there is not None and there.session == place.session:
+        there = self._find(place)
+        if there is not None and there.place.session == place.session:
             self._drop(there)
 
     def look_up(self, user: UserId) -> list[Place]:
         """See `Directory.look_up`."""
-        devices = self._of.get(user)
-        if devices is None:
-            return []
-        now_ms = self.time_ms()
-        return [place for place in devices.values() if self._is_current(place, now_ms)]
+        now_ms = self._now()
+        return [held.place for held in self._all_of(user) if _is_current(held, now_ms)]
 
     def forget(self, users: Sequence[UserId] | None = None) -> None:
         """Lose the places of some users, or all: what a directory may do at any time."""
         for user in list(self._of) if users is None else users:
-            for place in tuple(self._of.get(user, {}).values()):
-                self._drop(place)
+            for held in self._all_of(user):
+                self._drop(held)
 
     # --- inside ---------------------------------------------------------------------------
 
-    def _is_current(self, place: Place, now_ms: int) -> bool:
-        return now_ms - self._heard_ms[place] < KEEP_S * 1000
+    def _now(self) -> int:
+        """The time; one object for all that is heard of in one millisecond, since each place holds it."""
+        now_ms = self.time_ms()
+        if now_ms != self._now_ms:
+            self._now_ms = now_ms
+        return self._now_ms
 
-    def _keep(self, place: Place, now_ms: int) -> None:
-        self._of.setdefault(place.user_id, {})[place.device_id] = place
-        self._heard_ms[place] = now_ms
+    def _all_of(self, user: UserId) -> tuple[_Held, ...]:
+        found = self._of.get(user, ())
+        return found if isinstance(found, tuple) else (found,)
 
-    def _drop(self, place: Place) -> None:
-        del self._heard_ms[place]
-        devices = self._of[place.user_id]
-        del devices[place.device_id]
-        if not devices:
-            del self._of[place.user_id]
+    def _find(self, place: Place) -> _Held | None:
+        for held in self._all_of(place.user_id):
+            if held.place.device_id == place.device_id:
+                return held
+        return None
 
-    def _drop_over(self, now_ms: int) -> None:
-        """Places that nobody refreshes must not stay for ever."""
-        while self._heard_ms:
-            longest_unheard = next(iter(self._heard_ms))
-            if self._is_current(longest_unheard, now_ms):
-                return
-            self._drop(longest_unheard)
+    def _keep(self, held: _Held) -> None:
+        user = held.place.user_id
+        others = self._all_of(user)
+        self._of[user] = (*others, held) if others else held
+        self._count += 1
+
+    def _drop(self, held: _Held) -> None:
+        user = held.place.user_id
+        if self._of[user] is held:
+            del self._of[user]
+        else:
+            others = tuple(other for other in self._all_of(user) if other is not held)
+            self._of[user] = others if len(others) > 1 else others[0]
+        self._count -= 1
+
+    def _sweep(self, now_ms: int) -> None:
+        """Drop what is over among as many users as the time that went by asks for.
+
+        Places that nobody refreshes must not stay for ever. To hold them in the order in which they were
+        heard of, so that none had to be searched for, would take a fifth more memory.
+        """
+        gone_ms = now_ms - self._round_ms
+        due = len(self._round) * gone_ms // SWEEP_MS
+        if due > self._swept:
+            for user in self._round[self._swept : due]:
+                self._drop_over(user, now_ms)
+            self._swept = due
+        if not 0 <= gone_ms < SWEEP_MS:
+            self._round, self._round_ms, self._swept = list(self._of), now_ms, 0
+
+    def _drop_over(self, user: UserId, now_ms: int) -> None:
+        for held in self._all_of(user):
+            if not _is_current(held, now_ms):
+                self._drop(held)
+
+
+def _is_current(held: _Held, now_ms: int) -> bool:
+    return now_ms - held.heard_ms < _KEEP_MS
 
 
 class MemoryDirectory:

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from tidings.bus.memory import Topics
 from tidings.directory.contract import Found, Place
 from tidings.directory.memory import Places
-from tidings.hub.exchange import Exchange, Listener
 from tidings.hub.faults import failed
 from tidings.hub.shelf import Shelf
 from tidings.hub.wire import (
@@ -35,6 +35,7 @@ from tidings.hub.wire import (
     Located,
     LookUp,
     Publish,
+    Published,
     Range,
     Request,
     Scan,
@@ -45,7 +46,6 @@ from tidings.hub.wire import (
     Workers,
     Write,
 )
-from tidings.protocol.ids import DeviceId, UserId
 from tidings.store.contract import StoreUnavailable
 
 READS_AT_ONCE = 64
@@ -55,8 +55,11 @@ SPARE_PLACES = 1024
 """Of places that a connection entered, so many more are remembered than the directory holds."""
 
 
-class Line(Listener, Protocol):
+class Line(Protocol):
     """The way back to the node."""
+
+    def hear(self, published: Published) -> None:
+        """Pass a publication on, or lose it where too much waits already."""
 
     def done(self, number: int) -> None:
         """A request was carried out."""
@@ -81,7 +84,7 @@ class Services:
 
     def __init__(self, shelf: Shelf, places: Places, counters: Counters, log: FilteringBoundLogger) -> None:
         self.shelf = shelf
-        self.exchange = Exchange()
+        self.topics = Topics[Published]()
         self.places = places
         self.counters = counters
         self.log = log
@@ -112,12 +115,15 @@ class Desk:
 
     def __init__(self, services: Services, line: Line) -> None:
         self._shelf = services.shelf
-        self._exchange = services.exchange
+        self._topics = services.topics
         self._places = services.places
         self._services = services
         self._line = line
-        self._topics: set[str] = set()
-        self._entered: dict[tuple[UserId, DeviceId], Place] = {}
+        self._hear = line.hear
+        """held once for all subscriptions: a method is an object each time that it is asked for"""
+        self._subscribed: set[str] = set()
+        self._entered: dict[Place, None] = {}
+        """what goes with this connection; in order that it takes little, the objects that `Places` holds"""
         self._reads: deque[Request] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._long: set[asyncio.Task[None]] = set()
@@ -148,7 +154,11 @@ class Desk:
 
     def publish(self, publication: Publish) -> None:
         """Pass a publication on."""
-        self._exchange.publish(publication.topic, publication.data)
+        receivers = self._topics.receivers.get(publication.topic)
+        if receivers:
+            published = Published(publication.topic, publication.data)
+            for hear in receivers.values():
+                hear(published)
 
     def interrupt(self) -> None:
         """End what may take long; it is answered as not done."""
@@ -159,11 +169,11 @@ class Desk:
         """The node is gone."""
         self.interrupt()
         self._reads.clear()
-        for topic in self._topics:
-            self._exchange.unsubscribe(topic, self._line)
-        for place in self._entered.values():
+        for topic in self._subscribed:
+            self._topics.unsubscribe(topic, self)
+        for place in self._entered:
             self._places.leave(place)
-        self._topics.clear()
+        self._subscribed.clear()
         self._entered.clear()
 
     def _fail(self, request: Request, error: Exception) -> None:
@@ -258,14 +268,14 @@ class Desk:
 
     def _subscribe(self, request: Subscribe) -> None:
         for topic in request.topics:
-            self._topics.add(topic)
-            self._exchange.subscribe(topic, self._line)
+            self._subscribed.add(topic)
+            self._topics.subscribe(topic, self, self._hear)
         self._line.done(request.number)
 
     def _unsubscribe(self, request: Unsubscribe) -> None:
         for topic in request.topics:
-            self._topics.discard(topic)
-            self._exchange.unsubscribe(topic, self._line)
+            self._subscribed.discard(topic)
+            self._topics.unsubscribe(topic, self)
         self._line.done(request.number)
 
     # --- directory ------------------------------------------------------------------------
@@ -275,19 +285,16 @@ class Desk:
         self._line.answer(Entries(request.number, entered))
         for place, one in zip(request.places, entered, strict=True):
             if one.found is not Found.NEWER:
-                self._entered[place.user_id, place.device_id] = place
+                # Of equal ones the first stays: it is the one that the directory holds.
+                self._entered.setdefault(place)
         if len(self._entered) > 2 * len(self._places) + SPARE_PLACES:
             look_up = self._places.look_up
-            self._entered = {
-                key: place for key, place in self._entered.items() if place in look_up(place.user_id)
-            }
+            self._entered = {place: None for place in self._entered if place in look_up(place.user_id)}
 
     def _leave(self, request: Leave) -> None:
         for place in request.places:
             self._places.leave(place)
-            mine = self._entered.get((place.user_id, place.device_id))
-            if mine is not None and mine.session == place.session:
-                del self._entered[place.user_id, place.device_id]
+            self._entered.pop(place, None)
         self._line.done(request.number)
 
     def _look_up(self, request: LookUp) -> None:

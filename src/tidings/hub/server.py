@@ -2,7 +2,7 @@
 
 ```
  node: HubStore, HubBus, HubDirectory ── HubLink ══ socket ══ Connection ── Desk ── Shelf (store)
-                                                                             ├──── Exchange (bus)
+                                                                             ├──── Topics (bus)
                                                                              └──── Places (directory)
 ```
 
