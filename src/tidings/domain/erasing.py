@@ -67,7 +67,7 @@ class Eraser:
         related = await self._related(row)
         for relation in related:
             if relation.payload and relation.relation != Relation.DELETE:
-                writes.append(_unrelated(relation, cause))
+                writes.append(unrelated(relation, cause))
                 said = await self._log.find(conversation, relation.message_id)
                 if said is not None:
                     writes += await self._one(conversation, said, cause)
@@ -134,7 +134,7 @@ class Eraser:
             key = (due.conversation_id, target or 0, row.target, row.message_id)
             related = await self._store.get(RELATIONS, key)
             if related is not None:
-                writes.append(_unrelated(related, self._ids.next()))
+                writes.append(unrelated(related, self._ids.next()))
         return writes
 
     async def _related(self, row: MessageRow) -> list[RelationRow]:
@@ -173,5 +173,6 @@ def expiry_of(message: Message) -> Put:
     return Put(EXPIRIES, row, message.message_id)
 
 
-def _unrelated(row: RelationRow, cause: int) -> Put:
+def unrelated(row: RelationRow, cause: int) -> Put:
+    """A relation that says nothing any more; its row stays under its target."""
     return Put(RELATIONS, msgspec.structs.replace(row, payload=b""), cause)

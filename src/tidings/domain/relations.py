@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tidings.domain.clock import Clock
 from tidings.domain.conversations import Conversation
-from tidings.domain.erasing import Eraser
+from tidings.domain.erasing import Eraser, unrelated
 from tidings.domain.log import Log, has_expired, is_erased
 from tidings.protocol import ids
 from tidings.protocol.codec import decode_message, encode_message
@@ -158,22 +158,16 @@ def check_shape(send: Send) -> None:
 
 def voided_row(message: Message, bucket: int, cause: int) -> Put:
     """A change that is taken again under another id, as it stands under this one."""
-    row = RelationRow(
-        message.conversation_id,
-        bucket,
-        message.target,
-        message.message_id,
-        message.sender_id,
-        message.relation,
-        b"",
-        message.expires_at,
-    )
-    return Put(RELATIONS, row, cause)
+    return unrelated(_relation(message, bucket, []), cause)
 
 
 def related_row(message: Message, bucket: int, hidden_from: list[UserId]) -> Put:
     """A change of a message, beside it."""
-    row = RelationRow(
+    return Put(RELATIONS, _relation(message, bucket, hidden_from), message.message_id)
+
+
+def _relation(message: Message, bucket: int, hidden_from: list[UserId]) -> RelationRow:
+    return RelationRow(
         message.conversation_id,
         bucket,
         message.target,
@@ -184,4 +178,3 @@ def related_row(message: Message, bucket: int, hidden_from: list[UserId]) -> Put
         message.expires_at,
         hidden_from,
     )
-    return Put(RELATIONS, row, message.message_id)

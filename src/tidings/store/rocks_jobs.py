@@ -108,8 +108,8 @@ def _grown(family: Family[Any], old: bytes, new: bytes) -> bytes:
         raise
 
 
-class Putting(NamedTuple):
-    """Rows that are put."""
+class _Rows(NamedTuple):
+    """Keys and values, by turns."""
 
     family: Family[Any]
     rows: list[bytes]
@@ -118,22 +118,22 @@ class Putting(NamedTuple):
     def size(self) -> int:
         """About what it takes in the log."""
         return sum(map(len, self.rows))
+
+
+class Putting(_Rows):
+    """Rows that are put."""
+
+    __slots__ = ()
 
     def stage(self, joined: Joined) -> None:
         """Add it to a batch."""
         joined.put(self.family, self.rows)
 
 
-class Raising(NamedTuple):
+class Raising(_Rows):
     """Rows that are raised."""
 
-    family: Family[Any]
-    rows: list[bytes]
-
-    @property
-    def size(self) -> int:
-        """About what it takes in the log."""
-        return sum(map(len, self.rows))
+    __slots__ = ()
 
     def stage(self, joined: Joined) -> None:
         """Add it to a batch."""
