@@ -38,7 +38,6 @@ from tidings.store.schema import (
     WATERMARKS,
     BucketRow,
     FrozenRow,
-    HeadRow,
     MemberRow,
     MembershipRow,
     WatermarkRow,
@@ -366,20 +365,26 @@ class Conversations:
         return known
 
     async def _read_stored(self, conversation_id: ConversationId) -> Stored | None:
-        rows = await self._store.range(MEMBERS, (conversation_id,), limit=1 + MEMBERS_MAX)
+        partition = (conversation_id,)
+        # At once: each of them may be a way to another process.
+        rows, buckets, head, watermarks, frozen = await asyncio.gather(
+            self._store.range(MEMBERS, partition, limit=1 + MEMBERS_MAX),
+            self._store.range(BUCKETS, partition, limit=1),
+            self._store.get(HEADS, partition),
+            self._store.range(WATERMARKS, partition, limit=MEMBERS_MAX),
+            self._store.range(FROZEN, partition, limit=MEMBERS_MAX),
+        )
         if not rows or rows[0].user_id != HEAD_MEMBER:
             return None
-        buckets = await self._store.range(BUCKETS, (conversation_id,), limit=1)
         bucket = buckets[0] if buckets else None
-        head = await self._store.get(HEADS, (conversation_id,)) or HeadRow(conversation_id)
         return Stored(
             rows[0],
             [row for row in rows[1:] if row.left_version is None],
             bucket,
             await self._newest(bucket),
-            head.removal_at,
-            await self._store.range(WATERMARKS, (conversation_id,), limit=MEMBERS_MAX),
-            await self._store.range(FROZEN, (conversation_id,), limit=MEMBERS_MAX),
+            0 if head is None else head.removal_at,
+            watermarks,
+            frozen,
         )
 
     async def _learn(self, conversation: Conversation, *, loaded: bool = False) -> None:
@@ -428,20 +433,19 @@ class Conversations:
         return self._peers.are_there and age_ms < MARGIN_S * 1000
 
     async def _hidden(self, pair: tuple[UserId, ...]) -> "_Hidden":
-        both = (pair, pair[::-1])
-        users = await self._store.get_many(USERS, [(user,) for user in pair])
-        blocks = await self._store.get_many(
-            SETTINGS, [(user, SettingKind.BLOCK, str(peer)) for user, peer in both]
+        one, other = pair
+        blocks = [(one, SettingKind.BLOCK, str(other)), (other, SettingKind.BLOCK, str(one))]
+        users, blocked, one_shows, other_shows = await asyncio.gather(
+            self._store.get_many(USERS, [(one,), (other,)]),
+            self._store.get_many(SETTINGS, blocks),
+            self._privacy.may_see(other, one, "receipts", even_if_blocked=True),
+            self._privacy.may_see(one, other, "receipts", even_if_blocked=True),
         )
-        hiding = [
-            user
-            for user, peer in both
-            if not await self._privacy.may_see(peer, user, "receipts", even_if_blocked=True)
-        ]
+        shows = {one: one_shows, other: other_shows}
         return _Hidden(
             None in users,
-            {row.user_id: row.at for row in blocks if row is not None and row.value},
-            frozenset(hiding),
+            {row.user_id: row.at for row in blocked if row is not None and row.value},
+            frozenset(user for user in pair if not shows[user]),
         )
 
     async def _newest(self, bucket: BucketRow | None) -> MessageId:
