@@ -9,6 +9,9 @@ from tidings.domain.clock import Clock
 
 SKEW_MS = 500
 """How far the wall clock may be from the directory's."""
+LEFT_MS = 530
+"""How far it must be away to be found wrong that was right: at the limit it would be both by turns, and
+each time all devices would be sent away. Two right clocks differ by less than `domain.clock.PULLED_MS`."""
 STEP_MS = 500
 """How far it may go from where the machine's other clock expects it, from one comparison to the next."""
 ASKING_S = 2.0
@@ -31,7 +34,7 @@ class ClockGuard:
 
     def is_behind(self, theirs_ms: int) -> bool:
         """Whether the directory's clock, as it was just now or before, is too far ahead; then it is wrong."""
-        if theirs_ms - self._clock.wall_ms() <= SKEW_MS:
+        if theirs_ms - self._clock.wall_ms() <= self._limit_ms:
             return False
         self.agreed = False
         return True
@@ -50,8 +53,12 @@ class ClockGuard:
         if took_s > ASKING_S:
             return
         ours_ms = (before_ms + self._clock.wall_ms()) / 2
-        self.agreed = abs(ours_ms - theirs_ms) <= SKEW_MS + took_s * 500
+        self.agreed = abs(ours_ms - theirs_ms) <= self._limit_ms + took_s * 500
         self._offset_ms = self._offset()
+
+    @property
+    def _limit_ms(self) -> int:
+        return LEFT_MS if self.agreed else SKEW_MS
 
     def _has_stepped(self) -> bool:
         return self._offset_ms is not None and abs(self._offset() - self._offset_ms) > STEP_MS

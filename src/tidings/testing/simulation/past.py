@@ -8,6 +8,7 @@ from tidings.protocol.ids import ConversationId, MessageId
 from tidings.testing.simulation.profile import Ref, ref_of
 
 if TYPE_CHECKING:
+    from tidings.testing.simulation.connection import Connection
     from tidings.testing.simulation.device import Device
 
 PAGE = 40
@@ -27,6 +28,8 @@ class Past:
         self._device = device
         self._left = list(conversations)
         self.is_whole = False
+        self._asked_on: Connection | None = None
+        self._asking: tuple[Callable[[int], Frame], Callable[[Page], None]]
         self.told: dict[Ref, list[Told]] = {}
         """messages, from pages that go back; of twins both, the greater one first"""
         self.relations: dict[Ref, Message] = {}
@@ -40,6 +43,14 @@ class Past:
             self._back(self._left.pop(), None)
         else:
             self.is_whole = True
+
+    def goes_on(self) -> bool:
+        """Ask again what a connection that has ended was asked; whether there is nothing more to ask."""
+        connection = self._device.connection
+        is_new = connection is not None and connection is not self._asked_on and connection.is_up
+        if is_new and not self.is_whole:
+            self._ask(*self._asking)
+        return self.is_whole
 
     def place(self, ref: Ref) -> MessageId | None:
         """Where a message stands; of twins the greater."""
@@ -77,4 +88,5 @@ class Past:
     def _ask(self, make: Callable[[int], Frame], answered: Callable[[Page], None]) -> None:
         connection = self._device.connection
         assert connection is not None
+        self._asked_on, self._asking = connection, (make, answered)
         connection.ask(make, answered)

@@ -322,7 +322,7 @@ class Simulation:
             await self._until(lambda device=device: device.live_s is not None)
             past = self.pasts[user.user_id] = Past(device, self.conversations_of(user.user_id))
             past.fetch()
-            await self._until(lambda past=past: past.is_whole)
+            await self._until(past.goes_on)
             device.go_offline()
 
     async def _until(self, holds: Any) -> None:
