@@ -46,6 +46,12 @@ def test_of_twins_the_greater_is_shown_whatever_came_first(places: tuple[int, in
     assert shown.repeats == 1
 
 
+def test_what_came_in_an_entry_of_its_own_stands_where_that_says() -> None:
+    shown = transcript((ALICE, 0, 30), (BOB, 0, 20))
+    shown.add(name(ALICE, 0), Line(MessageId(10), 0), stands=True)
+    assert shown.order() == [name(ALICE, 0), name(BOB, 0)]
+
+
 def test_what_is_after_a_place() -> None:
     shown = transcript((ALICE, 0, 10), (ALICE, 1, 20), (BOB, 0, 30))
     assert shown.after(MessageId(10)).order() == [name(ALICE, 1), name(BOB, 0)]

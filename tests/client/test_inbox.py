@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings.client import inbox, receipts
+from tidings.client import inbox, receipts, transcript
 from tidings.client.events import MessageEvent, SentEvent
 from tidings.client.outbox import Draft, Row, append, record_sent
 from tidings.client.tables import SCHEMA
 from tidings.client.transcript import Self
-from tidings.protocol.frames import Deliver, Message, Receipt, Sent, Status
+from tidings.protocol.frames import Deliver, Message, Receipt, Reference, Sent, Status
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, UserId
 
 ALICE, BOB = UserId(100), UserId(7)
@@ -82,6 +82,18 @@ def test_of_twins_the_greater_id_counts_and_one_is_shown(database: sqlite3.Conne
     for order in ([20, 10], [30, 40]):
         inbox.store(database, [deliver(order[0], order[0]), deliver(order[0], order[1])], ME)
     assert [event.message_id for event in told(database)] == [20, 40]
+
+
+def test_what_comes_in_an_entry_of_its_own_stands_where_that_says(database: sqlite3.Connection) -> None:
+    anew = deliver(1, 10)
+    anew.entry_id = EntryId(30)
+    inbox.store(database, [deliver(1, 20), anew, deliver(1, 10)], ME)
+    assert [event.message_id for event in told(database)] == [10]
+    write_and_send(database, 2, 40)
+    own = deliver(2, 35, device=LAPTOP, sender=ALICE)
+    own.entry_id = EntryId(50)
+    inbox.store(database, [own], ME)
+    assert transcript.place_of(database, Reference(LAPTOP, name(2))) == 35
 
 
 def test_own_messages_of_another_device_are_shown_and_of_this_one_are_not(

@@ -147,7 +147,7 @@ class Person:
         message = received.message
         self._newest = max(self._newest, received.entry_id)
         side = self.sides[message.conversation_id]
-        side.shown.take(message)
+        side.shown.take(message, stands=received.stands)
         if message.sender_device != self.device_id:
             number = int.from_bytes(message.content[:NUMBER_BYTES], "big")
             side.heard_up_to = max(side.heard_up_to, number)

@@ -28,19 +28,19 @@ class Transcript:
         self.repeats = 0
         """came again, and is not shown again"""
 
-    def take(self, message: Message) -> None:
-        """A message came."""
+    def take(self, message: Message, *, stands: bool = False) -> None:
+        """A message came. `stands`: in an entry of its own, so that its place is certain."""
         number = int.from_bytes(message.content[:NUMBER_BYTES], "big")
-        self.add((message.sender_device, message.client_id), Line(message.message_id, number))
+        self.add((message.sender_device, message.client_id), Line(message.message_id, number), stands=stands)
 
-    def add(self, name: Name, line: Line) -> None:
+    def add(self, name: Name, line: Line, *, stands: bool = False) -> None:
         """As `take`."""
         earlier = self.lines.get(name)
         if earlier is None:
             self.lines[name] = line
             return
         self.repeats += 1
-        if earlier.message_id < line.message_id:
+        if stands or earlier.message_id < line.message_id:
             self.lines[name] = line
 
     def after(self, place: MessageId) -> "Transcript":

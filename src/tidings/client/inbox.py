@@ -61,7 +61,8 @@ def store(database: sqlite3.Connection, arrived: Sequence[Arrival], me: Self) ->
     for frame in arrived:
         match frame:
             case Deliver():
-                transcript.add(database, frame.message, me, _origin(database, frame.message, me))
+                origin = _origin(database, frame.message, me)
+                transcript.add(database, frame.message, me, origin, stands=frame.stands)
                 newest_entry = max(newest_entry, frame.entry_id)
             case Changed():
                 settings.apply(database, frame.settings)

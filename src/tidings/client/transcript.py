@@ -77,22 +77,25 @@ def add(
     *,
     consumed: bool = False,
     status: Status = Status.SENT,
+    stands: bool = False,
 ) -> None:
     """Store what was said, unless it is there. Told by `Client.events()` unless `consumed`.
 
-    `status` is what else is known of how far an own message has come.
+    `status` is what else is known of how far an own message has come. `stands`: that it has this
+    message_id is certain; else, of twins (spec §6.3), the greater one counts.
     """
     name = (message.sender_device, message.client_id)
     own = message.sender_id == me.user_id
     if own:
-        _add_outgoing(database, message, status, is_past=origin == Origin.HISTORY)
+        _add_outgoing(database, message, status, is_past=origin == Origin.HISTORY, stands=stands)
     row = database.execute(
         "SELECT seq, origin FROM messages WHERE sender_device = ? AND client_id = ?", name
     ).fetchone()
     if row is not None:
-        # Of twins (spec §6.3) the greater message_id counts; the message is shown once all the same.
+        # Of twins the message is shown once all the same.
         database.execute(
-            "UPDATE messages SET message_id = max(message_id, ?) WHERE seq = ?", (message.message_id, row[0])
+            f"UPDATE messages SET message_id = {_place(stands=stands)} WHERE seq = ?",  # noqa: S608
+            (message.message_id, row[0]),
         )
         if origin != Origin.HISTORY and row[1] == Origin.HISTORY:
             # The history was quicker than the inbox, or than the answer: it is news all the same.
@@ -297,14 +300,15 @@ def _message(row: Any, me: Self, kind: type[M]) -> M:
 
 
 def _add_outgoing(
-    database: sqlite3.Connection, message: frames.Message, status: Status, *, is_past: bool
+    database: sqlite3.Connection, message: frames.Message, status: Status, *, is_past: bool, stands: bool
 ) -> None:
     """Keep how far an own message has come. What only changes another one gets no ticks."""
     if message.relation in CHANGES:
         return
     name = (message.sender_device, message.client_id)
     database.execute(
-        "UPDATE outgoing SET message_id = max(message_id, ?) WHERE sender_device = ? AND client_id = ?",
+        f"UPDATE outgoing SET message_id = {_place(stands=stands)}"  # noqa: S608
+        " WHERE sender_device = ? AND client_id = ?",
         (message.message_id, *name),
     )
     state = max(status, receipts.state_of(database, message.conversation_id, message.message_id))
@@ -319,6 +323,11 @@ def _add_outgoing(
             state if is_past else Status.SENT,
         ),
     )
+
+
+def _place(*, stands: bool) -> str:
+    """Where a message stands, given that it came again (SQL)."""
+    return "?" if stands else "max(message_id, ?)"
 
 
 def _insert(

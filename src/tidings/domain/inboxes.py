@@ -25,6 +25,8 @@ from tidings.store.schema import (
 CHUNK_ROWS = 64
 """rows read at once: large ones must not come by the hundred"""
 
+AHEAD_MS = 2000
+"""Other nodes' ids are less far ahead."""
 MESSAGE_ENTRY = 1
 """The kind of an entry that is a message."""
 
@@ -100,6 +102,15 @@ class Inboxes:
         row = await self._store.get(CURSORS, (device,))
         return EntryId(device) if row is None else row.acked_up_to
 
+    async def newest(self, user: UserId, now_ms: int) -> EntryId:
+        """The newest entry of an inbox, as far as the bucket of the present goes; else 0."""
+        moments = (now_ms + AHEAD_MS, now_ms)
+        for bucket in dict.fromkeys(bucket_of(ids.first_at(moment)) for moment in moments):
+            rows = await self._store.range(INBOX, (user, bucket), limit=1, backwards=True)
+            if rows:
+                return rows[0].entry_id
+        return EntryId(0)
+
     def expired(self, cursor: EntryId, now_ms: int) -> EntryId | None:
         """From where on the inbox is complete, if it no longer has all that comes after a cursor."""
         oldest = EntryId(ids.first_at(now_ms - INBOX_KEEP_S * 1000))
@@ -128,7 +139,7 @@ class Inboxes:
             for row in rows:
                 if not row.payload or (row.expires_at is not None and row.expires_at <= now_ms):
                     continue  # erased; what says so is an entry of its own
-                entry = _entry(row)
+                entry = entry_of(row)
                 found.append(entry)
                 size += entry.size
             if len(rows) < chunk:
@@ -155,7 +166,8 @@ def inbox_row(user: UserId, entry: Entry, expires_at: int | None) -> InboxRow:
     )
 
 
-def _entry(row: InboxRow) -> Entry:
+def entry_of(row: InboxRow) -> Entry:
+    """What a row of an inbox sends to devices."""
     return Entry(
         row.entry_id,
         row.conversation_id,

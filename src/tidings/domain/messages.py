@@ -22,7 +22,8 @@ from tidings.domain.commit import GroupCommit, refusal
 from tidings.domain.conversations import Conversation, Conversations
 from tidings.domain.erasing import expiry_of
 from tidings.domain.inboxes import Entry, inbox_row
-from tidings.domain.log import erased, row_of
+from tidings.domain.latecomers import Latecomer, Latecomers
+from tidings.domain.log import row_of
 from tidings.domain.peers import Peers
 from tidings.domain.relations import (
     NAMING,
@@ -30,12 +31,11 @@ from tidings.domain.relations import (
     Relations,
     check_shape,
     related_row,
-    voided_row,
 )
 from tidings.domain.requests import Requests
 from tidings.domain.router import Router
+from tidings.domain.sends import SendName, Sends
 from tidings.domain.users import Users
-from tidings.protocol import ids
 from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import (
     GROUP_CHANGED,
@@ -46,17 +46,14 @@ from tidings.protocol.errors import (
     ProtocolError,
 )
 from tidings.protocol.frames import CHANGES, Message, Relation, Send, Sent
-from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES as PREFIX
-from tidings.protocol.ids import ClientId, DeviceId, EntryId, MessageId, UserId
+from tidings.protocol.ids import DeviceId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, StoreError, Write
-from tidings.store.schema import INBOX, MESSAGES, SENDS, SendRow
+from tidings.store.schema import INBOX, MESSAGES
 
 WAITED_S = 1.0
 """An attempt that waited longer for its turn looks whether another node has taken a repeat of it: none
 does sooner (see `server/cluster.py`)."""
-VOID_TRIES = 3600
-"""how often it is tried to void what came too late, one `store_retry_s` apart"""
 
 Answer = Callable[[Sent | ProtocolError], None]
 """Called once with what the sender of a message is told. Must not raise."""
@@ -79,7 +76,6 @@ class Messages:
         limits: Limits,
         peers: Peers,
     ) -> None:
-        self._store = store
         self._users = users
         self._peers = peers
         self._commit = commit
@@ -90,11 +86,13 @@ class Messages:
         self._requests = requests
         self._router = router
         self._limits = limits
-        self._unsettled: dict[tuple[DeviceId, ClientId], _Unsettled] = {}
+        self._sends = Sends(store, commit, peers)
+        self._latecomers = Latecomers(store, commit, id_clock, router, limits)
+        self._unsettled: dict[SendName, _Unsettled] = {}
         """accepted, and not yet to be found in `sends`"""
         self._again: set[asyncio.Task[None]] = set()
         """messages that came too late, and are being taken again"""
-        self._preparing: dict[tuple[DeviceId, ClientId], asyncio.Future[None]] = {}
+        self._preparing: dict[SendName, asyncio.Future[None]] = {}
         """not accepted yet: something is looked up first"""
 
     def is_ready(self, user: User, device: DeviceId, conversation: Conversation, send: Send) -> bool:
@@ -135,7 +133,7 @@ class Messages:
                 return
             if send.attempt > 1 or self._peers.was_held_up:
                 since_s = asyncio.get_running_loop().time()
-                sent = await self._earlier(name, send)
+                sent = await self._sends.earlier(name, send.attempt)
                 if sent is not None:
                     answer(sent)
                     return
@@ -195,9 +193,7 @@ class Messages:
                 with suppress(ProtocolError, StoreError):
                     await self._requests.withdrawn(conversation)
 
-    async def _meet_others(
-        self, conversation: Conversation, name: tuple[DeviceId, ClientId], send: Send, sent: Sent
-    ) -> None:
+    async def _meet_others(self, conversation: Conversation, name: SendName, send: Send, sent: Sent) -> None:
         """What another node did at the same time, with no lock between: see to it that both hold.
 
         Raises ProtocolError, StoreError. Then it is not noted that the message was accepted: the sender
@@ -250,9 +246,7 @@ class Messages:
             del self._unsettled[name]
             raise
 
-    def _commit_message(
-        self, accepting: "_Accepting", name: tuple[DeviceId, ClientId], unsettled: "_Unsettled"
-    ) -> None:
+    def _commit_message(self, accepting: "_Accepting", name: SendName, unsettled: "_Unsettled") -> None:
         """Write a message under a fresh id, and settle it once that is durable."""
         user, device, conversation, send, related, meets = accepting
         message_id = MessageId(self._ids.next())
@@ -277,8 +271,9 @@ class Messages:
                 unsettled.settle(refusal(error))
                 return
             if self._commit.came_late:
-                written = _Written(message, bucket, recipients)
-                self._accept_again(accepting, written, name, unsettled)
+                target_bucket = related.bucket if related is not None and send.relation in CHANGES else None
+                late = Latecomer(message, bucket, entry, recipients, conversation.members, target_bucket)
+                self._accept_again(accepting, late, name, unsettled)
                 return
             sent = Sent(send.client_id, message_id, created_at=message.created_at)
             if not meets:
@@ -302,22 +297,24 @@ class Messages:
     def _accept_again(
         self,
         accepting: "_Accepting",
-        late: "_Written",
-        name: tuple[DeviceId, ClientId],
+        late: Latecomer,
+        name: SendName,
         unsettled: "_Unsettled",
     ) -> None:
         """A message became durable too late: readers have passed it."""
 
         async def again() -> None:
             try:
-                await self._void(accepting, late)
+                await self._latecomers.void(late)
                 conversation = await self._conversations.find(late.message.conversation_id)
                 user = await self._users.user(late.message.sender_id)
                 assert conversation is not None
-                elsewhere = await self._sent(name)
+                elsewhere = await self._sends.find(name)
                 if elsewhere is not None:
+                    if elsewhere.message_id < late.message.message_id:
+                        await self._latecomers.give_anew(late, elsewhere.message_id)
                     del self._unsettled[name]
-                    unsettled.settle(_answer(elsewhere))
+                    unsettled.settle(elsewhere)
                     return
                 self._check(conversation, accepting.send)
                 renewed = accepting._replace(user=user, conversation=conversation)
@@ -325,7 +322,7 @@ class Messages:
             except Exception as error:
                 self._forget(name)
                 unsettled.settle(_told(error))
-                await self._void_some_time(accepting, late)
+                await self._latecomers.void_some_time(late)
                 if not isinstance(error, (ProtocolError, StoreError)):
                     raise  # a bug of ours, for the loop to report
 
@@ -333,52 +330,15 @@ class Messages:
         self._again.add(task)
         task.add_done_callback(self._again.discard)
 
-    async def _void_some_time(self, accepting: "_Accepting", late: "_Written") -> None:
-        """The sender repeats it, maybe on another node: what stands of it must go all the same."""
-        for _ in range(VOID_TRIES):
-            try:
-                await self._void(accepting, late)
-            except ProtocolError:
-                await asyncio.sleep(self._limits.store_retry_s)
-            else:
-                return
-
-    async def _void(self, accepting: "_Accepting", late: "_Written") -> None:
-        """Leave nothing to be seen of a message that is taken again. Raises ProtocolError (store_…)."""
-        cause = late.message.message_id + 1  # this node's clock may be why it was late
-        row = erased(row_of(late.message, late.bucket, list(accepting.conversation.members)))
-        rows: list[Write] = [Put(MESSAGES, row, cause)]
-        empty = _entry(late.message, accepting.send)
-        empty.payload, empty.envelopes = b"", {}
-        for member in late.recipients:
-            rows.append(Put(INBOX, inbox_row(member, empty, late.message.expires_at), cause))
-        if accepting.related is not None and accepting.send.relation in CHANGES:
-            rows.append(voided_row(late.message, accepting.related.bucket, cause))
-        await self._commit.write(rows)
-
-    async def _sent(self, name: tuple[DeviceId, ClientId]) -> SendRow | None:
-        """That a Send was accepted, by whichever node."""
-        device, client_id = name
-        return await self._store.get(SENDS, (device, *_split(client_id)))
-
-    async def _meanwhile(self, name: tuple[DeviceId, ClientId], send: Send, since_s: float) -> Sent | None:
+    async def _meanwhile(self, name: SendName, send: Send, since_s: float) -> Sent | None:
         """The answer to a repeat that another node was sent, where this attempt has waited for so long."""
         loop = asyncio.get_running_loop()
         while self._peers.are_there and loop.time() - since_s > WAITED_S:
             since_s = loop.time()
-            sent = await self._earlier(name, send)
+            sent = await self._sends.earlier(name, send.attempt)
             if sent is not None:
                 return sent
         return None
-
-    async def _earlier(self, name: tuple[DeviceId, ClientId], send: Send) -> Sent | None:
-        """The answer to another attempt, if there was one that is settled."""
-        row = await self._sent(name)
-        if row is None or (self._peers.are_there and 0 < row.attempt < send.attempt - 1):
-            # An attempt between the two may have left some rows under a greater id than the one that was
-            # accepted, which whoever has them shows. So it is accepted once more, under the greatest.
-            return None
-        return _answer(row)
 
     def _check(self, conversation: Conversation, send: Send) -> None:
         limits = self._limits
@@ -410,13 +370,11 @@ class Messages:
         if any(len(envelope) > limits.envelope_bytes for envelope in envelopes.values()):
             raise ProtocolError(TOO_LARGE, f"an envelope is over {limits.envelope_bytes} bytes")
 
-    def _note(self, name: tuple[DeviceId, ClientId], attempt: int, sent: Sent) -> None:
+    def _note(self, name: SendName, attempt: int, sent: Sent) -> None:
         """Have repeats recognised, now that all of a message is durable."""
-        device, client_id = name
-        row = SendRow(device, *_split(client_id), sent.message_id, sent.created_at, attempt)
-        self._commit.add_soon(Put(SENDS, row, sent.message_id), lambda _: self._forget(name))
+        self._sends.note(name, attempt, sent, lambda _: self._forget(name))
 
-    def _forget(self, name: tuple[DeviceId, ClientId]) -> None:
+    def _forget(self, name: SendName) -> None:
         self._unsettled.pop(name, None)
 
 
@@ -429,15 +387,6 @@ class _Accepting(NamedTuple):
     send: Send
     related: Related | None
     meets: bool
-
-
-class _Written(NamedTuple):
-    """Where a message stands."""
-
-    message: Message
-    bucket: int
-    recipients: list[UserId]
-    """in whose inboxes"""
 
 
 class _Unsettled:
@@ -507,13 +456,3 @@ def _told(error: Exception) -> ProtocolError:
     if isinstance(error, ProtocolError):
         return error
     return refusal(error) if isinstance(error, StoreError) else ProtocolError(INTERNAL)
-
-
-def _answer(row: SendRow) -> Sent:
-    client_id = ids.client_id(row.connection, row.counter)
-    return Sent(client_id, row.message_id, created_at=row.created_at)
-
-
-def _split(client_id: ClientId) -> tuple[bytes, int]:
-    """The random part of a client id and its counter: partition and place in `sends`."""
-    return client_id[:PREFIX], int.from_bytes(client_id[PREFIX:], "big")

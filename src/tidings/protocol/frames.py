@@ -370,6 +370,11 @@ class Deliver(Frame, tag=66):
     message: Message
     envelope: bytes | None = None
 
+    @property
+    def stands(self) -> bool:
+        """Whether it is certain where the message stands: it has an entry of its own (spec §6.3)."""
+        return int(self.entry_id) != int(self.message.message_id)
+
 
 class SealedDeliver(Frame, tag=66):
     """Deliver, as the server writes it: the message is already encoded."""

@@ -164,7 +164,7 @@ class Connection:
         self._delivered += 1
         profile = self.device.profile
         profile.newest_entry = max(profile.newest_entry, frame.entry_id)
-        self.device.store(stored(frame.message), self)
+        self.device.store(stored(frame.message), self, stands=frame.stands)
 
     def _drained(self, frame: Drained) -> None:
         self.live_s = self.loop.now_s

@@ -233,11 +233,11 @@ class Device:
                 self.simulation.broken("a device was turned away", f"{self.name}: {code} {reason}")
         self._dial(pause_s)
 
-    def store(self, one: Stored, connection: Connection) -> None:
+    def store(self, one: Stored, connection: Connection, *, stands: bool) -> None:
         """A message has come."""
         if one.ref not in self.first_seen_s:
             self.first_seen_s[one.ref] = self.loop.now_s
-        is_new = self.profile.add(one)
+        is_new = self.profile.add(one, stands=stands)
         if self.simulation.transcript.keeps:
             self.note(
                 "gets" if is_new else "gets again", one.ref, one.message_id, "from", connection.node.name

@@ -99,10 +99,10 @@ class Profile:
         copy.synced_ms = self.synced_ms
         return copy
 
-    def add(self, stored: Stored) -> bool:
-        """Store a message; whether it was not here. Of twins the greater place counts."""
+    def add(self, stored: Stored, *, stands: bool = False) -> bool:
+        """Store a message; whether it was not here. Of twins the greater place counts, unless it `stands`."""
         known = self.messages.get(stored.ref)
-        if known is None or stored.message_id > known.message_id:
+        if known is None or stands or stored.message_id > known.message_id:
             self.messages[stored.ref] = stored
         if stored.message_id > self.newest.get(stored.conversation, 0):
             self.newest[stored.conversation] = stored.message_id
