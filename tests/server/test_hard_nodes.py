@@ -1,8 +1,9 @@
 """Two nodes at bad moments: something ends, fails or is slow while something else is under way."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+import msgspec
 import pytest
 
 from server.test_shared_feed import Bench
@@ -13,13 +14,14 @@ from tidings.domain.inboxes import Entry
 from tidings.domain.peers import LATE_S, MARGIN_S, TRUST_S
 from tidings.protocol import frames, ids
 from tidings.protocol.close import CloseCode
-from tidings.protocol.frames import AnswerRequest, Deliver, Error, Ok, Presence, Sent
+from tidings.protocol.errors import OVERLOADED
+from tidings.protocol.frames import AnswerRequest, Deliver, Error, Ok, Presence, Sent, SettingKind
 from tidings.protocol.ids import EntryId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.cluster import Cluster, Shared
 from tidings.store.contract import Batch, Key, Put, R, StoreUnavailable, Table
 from tidings.store.memory import MemoryStore, Tables
-from tidings.store.schema import DEVICES, INBOX, MEMBERS
+from tidings.store.schema import DEVICES, INBOX, MEMBERS, SETTINGS, SettingRow
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import Device, World
 
@@ -96,6 +98,7 @@ class Faulty(MemoryStore):
         limit: int,
         backwards: bool = False,
     ) -> list[R]:
+        self._fail(table.name)
         if self.hold_range is not None:
             self.held.set()
             await self.hold_range.wait()
@@ -125,7 +128,6 @@ class Nodes:
         world = await World.start(
             store,
             clock=self.clock,
-            limits=Limits(receipt_delay_s=0.0),
             seed=len(self.worlds) + 1,
             shared=Shared(MemoryBus(self.topics), directory),
             **settings,
@@ -416,6 +418,158 @@ async def test_an_attempt_that_waited_for_long_finds_what_another_node_took_mean
         bob.account.ids()[0], EntryId(0), now_ms=nodes.clock.wall_ms(), limit=10, limit_bytes=10_000
     )
     assert len(entries) == 1
+
+
+async def test_what_was_taken_too_late_and_elsewhere_under_a_smaller_id_stands_there_for_everybody(
+    nodes: Nodes,
+) -> None:
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    alice = await one.online(account)
+    bob = await other.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    again = await other.online(account)
+    first = again.send(chat, "once")
+    elsewhere = (await again.expect(Sent)).message_id
+    nodes.clock.advance(0.1)
+    slow_writes = 1
+
+    def writing(batch: Batch) -> None:
+        nonlocal slow_writes
+        if slow_writes and any(isinstance(write, Put) and write.table is INBOX for write in batch):
+            slow_writes = 0
+            nodes.clock.advance(LATE_S + 1.0)
+
+    nodes.stores[0].writing = writing
+    late = await one.online(await one.login("alice"), receive=False)
+    late.session.device_id = again.session.device_id  # it waited in a connection of this device
+    late.say(first)
+    assert (await late.expect(Sent)).message_id == elsewhere
+    assert not slow_writes
+    came, anew = [frame for frame in await _delivered(bob) if frame.message.client_id == first.client_id]
+    assert (came.stands, anew.stands) == (False, True)
+    assert came.message == anew.message
+    page = await bob.ask(lambda n: frames.History(n, chat), frames.Page)
+    assert [item.message.message_id for item in page.items if item.message.content] == [elsewhere]
+
+
+async def test_what_a_device_writes_sorts_after_what_its_inbox_had_when_it_came(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    bob = await other.online(await one.register("bob"))
+    chat = await bob.open("alice")
+    ahead = EntryId(ids.first_at(nodes.clock.wall_ms() + 900))
+    other.services.ids.observe(ahead)
+    bob.send(chat, "from a node whose clock is ahead")
+    newest = (await bob.expect(Sent)).message_id
+    assert newest > ahead > one.services.ids.last
+    alice = one.connect(account)
+    alice.hello()
+    await alice.expect(frames.Welcome)
+    assert one.services.ids.next() > newest
+
+
+# --- settings -------------------------------------------------------------------------------
+
+
+def _blocks(world: World, device: Device, peer: UserId) -> Awaitable[bytes | None]:
+    return world.services.settings.get(device.account.ids()[0], SettingKind.BLOCK, str(peer))
+
+
+async def test_what_a_session_asks_whose_device_has_come_back_elsewhere_is_not_done(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    before = await one.online(account)
+    bob = (await one.register("bob")).ids()[0]
+    place = nodes.places.look_up(account.ids()[0])[0]
+    # Node one was stopped, and has not been told.
+    nodes.places.enter(Place(place.user_id, place.device_id, place.session + 1, cluster(other).node))
+    before.say(frames.Set(1, SettingKind.BLOCK, str(bob), b"1"))
+    assert await before.closing() == CloseCode.REPLACED
+    await turns()
+    assert await _blocks(other, before, bob) is None
+
+
+async def test_where_no_directory_knows_a_session_it_is_to_ask_again(nodes: Nodes) -> None:
+    one, _ = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = (await one.register("bob")).ids()[0]
+    block = frames.Set(1, SettingKind.BLOCK, str(bob), b"1")
+    nodes.places.forget()
+    alice.say(block)
+    assert (await alice.expect(Error)).code == OVERLOADED.code
+    await cluster(one).places.refresh(0, 1)
+    alice.say(block)
+    await alice.expect(Ok)
+    assert await _blocks(one, alice, bob) == b"1"
+
+
+async def test_what_was_changed_while_a_node_was_stopped_is_not_changed_back(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    phone = await one.online(await one.register("alice"))
+    laptop = await other.online(await other.login("alice"))
+    bob = (await one.register("bob")).ids()[0]
+    await laptop.ask(lambda n: frames.Set(n, SettingKind.BLOCK, str(bob), b"1"), Ok)
+    slow = nodes.directories[0]
+    slow.hold_look_up = asyncio.Event()
+    phone.say(frames.Set(1, SettingKind.BLOCK, str(bob), b"1"))
+    await slow.asked.wait()
+    nodes.clock.advance(2.0)
+    await laptop.ask(lambda n: frames.Set(n, SettingKind.BLOCK, str(bob), b""), Ok)
+    slow.hold_look_up.set()
+    assert (await phone.expect(Error)).code == OVERLOADED.code
+    assert await _blocks(one, phone, bob) is None
+
+
+@pytest.mark.parametrize("is_followed", [False, True])
+async def test_a_change_that_came_too_late_is_written_again_unless_another_has_followed(
+    nodes: Nodes, *, is_followed: bool
+) -> None:
+    one, _ = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = (await one.register("bob")).ids()[0]
+    written: list[SettingRow] = []
+    following: list[asyncio.Future[None]] = []
+
+    def writing(batch: Batch) -> None:
+        for write in batch:
+            if isinstance(write, Put) and write.table is SETTINGS and write.row.kind == SettingKind.BLOCK:
+                written.append(write.row)
+                if len(written) == 1:
+                    nodes.clock.advance(LATE_S + 1.0)
+                    if is_followed:
+                        later = msgspec.structs.replace(write.row, at=write.row.at + 1, value=b"")
+                        following.append(asyncio.ensure_future(_put(nodes, later)))
+
+    nodes.stores[0].writing = writing
+    await alice.ask(lambda n: frames.Set(n, SettingKind.BLOCK, str(bob), b"1"), Ok)
+    assert len(written) == (1 if is_followed else 2)
+    assert await _blocks(one, alice, bob) == (None if is_followed else b"1")
+
+
+async def _put(nodes: Nodes, row: SettingRow) -> None:
+    await MemoryStore(nodes.tables).write([Put(SETTINGS, row, row.at)])
+
+
+# --- the inbox ------------------------------------------------------------------------------
+
+
+async def test_a_device_whose_inbox_cannot_be_read_for_a_while_keeps_its_connection(nodes: Nodes) -> None:
+    one = await nodes.start(limits=Limits(receipt_delay_s=0.0, store_retry_s=0.0))
+    alice = await one.online(await one.register("alice"))
+    bob = await one.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    nodes.stores[0].failing = {INBOX.name}
+    bob.session.lose(0.0)
+    bob.session.sweep(one.services.loop.time())
+    await turns()
+    assert bob.session.feed is not None
+    assert bob.session.feed.is_stalled
+    alice.send(chat, "meanwhile")
+    await alice.expect(Sent)
+    nodes.stores[0].failing = set()
+    assert await bob.texts(1) == ["meanwhile"]
+    assert bob.link.closed is None
 
 
 # --- strangers ------------------------------------------------------------------------------

@@ -36,10 +36,6 @@ class Peers(Protocol):
         """Whether rows whose ids were taken at `since_ms`, and that are durable now, came too late."""
 
     @property
-    def clock_is_right(self) -> bool:
-        """Whether the wall clock is as the others' are. Where it is not, no cursor moves."""
-
-    @property
     def was_held_up(self) -> bool:
         """Whether frames may have waited here for so long that another node was sent them meanwhile."""
 
@@ -48,7 +44,6 @@ class Alone:
     """Implements `Peers` for a node that is the only one."""
 
     are_there = False
-    clock_is_right = True
     was_held_up = False
 
     async def know(self) -> None:

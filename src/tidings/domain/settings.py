@@ -19,10 +19,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
-from tidings.domain.clock import IdClock
+from tidings.domain.clock import PULLED_MS, IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.router import Router
-from tidings.protocol.errors import INVALID, TOO_LARGE, ProtocolError
+from tidings.protocol.errors import INVALID, OVERLOADED, TOO_LARGE, ProtocolError
 from tidings.protocol.frames import Changed, Setting, SettingKind
 from tidings.protocol.ids import SNOWFLAKE_MAX, DeviceId, EntryId, UserId, unix_ms
 from tidings.protocol.limits import Limits
@@ -88,15 +88,23 @@ class Settings:
         self._listeners.setdefault(kind, []).append(listener)
 
     async def set(
-        self, user: UserId, kind: int, key: str, value: bytes, *, device: DeviceId | None
+        self,
+        user: UserId,
+        kind: int,
+        key: str,
+        value: bytes,
+        *,
+        device: DeviceId | None,
+        asked_ms: int | None = None,
     ) -> Setting:
         """Change a setting as a device of the user asks. Durable when it returns.
 
-        Raises ProtocolError (invalid, too_large, store_…). What was refused with `store_…` may
+        `asked_ms`: when it was known that the device still asks for it; None: it is known. Raises
+        ProtocolError (invalid, too_large, overloaded, store_…). What was refused with `store_…` may
         or may not hold: repeating it settles that.
         """
         check(user, kind, key, value, self._limits)
-        return await self._change(user, kind, key, value, device)
+        return await self._change(user, kind, key, value, device, asked_ms)
 
     async def write(self, user: UserId, kind: int, key: str, value: bytes) -> Setting:
         """Change a setting as the server decides, of any kind. Raises as `set` does."""
@@ -156,28 +164,33 @@ class Settings:
             after = (rows[-1].kind, rows[-1].key)
 
     async def _change(
-        self, user: UserId, kind: int, key: str, value: bytes, device: DeviceId | None
+        self,
+        user: UserId,
+        kind: int,
+        key: str,
+        value: bytes,
+        device: DeviceId | None,
+        asked_ms: int | None = None,
     ) -> Setting:
         lock = self._locks.setdefault(user, asyncio.Lock())
         async with lock:
             self._commit.admit()
             head, counts, old = await self._read(user, kind, key)
+            if old is not None and asked_ms is not None and unix_ms(old.at) > asked_ms + PULLED_MS:
+                # This node was stopped meanwhile, and does not know: whoever changed it knew better.
+                raise ProtocolError(OVERLOADED, "it was changed on another node meanwhile")
             if old is None and not value:
                 # Nothing to remove, and nothing that a device could have to be told.
                 return Setting(kind, key, value, head.at)
             if old is None and counts.count >= 2 * self._limits.settings_per_user:
                 await self._reclaim(user, counts)
             _count(counts, old, value, self._limits.settings_per_user)
-            # Nothing is awaited from here to the commit: a Sync that passes its barrier finds all
-            # ids that were given before.
             row = SettingRow(user, kind, key, value, EntryId(0))
-            heads = [head] if counts is head else [head, counts]
-            in_time = False
-            while not in_time:
+            while not await self._put(row, head, counts):
                 # One that came late is written again: other devices may have synced past it.
-                at = EntryId(max(self._ids.next(), head.at + 1))
-                row.at = head.at = counts.at = at
-                in_time = await self._commit.write([Put(SETTINGS, written, at) for written in (row, *heads)])
+                head, counts, old = await self._read(user, kind, key)
+                if old is None or old.at != row.at:
+                    return _setting(row)  # it was changed on another node meanwhile, and that is newer
             setting = _setting(row)
             try:
                 for listener in self._listeners.get(kind, ()):
@@ -186,6 +199,14 @@ class Settings:
                 # Told in the order of `at`, since the lock is held.
                 self._router.tell([user], Changed([setting]), skip=device)
             return setting
+
+    async def _put(self, row: SettingRow, head: SettingRow, counts: SettingRow) -> bool:
+        """Write a setting with the rows that go with it; whether it came in time for all readers."""
+        # Nothing is awaited from here to the commit: a Sync that passes its barrier finds all
+        # ids that were given before.
+        at = row.at = head.at = counts.at = EntryId(max(self._ids.next(), head.at + 1))
+        rows = (row, head) if counts is head else (row, head, counts)
+        return await self._commit.write([Put(SETTINGS, written, at) for written in rows])
 
     async def _read(
         self, user: UserId, kind: int, key: str

@@ -22,12 +22,12 @@ from tidings.bus.counted import BEAT_S, CountedBus
 from tidings.directory.contract import Directory, DirectoryError
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import IDS_AHEAD_MS
-from tidings.domain.leases import Lease, LeaseLost, NumberPermit, Random, greatest_id, take, take_number
+from tidings.domain.leases import Lease, LeaseLost, NumberPermit, Random, take, take_number
 from tidings.domain.peers import KNOWN_S, LATE_S
 from tidings.protocol import ids
 from tidings.protocol.ids import UserId
 from tidings.server.clock_guard import ClockGuard
-from tidings.server.connections import Connections, Receiver
+from tidings.server.connections import Connections
 from tidings.server.places import Places
 from tidings.server.relay import Relay
 from tidings.server.shared_feed import Present
@@ -114,6 +114,7 @@ class Cluster:
         self._in_doubt = False
         """whether somebody may have been signed out without this node knowing"""
         self._recheck: asyncio.Task[None] | None = None
+        self._renewal_fails = False
         self._upkeep: Lease | None = None
 
     @classmethod
@@ -122,6 +123,7 @@ class Cluster:
         store: Store,
         shared: Shared,
         clock: Clock,
+        newest: int,
         connections: Connections,
         loop: asyncio.AbstractEventLoop,
         random: Random,
@@ -129,7 +131,8 @@ class Cluster:
     ) -> "Cluster":
         """Take a number and be there for the others.
 
-        Raises StoreError, DirectoryError, BusError, LeaseLost.
+        `newest`: no id that was given before is greater. Raises StoreError, DirectoryError, BusError,
+        LeaseLost.
         """
         now_ms = await shared.directory.time_ms(fresh=True)
         number, lease = await take_number(store, random, now_ms)
@@ -137,7 +140,7 @@ class Cluster:
         await guard.compare(shared.directory)
         permit = NumberPermit(number, lease, guard.is_right)
         # Only where all clocks went back since the last run: what lives is ahead by that much.
-        floor = max(0, await greatest_id(store) - (IDS_AHEAD_MS << ids.TIME_SHIFT))
+        floor = max(0, newest - (IDS_AHEAD_MS << ids.TIME_SHIFT))
         cluster = cls(store, shared, clock, guard, permit, floor, connections, loop, random, log)
         await cluster.bus.open()
         return cluster
@@ -179,10 +182,6 @@ class Cluster:
         return now_ms - since_ms > LATE_S * 1000
 
     @property
-    def clock_is_right(self) -> bool:
-        return self._guard.is_right()
-
-    @property
     def was_held_up(self) -> bool:
         now_s = self._loop.time()
         if now_s - self._beat_s > HELD_UP_S:
@@ -190,10 +189,6 @@ class Cluster:
         return now_s < self._old_until_s
 
     # --- for sessions and upkeep ------------------------------------------------------------
-
-    async def enter(self, session: Receiver, user: UserId) -> None:
-        """See `Places.enter`."""
-        await self.places.enter(session, user)
 
     async def online(self, users: Sequence[UserId]) -> set[UserId]:
         """Which of these users receive on any node, as far as the directory can be asked."""
@@ -278,7 +273,11 @@ class Cluster:
             self._permit.node, self._permit.lease = number, lease
             self.ids.renumbered()
         except (StoreError, DirectoryError) as error:
-            self._log.warning("the lease of the node's number was not renewed", reason=str(error))
+            if not self._renewal_fails:  # a full disk may stay full for hours
+                self._log.warning("the lease of the node's number was not renewed", reason=str(error))
+            self._renewal_fails = True
+            return
+        self._renewal_fails = False
 
     def _receive(self, data: bytes) -> None:
         try:

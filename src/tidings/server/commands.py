@@ -57,6 +57,9 @@ async def hello(session: Session, frame: Hello) -> None:
         expulsions = services.connections.expulsions
         user, device_id, new_token = await services.accounts.authenticate(frame.token)
         cursor = await services.inboxes.cursor(device_id)
+        if services.cluster is not None:
+            # What the device writes sorts after all that it has, whichever node gave that its ids.
+            services.ids.observe(await services.inboxes.newest(user.user_id, services.ids.now_ms()))
     start = cursor if frame.have is None else min(cursor, frame.have)
     if session.is_closed:
         return
@@ -256,6 +259,8 @@ async def conversations(session: Session, frame: frames.Conversations) -> None:
 
 async def answer_request(session: Session, frame: AnswerRequest) -> None:
     """Let somebody unknown in, or not."""
+    if session.services.cluster is not None:
+        await session.services.cluster.places.confirm(session)
     conversation = await _conversation(session, frame.conversation_id)
     await session.services.requests.answer(conversation, session.known_user.user_id, accept=frame.accept)
     session.send(Ok(frame.request_id))

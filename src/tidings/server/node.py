@@ -104,15 +104,18 @@ async def wire(
     limits = config.limits
     rates = DeviceRates(limits)
     connections = Connections(Random(random_bytes(8)), rates, loop.time)  # noqa: S311 - spreads reconnects
-    await _check_clock(config, store, clock, log)
+    newest = await greatest_id(store)
+    _check_clock(config, newest, clock, log)
     cluster: Cluster | None = None
     peers: Peers = Alone()
     router: Router = connections
     attendees: Attendees = connections
     if shared is None:
-        id_clock = IdClock(clock, floor=await greatest_id(store))
+        id_clock = IdClock(clock, floor=newest)
     else:
-        peers = cluster = await Cluster.join(store, shared, clock, connections, loop, random_bytes, log)
+        peers = cluster = await Cluster.join(
+            store, shared, clock, newest, connections, loop, random_bytes, log
+        )
         id_clock, router, attendees = cluster.ids, cluster.relay, cluster.whereabouts
     commit = GroupCommit(store, id_clock, limits, loop, peers)
     users = Users(store, commit, id_clock, limits, peers, clock.monotonic_s)
@@ -322,9 +325,9 @@ async def _stop(stopped: asyncio.Event, server: uvicorn.Server, services: Servic
         server.should_exit = True
 
 
-async def _check_clock(config: Config, store: Store, clock: Clock, log: FilteringBoundLogger) -> None:
+def _check_clock(config: Config, newest: int, clock: Clock, log: FilteringBoundLogger) -> None:
     """Ids go on where the last run ended, also if the clock went back meanwhile. Raises ClockWentBack."""
-    behind_ms = ids.unix_ms(await greatest_id(store)) - IDS_AHEAD_MS - clock.wall_ms()
+    behind_ms = ids.unix_ms(newest) - IDS_AHEAD_MS - clock.wall_ms()
     if behind_ms > DAY_MS and not config.accept_clock:
         raise ClockWentBack(f"the clock is {behind_ms / DAY_MS:.1f} days behind the newest message stored")
     if behind_ms > AHEAD_MS:

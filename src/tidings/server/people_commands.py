@@ -9,8 +9,17 @@ from tidings.server.session import Session
 
 async def set_setting(session: Session, frame: Set) -> None:
     """Change a setting; the other devices of the user are told."""
-    await session.services.settings.set(
-        session.known_user.user_id, frame.kind, frame.key, frame.value, device=session.device_id
+    services, asked_ms = session.services, None
+    if services.cluster is not None:
+        asked_ms = services.ids.now_ms()
+        await services.cluster.places.confirm(session)
+    await services.settings.set(
+        session.known_user.user_id,
+        frame.kind,
+        frame.key,
+        frame.value,
+        device=session.device_id,
+        asked_ms=asked_ms,
     )
     session.send(Ok(frame.request_id))
 

@@ -15,7 +15,7 @@ from tidings.directory.contract import REFRESH_S, Directory, DirectoryError, Ent
 from tidings.domain.clock import IdClock
 from tidings.protocol import ids
 from tidings.protocol.errors import OVERLOADED, ProtocolError
-from tidings.protocol.ids import DeviceId, UserId
+from tidings.protocol.ids import UserId
 from tidings.server.connections import Connections, Receiver
 from tidings.server.passing import Replaced
 from tidings.server.relay import Relay
@@ -90,9 +90,27 @@ class Places:
         except DirectoryError as error:
             self._log.warning("a session is not in the directory yet", reason=str(error))
             return
-        if entered.found == Found.OLDER and entered.node != self._node:
-            self._relay.replace(entered.node, Replaced(user, place.device_id, place.session))
-        self._announce([user])
+        self._took(place, entered)
+
+    async def confirm(self, session: Receiver) -> None:
+        """See that a session is its device's latest. Raises ProtocolError (overloaded).
+
+        What it asks for may have waited in a node that was stopped, while its device came back elsewhere,
+        asked again, and others have changed it since. Where the directory does not say, the device is to
+        ask again. Of a session that receives nothing it never does: that passes.
+        """
+        place = session.place
+        if place is None:
+            return
+        try:
+            found = (await self._directory.look_up([place.user_id]))[0]
+        except DirectoryError:
+            found = []
+        latest = max((one.session for one in found if one.device_id == place.device_id), default=0)
+        if latest > place.session:
+            session.replace()
+        if latest != place.session:
+            raise ProtocolError(OVERLOADED, "whether this session is its device's latest is not known yet")
 
     def left(self, session: Receiver) -> None:
         """A session is over."""
@@ -137,10 +155,13 @@ class Places:
         elif entered.found != Found.OWN:
             # It was in no directory for some time: nobody could have found it.
             receiver.lose(self._connections.look_again_s())
-            if entered.found == Found.OLDER and entered.node != self._node:
-                device = DeviceId(place.device_id)
-                self._relay.replace(entered.node, Replaced(place.user_id, device, place.session))
-            self._announce([place.user_id])
+            self._took(place, entered)
+
+    def _took(self, place: Place, entered: Entered) -> None:
+        """A place is in the directory now that was not."""
+        if entered.found == Found.OLDER and entered.node != self._node:
+            self._relay.replace(entered.node, Replaced(place.user_id, place.device_id, place.session))
+        self._announce([place.user_id])
 
     def _next(self, session: Receiver, user: UserId) -> Place:
         place = Place(user, session.device_id, self._ids.next(), self._node)

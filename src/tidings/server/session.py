@@ -302,28 +302,38 @@ class Session:
         )
 
     async def _drain(self, feed: Feed) -> None:
-        user = self.user
-        assert user is not None
+        services = self.services
+        is_failing = False
+        while True:
+            try:
+                await self._drain_once(feed)
+            except ProtocolError as error:
+                self.close(CloseCode.UNAVAILABLE, error.kind.name)
+            except StoreUnavailable as error:
+                # A new hub, a node of a ring that restarts: no reason to send everybody away.
+                if not is_failing:
+                    self._failed(error, None)
+                is_failing = True
+                await asyncio.sleep(services.limits.store_retry_s)
+                continue
+            except Exception as error:
+                self._failed(error, None)
+                self.close(CloseCode.UNAVAILABLE, "the inbox cannot be read")
+            return
+
+    async def _drain_once(self, feed: Feed) -> None:
         services = self.services
         floor = EntryId(0)
-        try:
-            if services.cluster is not None and self.place is None:
-                # Before the inbox is read: what comes after the read must find the way here.
-                await services.cluster.enter(self, user.user_id)
-                if self.is_closed:
-                    return
-            if feed.is_old(services.ids.now_ms()):
-                # Nothing may have come for weeks: what the barrier has passed is in what is read next.
-                floor = EntryId(services.ids.last)
-                await services.commit.barrier()
-            drained = await feed.drain(self._read)
-        except ProtocolError as error:
-            self.close(CloseCode.UNAVAILABLE, error.kind.name)
-            return
-        except Exception as error:
-            self._failed(error, None)
-            self.close(CloseCode.UNAVAILABLE, "the inbox cannot be read")
-            return
+        if services.cluster is not None and self.place is None:
+            # Before the inbox is read: what comes after the read must find the way here.
+            await services.cluster.places.enter(self, self.known_user.user_id)
+            if self.is_closed:
+                return
+        if feed.is_old(services.ids.now_ms()):
+            # Nothing may have come for weeks: what the barrier has passed is in what is read next.
+            floor = EntryId(services.ids.last)
+            await services.commit.barrier()
+        drained = await feed.drain(self._read)
         self._draining = None
         if drained:
             self.send(Drained(services.ids.now_ms(), feed.complete_to))
