@@ -7,10 +7,12 @@ import msgspec
 import pytest
 
 from server.test_shared_feed import Bench
+from tidings.bus.counted import DEAD_S
 from tidings.bus.memory import MemoryBus, Topics
 from tidings.directory.contract import Entered, Place
 from tidings.directory.memory import MemoryDirectory, Places
 from tidings.domain.inboxes import Entry
+from tidings.domain.leases import LEASE_MS
 from tidings.domain.peers import LATE_S, MARGIN_S, TRUST_S
 from tidings.protocol import frames, ids
 from tidings.protocol.close import CloseCode
@@ -73,6 +75,9 @@ class Faulty(MemoryStore):
         self.writing: Callable[[Batch], None] = lambda _: None
         self.failing: set[str] = set()
         """tables that cannot be read"""
+        self.hold_read: asyncio.Event | None = None
+        self.hold_read_of = ""
+        """of which table what was read is held: it is old by the time it is released"""
         self.hold_range: asyncio.Event | None = None
         self.held = asyncio.Event()
 
@@ -86,7 +91,11 @@ class Faulty(MemoryStore):
 
     async def get_many(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
         self._fail(table.name)
-        return await super().get_many(table, keys)
+        found = await super().get_many(table, keys)
+        if self.hold_read is not None and table.name == self.hold_read_of:
+            self.held.set()
+            await self.hold_read.wait()
+        return found
 
     async def range(
         self,
@@ -143,8 +152,9 @@ class Nodes:
 
 @pytest.fixture
 async def nodes(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Nodes]:
-    """Nodes for which waiting until others know takes no time."""
+    """Nodes for which waiting for others takes no time."""
     monkeypatch.setattr("tidings.server.cluster.KNOWN_S", 0.0)
+    monkeypatch.setattr("tidings.server.cluster.EARLIER_S", 0.0)
     made = Nodes()
     yield made
     for world in made.worlds:
@@ -391,6 +401,37 @@ async def test_what_is_durable_when_a_node_stops_is_passed_on_first(nodes: Nodes
     assert await bob.texts(1) == ["the last one"]
 
 
+async def test_what_a_node_accepted_that_was_cut_off_from_the_bus_and_then_died_is_looked_for(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two()
+    alice = await other.online(await other.register("alice"))
+    bob = await one.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    here, there = cluster(one), cluster(other)
+    await turns()
+    monkeypatch.setattr(MemoryBus, "publish", lambda *_: None)
+    heard_s = one.services.loop.time()
+    monkeypatch.setattr(here.bus, "_now_s", lambda: heard_s + 2 * DEAD_S)
+    here.bus.beat()
+    assert list(here.bus.silent) == [there.node]
+    await _look_again(one, bob)
+    alice.send(chat, "into the void")
+    await alice.expect(Sent)
+    await here._look_at_silent()
+    assert list(here.bus.silent) == [there.node]
+    nodes.clock.advance(LEASE_MS / 1000 + LATE_S + 1.0)
+    await here._look_at_silent()
+    assert not here.bus.silent
+    await _look_again(one, bob)
+    assert await bob.texts(1) == ["into the void"]
+
+
+async def _look_again(world: World, device: Device) -> None:
+    device.session.sweep(world.services.loop.time() + 10.0)
+    await turns()
+
+
 # --- repeats --------------------------------------------------------------------------------
 
 
@@ -408,7 +449,6 @@ async def test_an_attempt_that_waited_for_long_finds_what_another_node_took_mean
     sent = alice.send(chat, "once")
     await nodes.stores[0].held.wait()
     again = await other.online(account)
-    again.session.began_s -= 10.0
     again.say(_repeated(sent, 2))
     await again.expect(Sent)
     await asyncio.sleep(0.06)  # it has waited for so long
@@ -469,6 +509,25 @@ async def test_what_a_device_writes_sorts_after_what_its_inbox_had_when_it_came(
     assert one.services.ids.next() > newest
 
 
+async def test_a_node_that_hears_of_an_id_far_ahead_gives_none_until_it_has_compared_its_clock(
+    nodes: Nodes,
+) -> None:
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await other.register("bob"))
+    chat = await bob.open("alice")
+    # Node one was paused together with its clocks, and has not asked the directory since.
+    other.services.ids.observe(ids.first_at(nodes.clock.wall_ms() + 1000))
+    nodes.clock.advance(-1.0)
+    bob.send(chat, "of now")
+    assert await alice.texts(1) == ["of now"]
+    alice.send(chat, "of before")
+    assert (await alice.expect(Error)).code == OVERLOADED.code
+    await cluster(one)._look_at_clock()
+    alice.send(chat, "of now, too")
+    await alice.expect(Sent)
+
+
 # --- settings -------------------------------------------------------------------------------
 
 
@@ -490,7 +549,39 @@ async def test_what_a_session_asks_whose_device_has_come_back_elsewhere_is_not_d
     assert await _blocks(other, before, bob) is None
 
 
-async def test_where_no_directory_knows_a_session_it_is_to_ask_again(nodes: Nodes) -> None:
+async def test_what_is_asked_over_a_session_that_has_just_ended_is_not_done(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    before = await one.online(await one.register("alice"))
+    bob = (await one.register("bob")).ids()[0]
+    # Both came while node one was stopped, and the end of the session is heeded first.
+    before.say(frames.Set(1, SettingKind.BLOCK, str(bob), b"1"))
+    before.session.replace()
+    await turns()
+    assert await _blocks(other, before, bob) is None
+
+
+async def test_a_session_that_is_still_entering_is_not_ended_by_what_it_asks(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    bob = (await one.register("bob")).ids()[0]
+    # The node that it had been on is ahead, so that its first number is too small.
+    other.services.ids.observe(ids.first_at(nodes.clock.wall_ms() + 900))
+    await other.online(account)
+    slow = nodes.directories[0]
+    slow.hold_enter = asyncio.Event()
+    now = one.connect(account)
+    now.hello()
+    await slow.asked.wait()
+    now.say(frames.Set(1, SettingKind.BLOCK, str(bob), b"1"))
+    assert (await now.expect(Error)).code == OVERLOADED.code
+    slow.hold_enter.set()
+    nodes.clock.advance(1.0)
+    await now.expect(frames.Drained)
+    await now.ask(lambda n: frames.Set(n, SettingKind.BLOCK, str(bob), b"1"), Ok)
+    assert now.link.closed is None
+
+
+async def test_where_no_directory_knows_a_session_it_is_to_ask_again_and_then_is_known(nodes: Nodes) -> None:
     one, _ = await nodes.two()
     alice = await one.online(await one.register("alice"))
     bob = (await one.register("bob")).ids()[0]
@@ -498,25 +589,31 @@ async def test_where_no_directory_knows_a_session_it_is_to_ask_again(nodes: Node
     nodes.places.forget()
     alice.say(block)
     assert (await alice.expect(Error)).code == OVERLOADED.code
-    await cluster(one).places.refresh(0, 1)
     alice.say(block)
     await alice.expect(Ok)
     assert await _blocks(one, alice, bob) == b"1"
 
 
-async def test_what_was_changed_while_a_node_was_stopped_is_not_changed_back(nodes: Nodes) -> None:
+@pytest.mark.parametrize("table", [None, SETTINGS], ids=["asking", "reading"])
+async def test_what_was_changed_while_a_node_was_stopped_is_not_changed_back(
+    nodes: Nodes, table: Table[SettingRow] | None
+) -> None:
     one, other = await nodes.two()
     phone = await one.online(await one.register("alice"))
     laptop = await other.online(await other.login("alice"))
     bob = (await one.register("bob")).ids()[0]
     await laptop.ask(lambda n: frames.Set(n, SettingKind.BLOCK, str(bob), b"1"), Ok)
-    slow = nodes.directories[0]
-    slow.hold_look_up = asyncio.Event()
+    slow, store = nodes.directories[0], nodes.stores[0]
+    gate = asyncio.Event()
+    if table is None:
+        slow.hold_enter, held = gate, slow.asked
+    else:
+        store.hold_read_of, store.hold_read, held = table.name, gate, store.held
     phone.say(frames.Set(1, SettingKind.BLOCK, str(bob), b"1"))
-    await slow.asked.wait()
-    nodes.clock.advance(2.0)
+    await held.wait()
+    nodes.clock.advance(2.5)
     await laptop.ask(lambda n: frames.Set(n, SettingKind.BLOCK, str(bob), b""), Ok)
-    slow.hold_look_up.set()
+    gate.set()
     assert (await phone.expect(Error)).code == OVERLOADED.code
     assert await _blocks(one, phone, bob) is None
 
@@ -552,6 +649,37 @@ async def _put(nodes: Nodes, row: SettingRow) -> None:
 
 
 # --- the inbox ------------------------------------------------------------------------------
+
+
+async def test_what_is_left_of_a_closed_session_that_could_not_read_does_not_enter_again(
+    nodes: Nodes,
+) -> None:
+    limits = Limits(receipt_delay_s=0.0, store_retry_s=0.0)
+    one, other = await nodes.start(limits=limits), await nodes.start(limits=limits)
+    account = await one.register("alice")
+    before = await one.online(account)
+    nodes.stores[0].failing = {INBOX.name}
+    before.session.lose(0.0)
+    before.session.sweep(one.services.loop.time())
+    await turns()
+    now = await other.online(account)
+    assert await before.closing() == CloseCode.REPLACED
+    nodes.stores[0].failing = set()
+    await turns()
+    assert now.link.closed is None
+    assert [place.node for place in nodes.places.look_up(account.ids()[0])] == [cluster(other).node]
+
+
+async def test_an_inbox_that_cannot_be_read_for_long_is_read_elsewhere(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.server.session.UNREAD_S", 0.0)
+    one = await nodes.start(limits=Limits(receipt_delay_s=0.0, store_retry_s=0.0))
+    alice = await one.online(await one.register("alice"))
+    nodes.stores[0].failing = {INBOX.name}
+    alice.session.lose(0.0)
+    alice.session.sweep(one.services.loop.time())
+    assert await alice.closing() == CloseCode.UNAVAILABLE
 
 
 async def test_a_device_whose_inbox_cannot_be_read_for_a_while_keeps_its_connection(nodes: Nodes) -> None:
@@ -592,7 +720,6 @@ async def test_a_message_to_who_was_just_let_in_elsewhere_is_whole_before_repeat
     await alice.expect(Error)
     nodes.stores[0].failing = set()
     nodes.clock.advance(TRUST_S)
-    alice.session.began_s -= 10.0  # it is repeated much later
     alice.say(_repeated(sent, 2))
     await alice.expect(Sent)
     assert await bob.texts(1) == ["are you there?"]

@@ -384,6 +384,20 @@ class TestReceipts:
         bob.ack()
         assert not [frame for frame in await alice.settle() if isinstance(frame, Receipt)]
 
+    async def test_a_repeated_read_tells_nothing_to_whom_reads_are_hidden_and_others_once(self) -> None:
+        world = await World.start()
+        alice, bob, conversation = await pair(world)
+        receipts = frames.Set(1, frames.SettingKind.PRIVACY, "receipts", b"nobody")
+        bob.say(receipts)
+        await bob.expect(Ok)
+        alice.send(conversation, "one")
+        one = (await bob.expect(Deliver)).message.message_id
+        bob.ack()
+        await alice.expect(Receipt)
+        for _ in range(3):
+            await bob.ask(lambda n: frames.Read(n, conversation, one), Ok)
+        assert not [frame for frame in await alice.settle() if isinstance(frame, Receipt)]
+
     async def test_read_is_clamped_to_what_was_sent(self) -> None:
         world = await World.start()
         alice, bob, conversation = await pair(world)

@@ -93,6 +93,8 @@ class CountedBus:
         self._count_all = 0
         self._peers: dict[int, _Peer] = {}
         self._dead: dict[int, None] = {}
+        self.silent: dict[int, None] = {}
+        """those of the dead that did not say that they leave: maybe only their way to the bus is broken"""
         self.gaps = 0
         """for the metrics"""
 
@@ -151,6 +153,7 @@ class CountedBus:
         dead = [node for node, peer in self._peers.items() if now_s - peer.heard_s > DEAD_S]
         for node in dead:
             self._bury(node)
+            self.silent[node] = None
         if dead:
             self._note_gap()
 
@@ -160,7 +163,9 @@ class CountedBus:
         self._recent.pop(node, None)
         self._dead[node] = None
         if len(self._dead) > COUNTED_NODES:
-            del self._dead[next(iter(self._dead))]
+            forgotten = next(iter(self._dead))
+            del self._dead[forgotten]
+            self.silent.pop(forgotten, None)
 
     def _send(self, node: int, frames: list[bytes]) -> None:
         # The last ones last: of those that are forgotten none is published to any more.
@@ -212,6 +217,7 @@ class CountedBus:
         if peer is None:
             peer = self._peers[node] = _Peer(self._now_s())
             self._dead.pop(node, None)
+            self.silent.pop(node, None)
         peer.heard_s = self._now_s()
         return peer
 

@@ -127,6 +127,10 @@ class IdClock:
             self._ms = ms
             self._sequence = ids.SEQUENCE_MAX
 
+    def is_far_ahead(self, seen: int) -> bool:
+        """Whether an id of another node is farther ahead than two right clocks may differ."""
+        return seen > self.last and ids.unix_ms(seen) - self._look() > PULLED_MS
+
     def renumbered(self) -> None:
         """The node's number is another: begin with the next moment, so that ids still grow."""
         self._sequence = ids.SEQUENCE_MAX

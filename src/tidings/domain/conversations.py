@@ -98,6 +98,7 @@ class Conversation:
         "newest",
         "pending",
         "removal_at",
+        "told_reads",
         "version",
         "watermarks",
     )
@@ -111,6 +112,8 @@ class Conversation:
         """the newest message that was accepted: no watermark passes it"""
         self.removal_at = 0
         self.watermarks: dict[UserId, WatermarkRow] = {}
+        self.told_reads: dict[UserId, MessageId] = {}
+        """up to where this node has told what a member has read"""
         self.frozen: dict[UserId, FrozenRow] = {}
         """of each of `blockers`: what the blocked one sees instead of the watermark"""
         self.pending: frozenset[UserId] = frozenset()

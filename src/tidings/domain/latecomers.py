@@ -16,7 +16,7 @@ import msgspec
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.inboxes import Entry, bucket_of, entry_of, inbox_row
-from tidings.domain.log import erased, row_of
+from tidings.domain.log import erased, is_erased, row_of
 from tidings.domain.relations import voided_row
 from tidings.domain.router import Router
 from tidings.protocol.errors import ProtocolError
@@ -84,17 +84,21 @@ class Latecomers:
     async def give_anew(self, late: Latecomer, message_id: MessageId) -> None:
         """Give it once more to whoever may have it, as it was accepted elsewhere under a smaller id.
 
-        Raises ProtocolError, StoreError.
+        Under the conversation's lock. Raises ProtocolError, StoreError.
         """
-        places = [(member, bucket_of(message_id), message_id) for member in late.recipients]
-        found = [row for row in await self._store.get_many(INBOX, places) if row is not None and row.payload]
-        row = await self._store.get(MESSAGES, (late.message.conversation_id, late.bucket, message_id))
-        in_time = row is None or not found
-        while row is not None and not in_time:
+        conversation_id = late.message.conversation_id
+        in_time = False
+        while not in_time:
+            row = await self._store.get(MESSAGES, (conversation_id, late.bucket, message_id))
+            places = [(member, bucket_of(message_id), message_id) for member in late.recipients]
+            entries = await self._store.get_many(INBOX, places)
+            found = [entry for entry in entries if entry is not None and entry.payload]
+            if row is None or is_erased(row) or not found:
+                return
             entry_id = EntryId(self._ids.next())
-            row = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry_id])
-            copies = [_copy(one, entry_id) for one in found]
-            rows = [Put(MESSAGES, row, entry_id), *(Put(INBOX, copy, entry_id) for copy in copies)]
+            named = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry_id])
+            copies = [_copy(entry, entry_id) for entry in found]
+            rows = [Put(MESSAGES, named, entry_id), *(Put(INBOX, copy, entry_id) for copy in copies)]
             in_time = await self._commit.write(rows)
             for copy in copies:
                 self._router.deliver(entry_of(copy), [copy.user_id])

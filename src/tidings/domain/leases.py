@@ -104,6 +104,17 @@ def name_of(number: int) -> str:
     return f"node {number}"
 
 
+def incarnation(number: int, lease: Lease) -> int:
+    """A node's name while it has a number: never used twice."""
+    return lease.epoch << ids.NODE_BITS | number
+
+
+async def has_ended(store: Store, node: int, at_ms: int) -> bool:
+    """Whether the lease of an incarnation was over at some moment. Raises StoreError."""
+    row = await store.get(LEASES, (name_of(node & ids.NODE_MAX),))
+    return row is None or row.epoch != node >> ids.NODE_BITS or row.until_ms < at_ms
+
+
 class NumberPermit:
     """Implements `clock.Permit` by the lease of a number."""
 

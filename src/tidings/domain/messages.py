@@ -312,7 +312,8 @@ class Messages:
                 elsewhere = await self._sends.find(name)
                 if elsewhere is not None:
                     if elsewhere.message_id < late.message.message_id:
-                        await self._latecomers.give_anew(late, elsewhere.message_id)
+                        async with conversation.lock:
+                            await self._latecomers.give_anew(late, elsewhere.message_id)
                     del self._unsettled[name]
                     unsettled.settle(elsewhere)
                     return

@@ -11,6 +11,8 @@ spec §6.6
 import asyncio
 from typing import NamedTuple
 
+import msgspec
+
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import Done, GroupCommit
 from tidings.domain.conversations import Conversation, Conversations
@@ -100,17 +102,18 @@ class Receipts:
     ) -> None:
         """The user has seen everything up to a message; `done` when that is durable.
 
-        Clamped to what was sent. One that moves nothing is still made durable before `done`, and told
-        again: it may repeat one that is on its way to the disk, or one of whose batch only a part
-        became durable.
+        Clamped to what was sent. One that moves nothing is still made durable before `done`: it may
+        repeat one that is on its way to the disk. Where it was not told by this node it is told: of the
+        batch that moved it only a part may have become durable.
         """
         mark = conversation.watermarks[user]
         up_to = min(up_to, conversation.newest)
         if up_to > mark.read_up_to:
             self._move(conversation, mark, device, delivered=max(up_to, mark.delivered_up_to), read=up_to)
             mark = conversation.watermarks[user]
-        elif up_to == mark.read_up_to:
-            self._tell_soon(conversation, device, WatermarkRow(conversation.conversation_id, user))
+        elif up_to == mark.read_up_to and conversation.told_reads.get(user) != up_to:
+            unread = WatermarkRow(conversation.conversation_id, user, mark.delivered_up_to)
+            self._tell_soon(conversation, device, unread)
         self._commit.raise_soon(WATERMARKS, mark, done)
 
     async def changed_since(self, user: UserId, since_ms: int, request_id: int) -> Synced:
@@ -248,8 +251,9 @@ class Receipts:
             self._loop.call_soon(self._tell)
         key = (conversation.conversation_id, was.user_id)
         earlier = self._moved.get(key)
-        if earlier is not None and earlier.was.read_up_to <= was.read_up_to:
-            was = earlier.was
+        if earlier is not None:
+            # The first of a turn's moves says the least, but for a read that is told again.
+            was = msgspec.structs.replace(earlier.was, read_up_to=min(earlier.was.read_up_to, was.read_up_to))
         self._moved[key] = _Moved(conversation, device, was)
 
     def _log(self, mark: WatermarkRow, kind: Status, up_to: MessageId) -> None:
@@ -264,6 +268,7 @@ class Receipts:
             concerned: list[UserId] = []
             # The user's own other devices need what was read, not what was delivered.
             if mark.read_up_to > was.read_up_to:
+                conversation.told_reads[user] = mark.read_up_to
                 concerned.append(user)
                 self._router.tell(concerned, _receipt(mark), skip=device)
             if user not in conversation.blockers:

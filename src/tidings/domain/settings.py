@@ -40,6 +40,8 @@ SCAN_ROWS = 256
 """rows read at once (2 MiB, should each be as large as it may be)"""
 RECLAIM_ROWS = 1000
 """removed settings dropped at once"""
+SOON_MS = 2000
+"""At most so long after it was asked whether a device still wants a change, the change is made."""
 RECLAIM_MS = 86_400_000
 """from one look for removed settings that may be dropped to the next"""
 
@@ -54,6 +56,7 @@ _USER = re.compile(r"[1-9][0-9]{0,18}")
 
 Name = tuple[int, str]
 """A setting's kind and key."""
+Confirmed = Callable[[], Awaitable[None]]
 Listener = Callable[[UserId, Setting], Awaitable[None]]
 
 
@@ -95,16 +98,16 @@ class Settings:
         value: bytes,
         *,
         device: DeviceId | None,
-        asked_ms: int | None = None,
+        confirmed: Confirmed | None = None,
     ) -> Setting:
         """Change a setting as a device of the user asks. Durable when it returns.
 
-        `asked_ms`: when it was known that the device still asks for it; None: it is known. Raises
+        `confirmed`: returns if the device still asks for it, else raises ProtocolError. Raises
         ProtocolError (invalid, too_large, overloaded, store_…). What was refused with `store_…` may
         or may not hold: repeating it settles that.
         """
         check(user, kind, key, value, self._limits)
-        return await self._change(user, kind, key, value, device, asked_ms)
+        return await self._change(user, kind, key, value, device, confirmed)
 
     async def write(self, user: UserId, kind: int, key: str, value: bytes) -> Setting:
         """Change a setting as the server decides, of any kind. Raises as `set` does."""
@@ -170,15 +173,17 @@ class Settings:
         key: str,
         value: bytes,
         device: DeviceId | None,
-        asked_ms: int | None = None,
+        confirmed: Confirmed | None = None,
     ) -> Setting:
         lock = self._locks.setdefault(user, asyncio.Lock())
         async with lock:
             self._commit.admit()
+            asked_ms = self._ids.now_ms()
+            if confirmed is not None:
+                await confirmed()
             head, counts, old = await self._read(user, kind, key)
-            if old is not None and asked_ms is not None and unix_ms(old.at) > asked_ms + PULLED_MS:
-                # This node was stopped meanwhile, and does not know: whoever changed it knew better.
-                raise ProtocolError(OVERLOADED, "it was changed on another node meanwhile")
+            if confirmed is not None:
+                self._check_time(asked_ms, old)
             if old is None and not value:
                 # Nothing to remove, and nothing that a device could have to be told.
                 return Setting(kind, key, value, head.at)
@@ -199,6 +204,16 @@ class Settings:
                 # Told in the order of `at`, since the lock is held.
                 self._router.tell([user], Changed([setting]), skip=device)
             return setting
+
+    def _check_time(self, asked_ms: int, old: SettingRow | None) -> None:
+        """Raise ProtocolError (overloaded) if this node was stopped since a moment.
+
+        Others may have changed the setting meanwhile, and whoever did knew better. Where the clock stood
+        still, too, it is what they wrote that tells; else it may have been read before they did.
+        """
+        moments_ms = (self._ids.now_ms() - SOON_MS, unix_ms(old.at) - PULLED_MS if old is not None else 0)
+        if max(moments_ms) > asked_ms:
+            raise ProtocolError(OVERLOADED, "it took long, and may have been changed elsewhere meanwhile")
 
     async def _put(self, row: SettingRow, head: SettingRow, counts: SettingRow) -> bool:
         """Write a setting with the rows that go with it; whether it came in time for all readers."""

@@ -39,6 +39,13 @@ class ClockGuard:
         self.agreed = False
         return True
 
+    def doubt(self) -> None:
+        """Another node is far ahead: until they are compared again the clock is not to be relied upon.
+
+        It was paused, maybe, and the directory is away, or has not been asked yet.
+        """
+        self.agreed = False
+
     async def compare(self, directory: Directory) -> None:
         """Compare them. Where the directory cannot be asked, what was found last holds."""
         asked_s = self._clock.monotonic_s()

@@ -22,7 +22,16 @@ from tidings.bus.counted import BEAT_S, CountedBus
 from tidings.directory.contract import Directory, DirectoryError
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import IDS_AHEAD_MS
-from tidings.domain.leases import Lease, LeaseLost, NumberPermit, Random, take, take_number
+from tidings.domain.leases import (
+    Lease,
+    LeaseLost,
+    NumberPermit,
+    Random,
+    has_ended,
+    incarnation,
+    take,
+    take_number,
+)
 from tidings.domain.peers import KNOWN_S, LATE_S
 from tidings.protocol import ids
 from tidings.protocol.ids import UserId
@@ -42,9 +51,9 @@ HELD_UP_S = 2.5
 OLD_FRAMES_S = 10.0
 """how long it may take until that has been read"""
 EARLIER_S = 1.2
-"""From Hello on until a repeat may be taken. Of an earlier attempt on another node some rows may be there,
-and of twins the greater is shown, so that must be the one that is acknowledged: by then this node's
-clock is past that of any other at the time of Hello."""
+"""From its coming on until a repeat may be taken. Of an earlier attempt on another node some rows may be
+there, and of twins the greater is shown, so that must be the one that is acknowledged: by then this
+node's clock is past that of any other when the device gave up that attempt."""
 UPKEEP = "upkeep"
 RECHECKED_AT_ONCE = 256
 """devices looked up in one read"""
@@ -88,10 +97,10 @@ class Cluster:
         self._log = log
         self._guard = guard
         self.ids = IdClock(clock, permit=permit, floor=floor)
-        self.node = permit.lease.epoch << ids.NODE_BITS | permit.node
+        self.node = incarnation(permit.node, permit.lease)
         """this incarnation: never used twice"""
         self.bus = CountedBus(shared.bus, self.node, loop.time, self._receive, self._may_have_lost)
-        self.relay = Relay(connections, shared.directory, self.bus, self.ids, loop, log)
+        self.relay = Relay(connections, shared.directory, self.bus, self.ids, guard.doubt, loop, log)
         self.whereabouts = Whereabouts(
             connections, shared.directory, shared.bus, self.bus, loop.time, loop, log
         )
@@ -199,10 +208,10 @@ class Cluster:
             return here
         return here | {user for user, places in zip(users, found, strict=True) if places}
 
-    async def outwait_earlier(self, began_s: float) -> None:
-        """A session that began at this moment of the loop's clock repeats a message."""
+    async def outwait_earlier(self, came_s: float) -> None:
+        """A repeat of a message came at this moment of the loop's clock."""
         if not self._one_machine:
-            await asyncio.sleep(max(0.0, began_s + EARLIER_S - self._loop.time()))
+            await asyncio.sleep(max(0.0, came_s + EARLIER_S - self._loop.time()))
 
     async def keeps_up(self) -> bool:
         """Whether this node is the one that does the upkeep of what all share."""
@@ -247,6 +256,7 @@ class Cluster:
                 await self._look_at_clock()
                 await self._keep_number()
                 await self.places.refresh_share()
+                await self._look_at_silent()
             except Exception as bug:
                 self._log.error("a round of the cluster failed", exc_info=bug)
 
@@ -259,6 +269,24 @@ class Cluster:
             self._connections.drain()
         elif not was_right and self._was_right:
             self._log.warning("this node's clock is right again")
+
+    async def _look_at_silent(self) -> None:
+        """A node that fell silent may only be cut off from the bus.
+
+        It goes on accepting messages, and nobody hears of them; should it die before it is heard again,
+        nobody would look. So it is looked once more when the lease of its number has ended, and with it
+        all that it may have accepted.
+        """
+        if self._one_machine or not self.bus.silent:
+            return  # on one machine the way to the bus is also that to the store
+        try:
+            now_ms = await self._directory.time_ms()
+            for node in tuple(self.bus.silent):
+                if await has_ended(self._store, node, now_ms - int(LATE_S * 1000)):
+                    self.bus.silent.pop(node, None)
+                    self._may_have_lost()
+        except (StoreError, DirectoryError):
+            return  # the next round looks again
 
     async def _keep_number(self) -> None:
         lease = self._permit.lease

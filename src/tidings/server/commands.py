@@ -40,6 +40,7 @@ from tidings.protocol.frames import (
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
 from tidings.server import people_commands, presence_commands
 from tidings.server.feed import Feed
+from tidings.server.people_commands import confirmed
 from tidings.server.services import Command, RateClass, Slow
 from tidings.server.session import Session
 from tidings.server.shared_feed import SharedFeed
@@ -81,7 +82,6 @@ async def hello(session: Session, frame: Hello) -> None:
             new_token,
         )
     )
-    session.began_s = services.loop.time()
     if frame.receive:
         _tell_expired(session, start)
         session.start_receiving(_feed(session, start, keeps=frame.have is not None))
@@ -116,18 +116,18 @@ def send(session: Session, frame: Send) -> Slow | None:
         or session.has_waited
         or not messages.is_ready(user, session.device_id, conversation, frame)
     ):
-        return _send_slowly(session, frame, session.waiting_since_s)
+        return _send_slowly(session, frame, session.came_s)
     access_conversation(conversation, user.user_id)
     _accept(session, conversation, frame)
     return None
 
 
-async def _send_slowly(session: Session, frame: Send, since_s: float) -> None:
+async def _send_slowly(session: Session, frame: Send, came_s: float) -> None:
     if frame.attempt > 1 and session.services.cluster is not None:
-        await session.services.cluster.outwait_earlier(session.began_s)
+        await session.services.cluster.outwait_earlier(came_s)
     conversation = await _conversation(session, frame.conversation_id)
     await session.services.messages.accept_slowly(
-        session.known_user, session.device_id, conversation, frame, _answer(session, frame), since_s
+        session.known_user, session.device_id, conversation, frame, _answer(session, frame), came_s
     )
 
 
@@ -259,8 +259,7 @@ async def conversations(session: Session, frame: frames.Conversations) -> None:
 
 async def answer_request(session: Session, frame: AnswerRequest) -> None:
     """Let somebody unknown in, or not."""
-    if session.services.cluster is not None:
-        await session.services.cluster.places.confirm(session)
+    await confirmed(session)
     conversation = await _conversation(session, frame.conversation_id)
     await session.services.requests.answer(conversation, session.known_user.user_id, accept=frame.accept)
     session.send(Ok(frame.request_id))

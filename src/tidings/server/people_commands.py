@@ -3,23 +3,27 @@
 spec §6.11 to §6.13
 """
 
+from functools import partial
+
 from tidings.protocol.frames import Lookup, Ok, People, Profiles, Report, Set
 from tidings.server.session import Session
 
 
+async def confirmed(session: Session) -> None:
+    """Return if the device is still here to ask for what it asked. Raises ProtocolError (overloaded)."""
+    if session.services.cluster is not None and session.feed is not None:
+        await session.services.cluster.places.confirm(session)
+
+
 async def set_setting(session: Session, frame: Set) -> None:
     """Change a setting; the other devices of the user are told."""
-    services, asked_ms = session.services, None
-    if services.cluster is not None:
-        asked_ms = services.ids.now_ms()
-        await services.cluster.places.confirm(session)
-    await services.settings.set(
+    await session.services.settings.set(
         session.known_user.user_id,
         frame.kind,
         frame.key,
         frame.value,
         device=session.device_id,
-        asked_ms=asked_ms,
+        confirmed=partial(confirmed, session),
     )
     session.send(Ok(frame.request_id))
 

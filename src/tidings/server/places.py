@@ -59,6 +59,8 @@ class Places:
         self._announce = announce
         self._loop = loop
         self._log = log
+        self._entering: dict[Receiver, Place] = {}
+        """what is being entered: whether that is its device's latest is about to be found"""
         self._leaving: list[Place] = []
         self._leaver: asyncio.Task[None] | None = None
         self._share = 0
@@ -68,7 +70,7 @@ class Places:
 
         Where the directory cannot be reached the session goes on, and is entered by a later refresh.
         """
-        place = self._next(session, user)
+        place = self._entering[session] = self._next(session, user)
         try:
             while True:
                 entered = (await self._directory.enter([place]))[0]
@@ -86,10 +88,12 @@ class Places:
                     return
                 if ids.unix_ms(entered.session) - ids.unix_ms(place.session) > APART_MS:
                     raise ProtocolError(OVERLOADED, "it took so long to enter that a later session did")
-                place = self._next(session, user)
+                place = self._entering[session] = self._next(session, user)
         except DirectoryError as error:
             self._log.warning("a session is not in the directory yet", reason=str(error))
             return
+        finally:
+            del self._entering[session]
         self._took(place, entered)
 
     async def confirm(self, session: Receiver) -> None:
@@ -97,20 +101,19 @@ class Places:
 
         What it asks for may have waited in a node that was stopped, while its device came back elsewhere,
         asked again, and others have changed it since. Where the directory does not say, the device is to
-        ask again. Of a session that receives nothing it never does: that passes.
+        ask again. Only for sessions that receive: others are in no directory.
         """
         place = session.place
-        if place is None:
-            return
-        try:
-            found = (await self._directory.look_up([place.user_id]))[0]
-        except DirectoryError:
-            found = []
-        latest = max((one.session for one in found if one.device_id == place.device_id), default=0)
-        if latest > place.session:
-            session.replace()
-        if latest != place.session:
-            raise ProtocolError(OVERLOADED, "whether this session is its device's latest is not known yet")
+        if place is not None and place is not self._entering.get(session):
+            try:
+                entered = (await self._directory.enter([place]))[0]
+            except DirectoryError:
+                entered = Entered(Found.NOTHING)
+            else:
+                self._heed(session, place, entered)
+            if entered.found == Found.OWN and session.place is place:
+                return
+        raise ProtocolError(OVERLOADED, "whether this session is its device's latest is not known yet")
 
     def left(self, session: Receiver) -> None:
         """A session is over."""
@@ -125,7 +128,7 @@ class Places:
             (receiver, receiver.place)
             for user in users
             for receiver in self._connections.receivers(user)
-            if receiver.place is not None
+            if receiver.place is not None and receiver not in self._entering
         ]
         for first in range(0, len(held), AT_ONCE):
             some = held[first : first + AT_ONCE]

@@ -43,6 +43,7 @@ class Relay:
         directory: Directory,
         bus: CountedBus,
         ids: IdClock,
+        clock_is_behind: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
         log: FilteringBoundLogger,
     ) -> None:
@@ -50,6 +51,7 @@ class Relay:
         self._directory = directory
         self._bus = bus
         self._ids = ids
+        self._clock_is_behind = clock_is_behind
         self._loop = loop
         self._log = log
         self.saw: Callable[[ConversationId, MessageId], None] = lambda *_: None
@@ -94,6 +96,8 @@ class Relay:
             return  # of a newer version, during an upgrade
         match passed:
             case Delivered():
+                if self._ids.is_far_ahead(passed.message_id):
+                    self._clock_is_behind()
                 self._ids.observe(passed.message_id)
                 self.saw(passed.conversation_id, passed.message_id)
                 self._connections.deliver(passing.entry_of(passed), passed.users)

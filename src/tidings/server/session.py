@@ -39,6 +39,8 @@ from tidings.server.services import RateClass, Services
 from tidings.store.contract import StoreError, StoreUnavailable
 
 REFUSALS_WINDOW_S = 10.0
+UNREAD_S = 30.0
+"""An inbox that cannot be read for so long is read elsewhere: maybe only this node lacks the store."""
 
 
 class Session:
@@ -54,8 +56,8 @@ class Session:
         "_paused",
         "_refusals",
         "_refusals_since",
-        "began_s",
         "buckets",
+        "came_s",
         "codec",
         "complete_from",
         "device_id",
@@ -65,7 +67,6 @@ class Session:
         "place",
         "services",
         "user",
-        "waiting_since_s",
     )
 
     def __init__(self, services: Services, link: Link, codec: Codec) -> None:
@@ -81,12 +82,11 @@ class Session:
         self.place: Place | None = None
         """in the directory, where there are other nodes"""
         self.is_closed = False
-        self.began_s = 0.0
-        """when its device was recognised, by the loop's clock"""
-        self._heard_at = self.waiting_since_s = services.loop.time()
-        """`waiting_since_s`: since when the frame that is being handled may have waited for its turn"""
+        self._heard_at = self.came_s = services.loop.time()
+        """`came_s`: when the frame came that is being handled; it may have waited for its turn"""
         self.buckets: Buckets = []
-        self._backlog: deque[bytes] | None = None
+        self._backlog: deque[tuple[float, bytes]] | None = None
+        """frames, and when each came"""
         self._backlog_bytes = 0
         self._busy: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -104,7 +104,7 @@ class Session:
             return
         self._heard_at = self.services.loop.time()
         if self._busy is None:
-            self.waiting_since_s = self._heard_at
+            self.came_s = self._heard_at
             self._handle(data)
         else:
             self._wait(data)
@@ -176,7 +176,7 @@ class Session:
     def has_waited(self) -> bool:
         """Whether what is being handled may have waited so long that another node was sent it meanwhile."""
         services = self.services
-        return services.cluster is not None and services.loop.time() - self.waiting_since_s > WAITED_S
+        return services.cluster is not None and services.loop.time() - self.came_s > WAITED_S
 
     @property
     def known_user(self) -> User:
@@ -275,7 +275,7 @@ class Session:
         self._busy = None
         backlog = self._backlog
         while backlog and self._busy is None and not self.is_closed:
-            data = backlog.popleft()
+            self.came_s, data = backlog.popleft()
             self._backlog_bytes -= len(data)
             self._handle(data)
         if not backlog:
@@ -287,7 +287,7 @@ class Session:
     def _wait(self, data: bytes) -> None:
         if self._backlog is None:
             self._backlog = deque()
-        self._backlog.append(data)
+        self._backlog.append((self._heard_at, data))
         self._backlog_bytes += len(data)
         if not self._paused and self._is_behind():
             self._paused = True
@@ -302,24 +302,32 @@ class Session:
         )
 
     async def _drain(self, feed: Feed) -> None:
+        failing_since_s: float | None = None
+        try:
+            while not self.is_closed:
+                try:
+                    await self._drain_once(feed)
+                except StoreUnavailable as error:
+                    # A new hub, a node of a ring that restarts: no reason to send everybody away at once.
+                    now_s = self.services.loop.time()
+                    if failing_since_s is None:
+                        failing_since_s = now_s
+                        self._failed(error, None)
+                    elif now_s - failing_since_s > UNREAD_S:
+                        raise
+                    await self._wait_to_read_again(now_s)
+                else:
+                    return
+        except ProtocolError as error:
+            self.close(CloseCode.UNAVAILABLE, error.kind.name)
+        except Exception as error:
+            self._failed(error, None)
+            self.close(CloseCode.UNAVAILABLE, "the inbox cannot be read")
+
+    async def _wait_to_read_again(self, now_s: float) -> None:
         services = self.services
-        is_failing = False
-        while True:
-            try:
-                await self._drain_once(feed)
-            except ProtocolError as error:
-                self.close(CloseCode.UNAVAILABLE, error.kind.name)
-            except StoreUnavailable as error:
-                # A new hub, a node of a ring that restarts: no reason to send everybody away.
-                if not is_failing:
-                    self._failed(error, None)
-                is_failing = True
-                await asyncio.sleep(services.limits.store_retry_s)
-                continue
-            except Exception as error:
-                self._failed(error, None)
-                self.close(CloseCode.UNAVAILABLE, "the inbox cannot be read")
-            return
+        due_s = services.connections.look_again_s()  # not all in one second
+        await asyncio.sleep(max(due_s - now_s, services.limits.store_retry_s))
 
     async def _drain_once(self, feed: Feed) -> None:
         services = self.services

@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from tidings.bus.contract import BusError
+from tidings.directory.contract import DirectoryError
+from tidings.domain.leases import LeaseLost
 from tidings.protocol.codec import MSGPACK
 from tidings.server import cluster
 from tidings.server.config import Config
@@ -162,7 +165,7 @@ class Node:
             try:
                 services = await self._wire(clock, log)
                 break
-            except StoreError as error:
+            except (StoreError, DirectoryError, BusError, LeaseLost) as error:
                 shared.note(self.name, "cannot start", str(error))
                 await asyncio.sleep(START_AGAIN_S)
         self.services = services
