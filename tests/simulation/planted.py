@@ -18,17 +18,19 @@ from tidings.domain import leases
 from tidings.domain.commit import Done, GroupCommit
 from tidings.domain.inboxes import Entry
 from tidings.domain.leases import LEASE_MS, REQUEST_ID_BYTES, Lease, Random
-from tidings.domain.messages import Messages, _Accepting, _split, _Unsettled
+from tidings.domain.messages import Messages, _Accepting, _Unsettled
 from tidings.domain.peers import LATE_S
+from tidings.domain.sends import SendName, _split
 from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import ProtocolError
 from tidings.protocol.frames import Sent
-from tidings.protocol.ids import ClientId, DeviceId, EntryId, MessageId, UserId
+from tidings.protocol.ids import EntryId, MessageId, UserId
 from tidings.server import commands, passing, shared_feed
 from tidings.server.clock_guard import ClockGuard
 from tidings.server.cluster import Cluster
 from tidings.server.connections import Receiver
 from tidings.server.feed import Feed
+from tidings.server.places import Places
 from tidings.server.relay import Relay
 from tidings.server.session import Session
 from tidings.server.shared_feed import SharedFeed
@@ -36,14 +38,13 @@ from tidings.store.contract import OutcomeUnknown, Put, Store, Write
 from tidings.store.schema import LEASES, SENDS, LeaseRow, MessageRow, SendRow
 
 Plant = Callable[[pytest.MonkeyPatch], None]
-Name = tuple[DeviceId, ClientId]
 
 
 def acknowledged_before_written(patch: pytest.MonkeyPatch) -> None:
     """Sent goes out when the message is handed to the store."""
     commit_message = Messages._commit_message
 
-    def hasty(self: Messages, accepting: _Accepting, name: Name, unsettled: _Unsettled) -> None:
+    def hasty(self: Messages, accepting: _Accepting, name: SendName, unsettled: _Unsettled) -> None:
         commit_message(self, accepting, name, unsettled)
         message_id = MessageId(self._ids.last)
         unsettled.settle(Sent(accepting.send.client_id, message_id, created_at=self._clock.wall_ms()))
@@ -57,7 +58,7 @@ def looked_up_before_committed(patch: pytest.MonkeyPatch) -> None:
     deliver = Relay.deliver
     under_way: dict[int, asyncio.Task[list[list[Place]]]] = {}
 
-    def early(self: Messages, accepting: _Accepting, name: Name, unsettled: _Unsettled) -> None:
+    def early(self: Messages, accepting: _Accepting, name: SendName, unsettled: _Unsettled) -> None:
         commit_message(self, accepting, name, unsettled)
         relay = self._router
         assert isinstance(relay, Relay)
@@ -208,22 +209,22 @@ def clock_ahead(patch: pytest.MonkeyPatch) -> None:
 
 def subscribed_after_pulling(patch: pytest.MonkeyPatch) -> None:
     """A session is found by other nodes only once it has read its inbox to the end."""
-    drain = Session._drain
+    drain, enter = Session._drain, Places.enter
 
     async def pulled_first(self: Session, feed: Feed) -> None:
         await drain(self, feed)
         cluster, user = self.services.cluster, self.user
         if cluster is not None and user is not None and self.place is None and not feed.is_stalled:
             try:
-                await cluster.places.enter(self, user.user_id)
+                await enter(cluster.places, self, user.user_id)
             except ProtocolError as error:
                 self.close(CloseCode.UNAVAILABLE, error.kind.name)
 
-    async def not_yet(self: Cluster, session: Receiver, user: UserId) -> None:
+    async def not_yet(self: Places, session: Receiver, user: UserId) -> None:
         """Later."""
 
     patch.setattr(Session, "_drain", pulled_first)
-    patch.setattr(Cluster, "enter", not_yet)
+    patch.setattr(Places, "enter", not_yet)
 
 
 def compared_with_the_newest(patch: pytest.MonkeyPatch) -> None:

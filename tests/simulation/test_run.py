@@ -12,7 +12,7 @@ from tidings.testing.simulation.device import Device
 from tidings.testing.simulation.profile import Stored
 from tidings.testing.simulation.run import Options, run
 
-SEEDS = "1-100"
+SEEDS = "1-200"
 DROPPED = b"100"
 
 
@@ -55,9 +55,9 @@ def test_what_is_broken_is_found_and_told(
 ) -> None:
     store = Device.store
 
-    def forgetful(self: Device, one: Stored, connection: Connection) -> None:
+    def forgetful(self: Device, one: Stored, connection: Connection, *, stands: bool) -> None:
         if one.content != DROPPED:
-            store(self, one, connection)
+            store(self, one, connection, stands=stands)
 
     monkeypatch.setattr(Device, "store", forgetful)
     outcome = run(Options(1, keeps_transcript=True))
