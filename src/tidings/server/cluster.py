@@ -51,9 +51,9 @@ HELD_UP_S = 2.5
 OLD_FRAMES_S = 10.0
 """how long it may take until that has been read"""
 EARLIER_S = 1.2
-"""From its coming on until a repeat may be taken. Of an earlier attempt on another node some rows may be
-there, and of twins the greater is shown, so that must be the one that is acknowledged: by then this
-node's clock is past that of any other when the device gave up that attempt."""
+"""From Hello on until a repeat may be taken. Of an earlier attempt on another node some rows may be there,
+and of twins the greater is shown, so that must be the one that is acknowledged: by then this node's
+clock is past that of any other at the time of Hello."""
 UPKEEP = "upkeep"
 RECHECKED_AT_ONCE = 256
 """devices looked up in one read"""
@@ -208,10 +208,10 @@ class Cluster:
             return here
         return here | {user for user, places in zip(users, found, strict=True) if places}
 
-    async def outwait_earlier(self, came_s: float) -> None:
-        """A repeat of a message came at this moment of the loop's clock."""
+    async def outwait_earlier(self, began_s: float) -> None:
+        """A session that began at this moment of the loop's clock repeats a message."""
         if not self._one_machine:
-            await asyncio.sleep(max(0.0, came_s + EARLIER_S - self._loop.time()))
+            await asyncio.sleep(max(0.0, began_s + EARLIER_S - self._loop.time()))
 
     async def keeps_up(self) -> bool:
         """Whether this node is the one that does the upkeep of what all share."""

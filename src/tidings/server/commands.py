@@ -82,6 +82,7 @@ async def hello(session: Session, frame: Hello) -> None:
             new_token,
         )
     )
+    session.began_s = services.loop.time()
     if frame.receive:
         _tell_expired(session, start)
         session.start_receiving(_feed(session, start, keeps=frame.have is not None))
@@ -124,7 +125,7 @@ def send(session: Session, frame: Send) -> Slow | None:
 
 async def _send_slowly(session: Session, frame: Send, came_s: float) -> None:
     if frame.attempt > 1 and session.services.cluster is not None:
-        await session.services.cluster.outwait_earlier(came_s)
+        await session.services.cluster.outwait_earlier(session.began_s)
     conversation = await _conversation(session, frame.conversation_id)
     await session.services.messages.accept_slowly(
         session.known_user, session.device_id, conversation, frame, _answer(session, frame), came_s

@@ -56,6 +56,7 @@ class Session:
         "_paused",
         "_refusals",
         "_refusals_since",
+        "began_s",
         "buckets",
         "came_s",
         "codec",
@@ -82,6 +83,8 @@ class Session:
         self.place: Place | None = None
         """in the directory, where there are other nodes"""
         self.is_closed = False
+        self.began_s = 0.0
+        """when its device was recognised, by the loop's clock"""
         self._heard_at = self.came_s = services.loop.time()
         """`came_s`: when the frame came that is being handled; it may have waited for its turn"""
         self.buckets: Buckets = []

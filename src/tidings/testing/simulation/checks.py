@@ -147,12 +147,13 @@ def _in_one_order(checks: Checks) -> None:
             if other != one.ref:
                 checks.broken("2 once", f"{device.name}: two messages at {one.message_id}", other, one.ref)
             place = past.place(one.ref)
+            said = checks.model.said[one.ref]
             if place is None:
-                said = checks.model.said[one.ref]
                 if said.acked_s is not None and not checks.is_torn(said):
                     checks.broken("1 kept", f"{device.name} has what the history lacks", one.ref)
-            elif place != one.message_id and not checks.may_be_gone(checks.model.said[one.ref]):
-                # (Of twins only the greater is erased with what it said; the other may still come.)
+            elif place != one.message_id and said.acked_s is not None and not checks.may_be_gone(said):
+                # (Of twins only the greater is erased with what it said; the other may still come. What was
+                # never acknowledged, and is not repeated since its device was restored, may stay torn.)
                 text = f"{device.name} has at {one.message_id} what the history has at {place}"
                 checks.broken("2 one order", text, one.ref)
     for said in checks.model.said.values():

@@ -102,8 +102,8 @@ class Connection:
 
     def transmit(self) -> None:
         """Send what waits in the outbox and whose turn it is."""
-        if not self.is_up:
-            return
+        if not self.is_up or self is not self.device.connection:
+            return  # a device sends over one connection at a time (spec §6.3)
         for draft in list(self.device.profile.outbox.values()):
             if draft.conversation not in self._unanswered:
                 self._send(draft)
