@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from tidings.domain.clock import IdClock
+from tidings.domain.clock import PULLED_MS, IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.peers import Alone
 from tidings.domain.users import Users
+from tidings.protocol import ids
 from tidings.protocol.errors import STORE_FAILED, ProtocolError
 from tidings.protocol.ids import DeviceId, UserId
 from tidings.protocol.limits import Limits
@@ -147,3 +148,15 @@ def test_ids_grow_when_the_number_becomes_a_lesser_one() -> None:
     permit.node = 2
     ids.renumbered()
     assert ids.next() > last
+
+
+def test_what_is_seen_while_the_clock_is_wrong_counts_once_it_is_right() -> None:
+    clock, permit = FakeClock(), Permit()
+    ids_of = IdClock(clock, permit=permit)
+    permit.clock_is_right = False
+    ahead = ids.first_at(clock.wall_ms() + 900)
+    ids_of.observe(ahead)
+    assert ids_of.last < ahead
+    permit.clock_is_right = True
+    assert ids_of.next() > ahead
+    assert ids.unix_ms(ids_of.next()) - clock.wall_ms() <= PULLED_MS

@@ -9,7 +9,7 @@ import pytest
 from server.test_shared_feed import Bench
 from tidings.bus.counted import DEAD_S
 from tidings.bus.memory import MemoryBus, Topics
-from tidings.directory.contract import Entered, Place
+from tidings.directory.contract import DirectoryUnavailable, Entered, Place
 from tidings.directory.memory import MemoryDirectory, Places
 from tidings.domain.inboxes import Entry
 from tidings.domain.leases import LEASE_MS
@@ -40,6 +40,7 @@ class Slow(MemoryDirectory):
         self.hold_time: asyncio.Event | None = None
         self.asked = asyncio.Event()
         self.entered: Callable[[], None] = lambda: None
+        self.loses_answers = False
         self.bugs = 0
         """look-ups that are to fail in a way that has no name"""
 
@@ -48,6 +49,8 @@ class Slow(MemoryDirectory):
             self.asked.set()
             await self.hold_enter.wait()
         found = await super().enter(places)
+        if self.loses_answers:
+            raise DirectoryUnavailable("planned")
         self.entered()
         await turns()
         return found
@@ -430,6 +433,33 @@ async def test_what_a_node_accepted_that_was_cut_off_from_the_bus_and_then_died_
 async def _look_again(world: World, device: Device) -> None:
     device.session.sweep(world.services.loop.time() + 10.0)
     await turns()
+
+
+async def test_what_moved_while_a_device_synced_is_told_by_a_second_sync(nodes: Nodes) -> None:
+    one, _ = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    began_s = alice.session.began_s
+    for after_s, told in ((MARGIN_S - 0.1, 0), (MARGIN_S, 1), (2 * MARGIN_S, 0)):
+        alice.session.sweep(began_s + after_s)
+        await turns()
+        assert len([frame for frame in await alice.settle() if isinstance(frame, frames.Stale)]) == told
+
+
+async def test_a_place_of_which_it_is_not_known_when_it_was_entered_is_looked_into(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    alice = await other.online(await one.register("alice"))
+    bob = await one.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    nodes.places.forget()
+    alice.send(chat, "to nobody")
+    await alice.expect(Sent)
+    slow = nodes.directories[0]
+    slow.loses_answers = True
+    await cluster(one).places.refresh(0, 1)
+    slow.loses_answers = False
+    await cluster(one).places.refresh(0, 1)
+    await _look_again(one, bob)
+    assert await bob.texts(1) == ["to nobody"]
 
 
 # --- repeats --------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ class IdClock:
         self._permit = permit or LonePermit()
         self._floor_ms = self._ms = ids.unix_ms(floor)
         self._wall_ms = clock.wall_ms()
+        self._unobserved = 0
+        """the greatest id that was seen while the clock could not be relied upon"""
         # The floor's own millisecond may be used up: begin with the next.
         self._sequence = ids.SEQUENCE_MAX if floor else 0
 
@@ -90,6 +92,9 @@ class IdClock:
         too far ahead of the clock, and when this node may give none.
         """
         wall = self._look()
+        if self._unobserved and self._permit.clock_is_right:
+            seen, self._unobserved = self._unobserved, 0
+            self.observe(seen)
         ms, sequence = self._ms, self._sequence + 1
         if wall > ms:
             ms, sequence = wall, 0
@@ -119,7 +124,10 @@ class IdClock:
 
     def observe(self, seen: int) -> None:
         """Move past an id of another node; one that is far ahead of the clock pulls no farther than that."""
-        if seen <= self.last or not self._permit.clock_is_right:
+        if seen <= self.last:
+            return
+        if not self._permit.clock_is_right:
+            self._unobserved = max(self._unobserved, seen)
             return
         ms = min(ids.unix_ms(seen), self._look() + PULLED_MS)
         if ms >= self._ms:

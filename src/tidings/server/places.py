@@ -61,6 +61,8 @@ class Places:
         self._log = log
         self._entering: dict[Receiver, Place] = {}
         """what is being entered: whether that is its device's latest is about to be found"""
+        self._doubtful: dict[Place, None] = {}
+        """of which it is not known when they came into the directory"""
         self._leaving: list[Place] = []
         self._leaver: asyncio.Task[None] | None = None
         self._share = 0
@@ -73,7 +75,7 @@ class Places:
         place = self._entering[session] = self._next(session, user)
         try:
             while True:
-                entered = (await self._directory.enter([place]))[0]
+                entered = (await self._ask([(session, place)]))[0]
                 if session.place is not place:
                     self._leave_soon(place)  # it ended while it was being entered
                     return
@@ -106,7 +108,7 @@ class Places:
         place = session.place
         if place is not None and place is not self._entering.get(session):
             try:
-                entered = (await self._directory.enter([place]))[0]
+                entered = (await self._ask([(session, place)]))[0]
             except DirectoryError:
                 entered = Entered(Found.NOTHING)
             else:
@@ -119,6 +121,7 @@ class Places:
         """A session is over."""
         place, session.place = session.place, None
         if place is not None:
+            self._doubtful.pop(place, None)
             self._leave_soon(place)
 
     async def refresh(self, share: int, shares: int) -> None:
@@ -133,7 +136,7 @@ class Places:
         for first in range(0, len(held), AT_ONCE):
             some = held[first : first + AT_ONCE]
             try:
-                entered = await self._directory.enter([place for _, place in some])
+                entered = await self._ask(some)
             except DirectoryError:
                 return
             for (receiver, place), found in zip(some, entered, strict=True):
@@ -150,15 +153,28 @@ class Places:
             await asyncio.wait([self._leaver])
 
     def _heed(self, receiver: Receiver, place: Place, entered: Entered) -> None:
+        was_in_doubt = place in self._doubtful
+        self._doubtful.pop(place, None)
         if receiver.place != place:
             self._leave_soon(place)  # it had ended, maybe before this was asked
             return
         if entered.found == Found.NEWER:
             receiver.replace()
-        elif entered.found != Found.OWN:
-            # It was in no directory for some time: nobody could have found it.
+            return
+        if entered.found != Found.OWN or was_in_doubt:
+            # It was, or may have been, in no directory for some time: nobody could have found it.
             receiver.lose(self._connections.look_again_s())
+        if entered.found != Found.OWN:
             self._took(place, entered)
+
+    async def _ask(self, held: list[tuple[Receiver, Place]]) -> list[Entered]:
+        """Enter or refresh places. Raises DirectoryError."""
+        try:
+            return await self._directory.enter([place for _, place in held])
+        except DirectoryError:
+            # It may have been done, and then they will be found where they were not before.
+            self._doubtful.update((place, None) for receiver, place in held if receiver.place is place)
+            raise
 
     def _took(self, place: Place, entered: Entered) -> None:
         """A place is in the directory now that was not."""

@@ -22,6 +22,7 @@ from tidings.domain.accounts import User
 from tidings.domain.commit import refusal
 from tidings.domain.inboxes import Entry
 from tidings.domain.messages import WAITED_S
+from tidings.domain.peers import MARGIN_S
 from tidings.protocol.close import CloseCode
 from tidings.protocol.codec import Codec
 from tidings.protocol.errors import (
@@ -39,6 +40,7 @@ from tidings.server.services import RateClass, Services
 from tidings.store.contract import StoreError, StoreUnavailable
 
 REFUSALS_WINDOW_S = 10.0
+NEVER = float("inf")
 UNREAD_S = 30.0
 """An inbox that cannot be read for so long is read elsewhere: maybe only this node lacks the store."""
 
@@ -56,6 +58,7 @@ class Session:
         "_paused",
         "_refusals",
         "_refusals_since",
+        "_sync_due_s",
         "began_s",
         "buckets",
         "came_s",
@@ -95,6 +98,8 @@ class Session:
         self._draining: asyncio.Task[None] | None = None
         self._paused = False
         self._is_stale = False
+        self._sync_due_s = NEVER
+        """when the device is told to sync once more: what moved while it did was not there yet"""
         self._refusals = 0
         self._refusals_since = 0.0
         services.connections.opened(self)
@@ -160,6 +165,8 @@ class Session:
         """Close a connection that has said nothing for too long."""
         if self.is_closed:
             return  # what is left of it must not enter the directory again
+        is_late_sync = now_s >= self._sync_due_s
+        self._is_stale = self._is_stale or is_late_sync
         if self.feed is not None and self.feed.is_due(now_s):
             self._is_stale = self._is_stale or self.feed.has_lost()
             self.keep_draining()
@@ -171,6 +178,7 @@ class Session:
             self.close(CloseCode.HEARTBEAT_TIMEOUT, "no heartbeat came")
         elif self._is_stale and self.link.unsent_bytes <= limits.state_bytes:
             self._is_stale = False
+            self._sync_due_s = now_s + MARGIN_S if self._may_miss and not is_late_sync else NEVER
             self.send(Stale())
 
     # --- the commands' side ---------------------------------------------------------------
@@ -180,6 +188,11 @@ class Session:
         """Whether what is being handled may have waited so long that another node was sent it meanwhile."""
         services = self.services
         return services.cluster is not None and services.loop.time() - self.came_s > WAITED_S
+
+    @property
+    def _may_miss(self) -> bool:
+        """Whether `Sync` tells only later what other nodes are writing just now."""
+        return self.services.cluster is not None
 
     @property
     def known_user(self) -> User:
@@ -221,6 +234,8 @@ class Session:
         """Become the device's receiving session and drain its inbox."""
         assert self.user is not None
         self.feed = feed
+        if self._may_miss:
+            self._sync_due_s = self.began_s + MARGIN_S
         self.services.connections.register(self.user.user_id, self)
         self.keep_draining()
 

@@ -176,9 +176,11 @@ def _as_history_says(checks: Checks) -> None:
                 checks.broken("1 kept", f"{said.content!r} is missing in a history", said.ref)
             deleted = checks.deletes.get(said.ref)
             if deleted is not None and deleted.acked_s is not None and said.acked_s < deleted.written_s:
-                # Of twins the greater is shown, and it is the greater that is deleted. (Where the message was
-                # deleted before it was acknowledged, of an earlier attempt, the greater may come after that.)
-                shown = max(past.onwards.get(said.ref, ()), key=lambda one: one.message_id, default=None)
+                # Of twins the greater is shown, and it is the greater that is deleted. (Where it was lost
+                # that the message was accepted, a greater one may come after. Devices do not show it either.)
+                until = min(deleted.message_ids, default=0)
+                twins = [one for one in past.onwards.get(said.ref, ()) if one.message_id < until]
+                shown = max(twins, key=lambda one: one.message_id, default=None)
                 if shown is not None and shown.content:
                     checks.broken("deleted", f"{said.content!r} is still told", said.ref, deleted.ref)
 
