@@ -2,8 +2,9 @@
 
 from tidings.protocol import errors, frames
 from tidings.protocol.frames import Deliver, Error, History, Page, Reference, Relation, Sent
+from tidings.store.contract import Erase
 from tidings.store.memory import MemoryStore, Tables
-from tidings.store.schema import EXPIRIES, INBOX, MESSAGES, RELATIONS
+from tidings.store.schema import EXPIRIES, INBOX, MESSAGES, RELATIONS, SENDS
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import World
 
@@ -45,6 +46,31 @@ async def test_an_expired_message_is_gone_at_once_and_erased_by_the_sweep() -> N
         assert not any(b"secret" in repr(row).encode() for row in rows), table
     assert await store.scan(EXPIRIES, limit=10) == []
     assert await world.services.eraser.sweep(clock.wall_ms()) == 0
+
+
+async def test_with_a_message_goes_the_twin_that_was_acknowledged() -> None:
+    tables = Tables()
+    world = await World.start(MemoryStore(tables))
+    alice = await world.online(await world.register("alice"))
+    await world.register("bob")
+    conversation = await alice.open("bob")
+    frame = alice.send(conversation, "a secret")
+    first = await alice.expect(Sent)
+    await alice.settle()
+    # That it was accepted is lost, so that its repeat is a second message.
+    for row in await MemoryStore(tables).scan(SENDS, limit=10):
+        await MemoryStore(tables).write([Erase(SENDS, SENDS.key_of(row), row.message_id + 1)])
+    frame.attempt = 2
+    alice.say(frame)
+    assert (await alice.expect(Sent)).message_id > first.message_id
+    await alice.settle()
+    named = Reference(alice.session.device_id, frame.client_id)
+    delete = alice.send(conversation, "", relation=Relation.DELETE, relates_to=named, target=first.message_id)
+    await alice.expect(Sent, lambda sent: sent.client_id == delete.client_id)
+    for table in (MESSAGES, INBOX):
+        rows = await MemoryStore(tables).scan(table, limit=10)
+        assert rows
+        assert not any(b"secret" in repr(row).encode() for row in rows), table
 
 
 async def test_what_expired_while_the_server_was_off_is_found() -> None:

@@ -69,6 +69,7 @@ class Messages:
         clock: Clock,
         id_clock: IdClock,
         conversations: Conversations,
+        sends: Sends,
         relations: Relations,
         requests: Requests,
         users: Users,
@@ -86,7 +87,7 @@ class Messages:
         self._requests = requests
         self._router = router
         self._limits = limits
-        self._sends = Sends(store, commit, peers)
+        self._sends = sends
         self._latecomers = Latecomers(store, commit, id_clock, router, limits)
         self._unsettled: dict[SendName, _Unsettled] = {}
         """accepted, and not yet to be found in `sends`"""

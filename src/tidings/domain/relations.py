@@ -14,6 +14,7 @@ from tidings.domain.clock import Clock
 from tidings.domain.conversations import Conversation
 from tidings.domain.erasing import Eraser, unrelated
 from tidings.domain.log import Log, has_expired, is_erased
+from tidings.domain.sends import Sends
 from tidings.protocol import ids
 from tidings.protocol.codec import decode_message, encode_message
 from tidings.protocol.errors import (
@@ -46,8 +47,11 @@ class Related(NamedTuple):
 class Relations:
     """Checks relations and keeps them beside their targets."""
 
-    def __init__(self, store: Store, clock: Clock, log: Log, eraser: Eraser, limits: Limits) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, log: Log, sends: Sends, eraser: Eraser, limits: Limits
+    ) -> None:
         self._store = store
+        self._sends = sends
         self._clock = clock
         self._log = log
         self._eraser = eraser
@@ -70,7 +74,7 @@ class Relations:
         if send.relation == Relation.REPLY:
             return Related(row.bucket)
         await self._check_change(row, user, send)
-        erases = await self._eraser.rows(conversation, row) if send.relation == Relation.DELETE else ()
+        erases = await self._erased(conversation, row) if send.relation == Relation.DELETE else ()
         return Related(row.bucket, erases, row.expires_at)
 
     async def give_way(self, conversation: Conversation, send: Send) -> None:
@@ -115,6 +119,16 @@ class Relations:
         ]
         is_whole = is_whole and len(told) <= limit
         return sorted(told, key=lambda message: message.message_id)[:limit], is_whole
+
+    async def _erased(self, conversation: Conversation, row: MessageRow) -> list[Write]:
+        """What erases a message, and its twin where that is what the sender was told of."""
+        erases = await self._eraser.rows(conversation, row)
+        sent = await self._sends.find((row.sender_device, row.client_id))
+        if sent is not None and sent.message_id != row.message_id:
+            twin = await self._log.find(conversation, sent.message_id)
+            if twin is not None:
+                erases += await self._eraser.rows(conversation, twin)
+        return erases
 
     async def _check_change(self, row: MessageRow, user: UserId, send: Send) -> None:
         limits, now_ms = self._limits, self._clock.wall_ms()

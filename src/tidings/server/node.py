@@ -43,6 +43,7 @@ from tidings.domain.relations import Relations
 from tidings.domain.reports import Reports
 from tidings.domain.requests import Requests
 from tidings.domain.router import Router
+from tidings.domain.sends import Sends
 from tidings.domain.settings import Settings
 from tidings.domain.users import Users
 from tidings.protocol import ids
@@ -145,7 +146,8 @@ async def wire(
     history_log = Log(store)
     requests = Requests(store, commit, id_clock, history_log, settings, privacy, router, limits, peers)
     eraser = Eraser(store, commit, id_clock, conversations, history_log, requests)
-    relations = Relations(store, clock, history_log, eraser, limits)
+    sends = Sends(store, commit, peers)
+    relations = Relations(store, clock, history_log, sends, eraser, limits)
     Heeding(settings, conversations, requests, loop, log, peers)
     presence = Presence(store, commit, clock, id_clock, attendees, router, privacy, limits, loop)
     connections.attendance = presence
@@ -161,7 +163,18 @@ async def wire(
         invites=of_accounts.invites,
         conversations=conversations,
         messages=Messages(
-            store, commit, clock, id_clock, conversations, relations, requests, users, router, limits, peers
+            store,
+            commit,
+            clock,
+            id_clock,
+            conversations,
+            sends,
+            relations,
+            requests,
+            users,
+            router,
+            limits,
+            peers,
         ),
         histories=Histories(store, clock, history_log, relations, conversations, accounts, limits),
         requests=requests,
