@@ -22,8 +22,9 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ConversationId
 from tidings.protocol.limits import Limits
+from tidings.store.contract import Erase
 from tidings.store.memory import MemoryStore, Tables
-from tidings.store.schema import INBOX
+from tidings.store.schema import INBOX, SENDS
 from tidings.testing.clock import FakeClock
 from tidings.testing.torn import Torn
 from tidings.testing.world import Device, World
@@ -67,6 +68,24 @@ async def test_what_was_let_in_by_half_when_the_node_died_comes_when_it_is_let_i
     bob = await world.online(bob.account)
     await answer(bob, conversation, accept=True)
     assert await bob.texts(1) == ["psst"]
+
+
+async def test_of_twins_the_one_that_counts_is_let_in() -> None:
+    tables = Tables()
+    _, alice, bob, conversation = await strangers(store=MemoryStore(tables))
+    frame = alice.send(conversation, "psst")
+    first = await alice.expect(Sent)
+    await alice.settle()
+    for row in await MemoryStore(tables).scan(SENDS, limit=10):
+        await MemoryStore(tables).write([Erase(SENDS, SENDS.key_of(row), row.message_id + 1)])
+    frame.attempt = 2
+    alice.say(frame)
+    second = await alice.expect(Sent)
+    assert second.message_id > first.message_id
+    await alice.settle()
+    await answer(bob, conversation, accept=True)
+    let_in = [frame for frame in await bob.settle() if isinstance(frame, Deliver)]
+    assert [frame.message.message_id for frame in let_in] == [second.message_id]
 
 
 async def test_a_stranger_is_announced_and_nothing_of_what_they_say_is_shown() -> None:

@@ -27,6 +27,7 @@ from tidings.domain.log import Log, has_expired, is_erased, message_of
 from tidings.domain.peers import Peers
 from tidings.domain.privacy import Privacy
 from tidings.domain.router import Router
+from tidings.domain.sends import Sends
 from tidings.domain.settings import Settings
 from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import QUOTA, REQUEST_PENDING, ProtocolError
@@ -77,6 +78,7 @@ class Requests:
         commit: GroupCommit,
         id_clock: IdClock,
         log: Log,
+        sends: Sends,
         settings: Settings,
         privacy: Privacy,
         router: Router,
@@ -88,6 +90,7 @@ class Requests:
         self._commit = commit
         self._ids = id_clock
         self._log = log
+        self._sends = sends
         self._settings = settings
         self._privacy = privacy
         self._router = router
@@ -213,7 +216,15 @@ class Requests:
         ]
         rows.reverse()
         has = await self._has_copies(rows, user)
-        return [row for row in rows if not any(entry_id in has for entry_id in row.entry_ids)]
+        due = [row for row in rows if not any(entry_id in has for entry_id in row.entry_ids)]
+        return [row for row in due if await self._counts(row, due)]
+
+    async def _counts(self, row: MessageRow, due: list[MessageRow]) -> bool:
+        """Whether no twin of a message counts in its place: an entry of its own says where it stands."""
+        name = (row.sender_device, row.client_id)
+        sent = await self._sends.find(name)
+        places = [one.message_id for one in due if (one.sender_device, one.client_id) == name]
+        return row.message_id == max([*places, sent.message_id if sent else 0])
 
     async def _has_copies(self, rows: list[MessageRow], user: UserId) -> set[EntryId]:
         """Which of the entries that messages name are in the inbox of a user.

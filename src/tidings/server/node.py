@@ -144,9 +144,9 @@ async def wire(
     )
     of_accounts.departures.departed = conversations.departed
     history_log = Log(store)
-    requests = Requests(store, commit, id_clock, history_log, settings, privacy, router, limits, peers)
-    eraser = Eraser(store, commit, id_clock, conversations, history_log, requests)
     sends = Sends(store, commit, peers)
+    requests = Requests(store, commit, id_clock, history_log, sends, settings, privacy, router, limits, peers)
+    eraser = Eraser(store, commit, id_clock, conversations, history_log, requests)
     relations = Relations(store, clock, history_log, sends, eraser, limits)
     Heeding(settings, conversations, requests, loop, log, peers)
     presence = Presence(store, commit, clock, id_clock, attendees, router, privacy, limits, loop)

@@ -22,8 +22,9 @@ from tidings.testing.simulation.profile import NO_MARK, Ref
 if TYPE_CHECKING:
     from tidings.testing.simulation.run import Simulation
 
-PROMPT_S = 2.0
-"""from when nothing is wrong any more: until everything is there"""
+PROMPT_S = 3.0
+"""from when nothing is wrong any more: until everything is there. To block somebody takes 2.5 s, and where
+the window is small what comes meanwhile waits."""
 TORN_S = 4.0
 """what was under way for longer may have been taken again"""
 
