@@ -4,6 +4,7 @@ A further backend is one more function in `BACKENDS`: given a place, it returns 
 the same data again and again.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,7 +95,7 @@ Opener = Callable[[], Awaitable[Store]]
 
 def memory(place: Path) -> Opener:
     """The model: its data lives as long as the test."""
-    tables = Tables()
+    tables = Tables(lambda: time.time_ns() // 1_000_000)
 
     async def open_store() -> Store:
         return MemoryStore(tables)

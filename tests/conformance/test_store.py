@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -603,6 +604,12 @@ async def test_what_was_dropped_stays_away_after_a_reopening(opener: Opener) -> 
 # --- closing --------------------------------------------------------------------------------
 
 
+async def test_the_time_is_that_of_whoever_keeps_the_rows(store: Store) -> None:
+    before_ms = time.time_ns() // 1_000_000
+    await store.write([Put(LONE, LoneRow("one"), 1)])
+    assert before_ms <= await store.time_ms() <= time.time_ns() // 1_000_000 + 1
+
+
 async def test_everything_is_there_after_a_reopening(opener: Opener) -> None:
     store = await opener()
     await put(store, ASCENDING, *map(int_row, range(100)))
@@ -637,6 +644,7 @@ async def test_a_closed_store_is_unavailable(opener: Opener) -> None:
         lambda: store.range(ASCENDING, (7, 1), limit=1),
         lambda: store.compare_and_set(CONTESTED, None, owned(1)),
         lambda: store.scan(ASCENDING, limit=1),
+        store.time_ms,
         lambda: store.expire(NOW_MS),
         lambda: store.checkpoint(Path("copy")),
     ]

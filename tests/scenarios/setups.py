@@ -25,7 +25,7 @@ from tidings.testing.pace import PacedClock
 @contextlib.asynccontextmanager
 async def memory(folder: Path, clock: PacedClock) -> AsyncIterator[Ground]:
     """One node; what is stored outlives it in memory."""
-    tables = Tables()
+    tables = Tables(clock.wall_ms)
 
     async def open_backends() -> Backends:
         store = MemoryStore(tables)

@@ -23,7 +23,8 @@ StartNode = Callable[[], Awaitable[World]]
 async def start_node(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartNode]:
     """Start nodes that share everything; waiting for others to know takes no time here."""
     monkeypatch.setattr("tidings.server.cluster.KNOWN_S", 0.0)
-    clock, tables, topics = FakeClock(), Tables(), Topics()
+    clock, topics = FakeClock(), Topics()
+    tables = Tables(clock.wall_ms)
     places = Places(clock.wall_ms)
     nodes: list[World] = []
 

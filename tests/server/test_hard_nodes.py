@@ -127,7 +127,8 @@ class Nodes:
     """Nodes that share everything, and what is in their way."""
 
     def __init__(self) -> None:
-        self.clock, self.tables, self.topics = FakeClock(), Tables(), Topics()
+        self.clock, self.topics = FakeClock(), Topics()
+        self.tables = Tables(self.clock.wall_ms)
         self.ahead_ms = 0
         """of the directory's clock"""
         self.places = Places(lambda: self.clock.wall_ms() + self.ahead_ms)

@@ -245,7 +245,7 @@ def own_clocks_only(patch: pytest.MonkeyPatch) -> None:
     """What came too late is told by the node's own clocks, which pause with it."""
 
     async def is_late(self: Cluster, since_ms: int) -> bool:
-        return self._clock.wall_ms() - since_ms > LATE_S * 1000
+        return self._guard._clock.wall_ms() - since_ms > LATE_S * 1000
 
     patch.setattr(Cluster, "is_late", is_late)
     patch.setattr(ClockGuard, "is_behind", lambda *_: False)

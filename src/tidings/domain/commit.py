@@ -237,6 +237,8 @@ class GroupCommit:
         """Set `came_late` for a batch that is durable. What cannot be judged is not to be relied upon."""
         try:
             self.came_late = await self._peers.is_late(unix_ms(oldest))
+        except StoreError as error:
+            return error
         except Exception as bug:
             self._report("it could not be seen whether a batch came late", bug)
             return StoreUnavailable(str(bug))

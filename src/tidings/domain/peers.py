@@ -33,7 +33,10 @@ class Peers(Protocol):
         """Wait until every node acts on what was durable before the call."""
 
     async def is_late(self, since_ms: int) -> bool:
-        """Whether rows whose ids were taken at `since_ms`, and that are durable now, came too late."""
+        """Whether rows whose ids were taken at `since_ms`, and that are durable now, came too late.
+
+        Raises StoreError where that cannot be told.
+        """
 
     @property
     def was_held_up(self) -> bool:

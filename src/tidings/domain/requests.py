@@ -268,6 +268,7 @@ class Requests:
         writes: list[Write] = []
         entries: list[Entry] = []
         for place, row in enumerate(rows):
+            self._ids.observe(row.message_id)  # of another node: what is answered sorts after it
             entry = Entry(
                 EntryId(self._ids.next()),
                 row.conversation_id,

@@ -89,6 +89,11 @@ class HubStore:
         found = await self._link.ask(Scan(0, number, after, limit), _REPEATED, Values)
         return [_row(codec, value) for value in found.values if value is not None]
 
+    async def time_ms(self) -> int:
+        self._require_open()
+        await self._link.hear_time(_REPEATED)
+        return self._link.wall_ms
+
     async def expire(self, now_ms: int) -> int:
         self._require_open()
         return (await self._link.ask(Expire(0, now_ms), _LONG, Count)).count

@@ -1,11 +1,14 @@
 """The clock guard: whether a machine's wall clock may be relied upon.
 
-It is compared with the directory's, which is the same for all nodes, and between two comparisons with
+It is compared with the one that all nodes go by (`common_time`), and between two comparisons with
 the machine's own clock that nobody sets.
 """
 
-from tidings.directory.contract import Directory, DirectoryError
+from typing import Protocol
+
+from tidings.directory.contract import DirectoryError
 from tidings.domain.clock import Clock
+from tidings.store.contract import StoreError
 
 SKEW_MS = 500
 """How far the wall clock may be from the directory's."""
@@ -16,6 +19,13 @@ STEP_MS = 500
 """How far it may go from where the machine's other clock expects it, from one comparison to the next."""
 ASKING_S = 2.0
 """An answer that took longer says nothing about the clock."""
+
+
+class Time(Protocol):
+    """A clock that all nodes go by."""
+
+    async def time_ms(self, *, fresh: bool = False) -> int:
+        """Unix ms; see `Directory.time_ms`. Raises DirectoryError, StoreError."""
 
 
 class ClockGuard:
@@ -46,13 +56,13 @@ class ClockGuard:
         """
         self.agreed = False
 
-    async def compare(self, directory: Directory) -> None:
-        """Compare them. Where the directory cannot be asked, what was found last holds."""
+    async def compare(self, time: Time) -> None:
+        """Compare them. Where nobody can be asked, what was found last holds."""
         asked_s = self._clock.monotonic_s()
         before_ms = self._clock.wall_ms()
         try:
-            theirs_ms = await directory.time_ms(fresh=True)
-        except DirectoryError:
+            theirs_ms = await time.time_ms(fresh=True)
+        except (StoreError, DirectoryError):
             if self._has_stepped():
                 self.agreed = False
             return

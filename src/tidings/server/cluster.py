@@ -36,6 +36,7 @@ from tidings.domain.peers import KNOWN_S, LATE_S
 from tidings.protocol import ids
 from tidings.protocol.ids import UserId
 from tidings.server.clock_guard import ClockGuard
+from tidings.server.common_time import CommonTime
 from tidings.server.connections import Connections
 from tidings.server.places import Places
 from tidings.server.relay import Relay
@@ -77,6 +78,7 @@ class Cluster:
         self,
         store: Store,
         shared: Shared,
+        time: CommonTime,
         clock: Clock,
         guard: ClockGuard,
         permit: NumberPermit,
@@ -88,8 +90,8 @@ class Cluster:
     ) -> None:
         self._store = store
         self._directory = shared.directory
+        self._time = time
         self._one_machine = shared.one_machine
-        self._clock = clock
         self._permit = permit
         self._connections = connections
         self._loop = loop
@@ -143,14 +145,15 @@ class Cluster:
         `newest`: no id that was given before is greater. Raises StoreError, DirectoryError, BusError,
         LeaseLost.
         """
-        now_ms = await shared.directory.time_ms(fresh=True)
+        time = CommonTime(shared.directory, store)
+        now_ms = await time.time_ms(fresh=True)
         number, lease = await take_number(store, random, now_ms)
         guard = ClockGuard(clock)
-        await guard.compare(shared.directory)
+        await guard.compare(time)
         permit = NumberPermit(number, lease, guard.is_right)
         # Only where all clocks went back since the last run: what lives is ahead by that much.
         floor = max(0, newest - (IDS_AHEAD_MS << ids.TIME_SHIFT))
-        cluster = cls(store, shared, clock, guard, permit, floor, connections, loop, random, log)
+        cluster = cls(store, shared, time, clock, guard, permit, floor, connections, loop, random, log)
         await cluster.bus.open()
         return cluster
 
@@ -181,10 +184,7 @@ class Cluster:
         await asyncio.sleep(KNOWN_S)
 
     async def is_late(self, since_ms: int) -> bool:
-        try:
-            now_ms = await self._directory.time_ms()
-        except DirectoryError:
-            now_ms = self._clock.wall_ms()
+        now_ms = await self._time.time_ms()
         if self._guard.is_behind(now_ms):
             # It was paused, and does not know yet.
             return True
@@ -216,14 +216,14 @@ class Cluster:
     async def keeps_up(self) -> bool:
         """Whether this node is the one that does the upkeep of what all share."""
         try:
-            now_ms = await self._directory.time_ms()
+            now_ms = await self._time.time_ms()
             if self._upkeep is None:
                 self._upkeep = await take(self._store, self._random, UPKEEP, now_ms)
             else:
                 await self._upkeep.renew(now_ms)
         except LeaseLost:
             self._upkeep = None
-        except (StoreError, DirectoryError):
+        except StoreError:
             return False
         return self._upkeep is not None
 
@@ -261,7 +261,7 @@ class Cluster:
                 self._log.error("a round of the cluster failed", exc_info=bug)
 
     async def _look_at_clock(self) -> None:
-        await self._guard.compare(self._directory)
+        await self._guard.compare(self._time)
         # It may also have been found wrong since the last look.
         was_right, self._was_right = self._was_right, self._guard.agreed
         if was_right and not self._was_right:
@@ -280,18 +280,18 @@ class Cluster:
         if self._one_machine or not self.bus.silent:
             return  # on one machine the way to the bus is also that to the store
         try:
-            now_ms = await self._directory.time_ms()
+            now_ms = await self._time.time_ms()
             for node in tuple(self.bus.silent):
                 if await has_ended(self._store, node, now_ms - int(LATE_S * 1000)):
                     self.bus.silent.pop(node, None)
                     self._may_have_lost()
-        except (StoreError, DirectoryError):
+        except StoreError:
             return  # the next round looks again
 
     async def _keep_number(self) -> None:
         lease = self._permit.lease
         try:
-            now_ms = await self._directory.time_ms()
+            now_ms = await self._time.time_ms()
             if lease.until_ms - now_ms > 2 * RENEW_MS:
                 return
             await lease.renew(now_ms)
@@ -300,7 +300,7 @@ class Cluster:
             self._log.warning("the node's number was taken: it has another", number=number)
             self._permit.node, self._permit.lease = number, lease
             self.ids.renumbered()
-        except (StoreError, DirectoryError) as error:
+        except StoreError as error:
             if not self._renewal_fails:  # a full disk may stay full for hours
                 self._log.warning("the lease of the node's number was not renewed", reason=str(error))
             self._renewal_fails = True

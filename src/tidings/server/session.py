@@ -378,7 +378,7 @@ class Session:
         )
         if entries:
             # What this device answers to them sorts after them, whichever node gave their ids.
-            services.ids.observe(entries[-1].message_id)
+            services.ids.observe(max(entry.message_id for entry in entries))
         return entries
 
     def _failed(self, error: Exception, frame: ClientFrame | None) -> None:

@@ -189,6 +189,13 @@ class Store(Protocol):
         written meanwhile may be missed; each row that stays is returned once.
         """
 
+    async def time_ms(self) -> int:
+        """The clock of whoever keeps the rows, Unix ms.
+
+        For who cannot ask the directory for the time. Not before the moment at which the last operation
+        whose end the caller has seen could be seen by readers, as far as machines keep time.
+        """
+
     async def expire(self, now_ms: int) -> int:
         """Drop the rows that are older than `keep_s` of their table, by their cause; how many.
 

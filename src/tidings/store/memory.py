@@ -11,7 +11,7 @@ import asyncio
 import random
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -128,7 +128,9 @@ class _Partition:
 class Tables:
     """What outlives a MemoryStore."""
 
-    def __init__(self) -> None:
+    def __init__(self, time_ms: Callable[[], int] | None = None) -> None:
+        """`time_ms` is the store's clock; without one it has none to ask."""
+        self.time_ms = time_ms
         self.partitions: defaultdict[tuple[str, Key], _Partition] = defaultdict(_Partition)
         self.written: dict[str, Table[Any]] = {}
         """the tables that have partitions"""
@@ -139,6 +141,7 @@ class MemoryStore:
 
     def __init__(self, tables: Tables | None = None, *, faults: Faults | None = None) -> None:
         tables = tables or Tables()
+        self._time_ms = tables.time_ms
         self._partitions = tables.partitions
         self._written = tables.written
         self._faults = faults or NoFaults()
@@ -207,6 +210,12 @@ class MemoryStore:
         first = 0 if after is None else bisect_right(keys, after)
         found = [await self.get(table, key) for key in keys[first : first + limit]]
         return [row for row in found if row is not None]
+
+    async def time_ms(self) -> int:
+        self._require_open()
+        if self._time_ms is None:
+            raise StoreUnavailable("this store has no clock")
+        return self._time_ms()
 
     async def expire(self, now_ms: int) -> int:
         self._require_open()

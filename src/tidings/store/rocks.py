@@ -189,6 +189,10 @@ class RocksStore:
         family = self._families()[table]
         return [pair.value for pair in family.pairs(family.keys.behind(after), limit)]
 
+    async def time_ms(self) -> int:
+        self._families()
+        return self._database.wall_ms()  # this machine keeps the rows
+
     async def expire(self, now_ms: int) -> int:
         count = 0
         for family in list(self._families().values()):

@@ -48,7 +48,7 @@ class Database:
         self.families: dict[Table[Any], Family[Any]] = {table: Family(table, path) for table in tables}
         self._tables = tables
         self._format_number = format_number
-        self._wall_ms = wall_ms
+        self.wall_ms = wall_ms
         self._as_it_is = as_it_is
         self._rocks: Rdict | None = None
         self._write_options = WriteOptions()
@@ -134,7 +134,7 @@ class Database:
 
     def _migrate(self, rocks: Rdict, older: int) -> None:
         """One step. A crash in the middle leaves the older number, and the step is done again."""
-        MIGRATIONS[older](rocks, self.path, self._wall_ms())
+        MIGRATIONS[older](rocks, self.path, self.wall_ms())
         rocks.flush_wal(True)
         rocks[_FORMAT] = b"%d" % (older + 1)
         rocks.flush_wal(True)

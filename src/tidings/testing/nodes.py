@@ -89,6 +89,9 @@ class MortalStore:
     async def scan(self, table: Table[R], *, after: Key | None = None, limit: int) -> list[R]:
         return await self._there.scan(table, after=after, limit=limit)
 
+    async def time_ms(self) -> int:
+        return await self._there.time_ms()
+
     async def expire(self, now_ms: int) -> int:
         return await self._there.expire(now_ms)
 

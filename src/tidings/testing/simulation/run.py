@@ -145,7 +145,7 @@ class Simulation:
         self.model = Model()
         self.calm = Calm()
         self.registry = Registry(self.loop)
-        self.tables = Tables()
+        self.tables = Tables(self.registry.places.time_ms)
         self.asks = self.random.random() < 0.2
         """whether strangers must be let in"""
         is_cluster = options.nodes > 1

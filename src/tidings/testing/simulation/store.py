@@ -222,6 +222,9 @@ class NodeStore:
     async def scan(self, table: Table[R], *, after: Key | None = None, limit: int) -> list[R]:
         return await self._read(partial(self._disk.scan, table, after=after, limit=limit))
 
+    async def time_ms(self) -> int:
+        return await self._read(self._disk.time_ms)
+
     async def expire(self, now_ms: int) -> int:  # noqa: ARG002
         """Rows expire by themselves; none lives long enough here."""
         return 0
