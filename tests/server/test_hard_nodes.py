@@ -65,6 +65,8 @@ class Slow(MemoryDirectory):
         return await super().look_up(users)
 
     async def time_ms(self, *, fresh: bool = False) -> int:
+        if self.loses_answers:
+            raise DirectoryUnavailable("planned")
         if self.hold_time is not None:
             await self.hold_time.wait()
         return await super().time_ms(fresh=fresh)
@@ -128,7 +130,9 @@ class Nodes:
 
     def __init__(self) -> None:
         self.clock, self.topics = FakeClock(), Topics()
-        self.tables = Tables(self.clock.wall_ms)
+        self.store_ahead_ms = 0
+        """of the store's clock"""
+        self.tables = Tables(lambda: self.clock.wall_ms() + self.store_ahead_ms)
         self.ahead_ms = 0
         """of the directory's clock"""
         self.places = Places(lambda: self.clock.wall_ms() + self.ahead_ms)
@@ -557,6 +561,38 @@ async def test_a_node_that_hears_of_an_id_far_ahead_gives_none_until_it_has_comp
     await cluster(one)._look_at_clock()
     alice.send(chat, "of now, too")
     await alice.expect(Sent)
+
+
+async def test_where_the_directory_is_away_the_store_tells_what_came_too_late(nodes: Nodes) -> None:
+    one = await nodes.start()
+    alice = await one.online(await one.register("alice"))
+    bob = await one.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    # It was paused together with its clocks, and cannot ask the directory.
+    nodes.directories[0].loses_answers = True
+    nodes.store_ahead_ms = 20_000
+    alice.send(chat, "of before")
+    assert (await alice.expect(Error)).code == OVERLOADED.code
+    assert await _delivered(bob) == []
+    nodes.store_ahead_ms = 0
+    await cluster(one)._look_at_clock()
+    alice.send(chat, "of now")
+    await alice.expect(Sent)
+    assert await bob.texts(1) == ["of now"]
+
+
+async def test_who_is_let_in_answers_after_what_was_said_on_a_node_that_is_ahead(nodes: Nodes) -> None:
+    one, other = await nodes.two(strangers="request")
+    alice = await other.online(await other.register("alice"))
+    bob = await one.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    other.services.ids.observe(ids.first_at(nodes.clock.wall_ms() + 900))
+    alice.send(chat, "hello?")
+    asked = await alice.expect(Sent)
+    await bob.ask(lambda n: AnswerRequest(n, chat, True), Ok)
+    assert (await bob.expect(Deliver)).message.message_id == asked.message_id
+    bob.send(chat, "yes?")
+    assert (await bob.expect(Sent)).message_id > asked.message_id
 
 
 # --- settings -------------------------------------------------------------------------------
