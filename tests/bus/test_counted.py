@@ -157,6 +157,26 @@ async def test_a_node_that_only_seemed_dead_goes_on_and_nothing_is_taken_for_old
     assert not rig.other.counted.has_died(1)
 
 
+async def test_what_was_published_while_the_way_was_broken_is_a_gap_when_it_is_heard_again(rig: Rig) -> None:
+    for node in (rig.one, rig.other):
+        node.bus.loses = lambda _: True
+    rig.one.counted.publish(2, [b"into the void"])
+    await rig.beat(int(DEAD_S / BEAT_S) - 1)
+    # A beat that was long under way: to the other one it has not died.
+    rig.one.bus.loses = lambda _: False
+    rig.other.counted._peer(1).heard_s = rig.clock[0]
+    await rig.beat(3)
+    assert rig.other.gaps == 1
+    rig.one.bus.loses = lambda _: True
+    await rig.beat(int(DEAD_S / BEAT_S) + 1)
+    assert rig.other.gaps == 2
+    rig.one.counted.publish(2, [b"into the void"])
+    await rig.beat(60)
+    rig.one.bus.loses = lambda _: False
+    await rig.beat()
+    assert rig.other.gaps == 3
+
+
 async def test_a_node_that_leaves_is_no_gap(rig: Rig) -> None:
     rig.one.counted.publish(2, [b"last"])
     await rig.pass_on()

@@ -158,9 +158,8 @@ class CountedBus:
             self._note_gap()
 
     def _bury(self, node: int) -> None:
-        # Our own count for it stays: it may live, and only its beats be lost.
+        # Our own count for it stays, and is told: it may live, and only the way between be broken.
         del self._peers[node]
-        self._recent.pop(node, None)
         self._dead[node] = None
         if len(self._dead) > COUNTED_NODES:
             forgotten = next(iter(self._dead))
@@ -216,8 +215,11 @@ class CountedBus:
         peer = self._peers.get(node)
         if peer is None:
             peer = self._peers[node] = _Peer(self._now_s())
-            self._dead.pop(node, None)
-            self.silent.pop(node, None)
+            if node in self._dead:
+                # It lived, and whatever it published meanwhile may be lost.
+                del self._dead[node]
+                self.silent.pop(node, None)
+                self._note_gap()
         peer.heard_s = self._now_s()
         return peer
 

@@ -11,6 +11,7 @@ the true time.
 import asyncio
 import heapq
 import sys
+import warnings
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -291,6 +292,9 @@ def quiet_finalizers() -> Iterator[None]:
     before = sys.unraisablehook
     sys.unraisablehook = lambda _: None
     try:
-        yield
+        with warnings.catch_warnings():
+            # Of what had not begun either.
+            warnings.filterwarnings("ignore", message=".*was never awaited", category=RuntimeWarning)
+            yield
     finally:
         sys.unraisablehook = before
