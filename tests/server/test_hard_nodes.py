@@ -595,6 +595,24 @@ async def test_who_is_let_in_answers_after_what_was_said_on_a_node_that_is_ahead
     assert (await bob.expect(Sent)).message_id > asked.message_id
 
 
+async def test_what_a_device_writes_stands_after_what_it_says_it_has(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await one.register("bob"))
+    chat = await bob.open("alice")
+    nodes.clock.advance(TRUST_S)
+    other.services.ids.observe(ids.first_at(nodes.clock.wall_ms() + 900))
+    nodes.topics.receivers.clear()  # what the one node publishes, the other does not hear
+    bob.send(chat, "from a node whose clock is ahead")
+    newest = (await bob.expect(Sent)).message_id
+    alice.send(chat, "an answer", after=newest)
+    answer = (await alice.expect(Sent)).message_id
+    assert answer > newest
+    # What nobody wrote moves nothing.
+    alice.send(chat, "of the future", after=ids.first_at(nodes.clock.wall_ms() + 10**9))
+    assert (await alice.expect(Sent)).message_id - answer < 1000
+
+
 # --- settings -------------------------------------------------------------------------------
 
 

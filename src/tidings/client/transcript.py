@@ -171,6 +171,15 @@ def place_of(database: sqlite3.Connection, reference: Reference) -> MessageId | 
     return None if place is None else MessageId(place)
 
 
+def newest(database: sqlite3.Connection, conversation_id: ConversationId) -> MessageId:
+    """The newest message of a conversation that this device has; 0 if it has none."""
+    (found,) = database.execute(
+        "SELECT max(message_id) FROM messages WHERE conversation_id = ? AND relation IN (0, 1, 5)",
+        (conversation_id,),
+    ).fetchone()
+    return MessageId(found or 0)
+
+
 def is_known(database: sqlite3.Connection, reference: Reference | None) -> bool:
     """Whether a message came otherwise than out of the past."""
     if reference is None:

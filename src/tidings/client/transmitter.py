@@ -22,7 +22,7 @@ from tidings.client.outbox import ClientIds, Draft, Outcome, Row
 from tidings.client.profile import FileLock
 from tidings.client.server_time import ServerTime
 from tidings.client.surroundings import Clock
-from tidings.client.transcript import Self, place_of
+from tidings.client.transcript import Self, newest, place_of
 from tidings.client.values import SentMessage
 from tidings.client.vault import Vault
 from tidings.protocol.errors import NO_SUCH_CONVERSATION, NO_SUCH_MESSAGE, REGISTRY, TOO_LARGE
@@ -221,8 +221,9 @@ class Transmitter:
             return
         while True:
             self._tried.add(row.client_id)
+            after = await self._vault.read(lambda database: newest(database, known.conversation_id))
             try:
-                sent = await connection.transmit(_frame(row, known, target))
+                sent = await connection.transmit(_frame(row, known, target, after))
                 break
             except Refused as refusal:
                 if refusal.code == NO_SUCH_CONVERSATION.code and not is_reopened:
@@ -313,7 +314,7 @@ def _no_such_message() -> Refused:
     return Refused(NO_SUCH_MESSAGE.code, NO_SUCH_MESSAGE.name, "the message that this is about was not sent")
 
 
-def _frame(row: Row, known: Known, target: MessageId) -> Send:
+def _frame(row: Row, known: Known, target: MessageId, after: MessageId) -> Send:
     draft = row.draft
     return Send(
         row.client_id,
@@ -329,6 +330,7 @@ def _frame(row: Row, known: Known, target: MessageId) -> Send:
         expires_at=row.expires_at,
         relation=draft.relation,
         target=target,
+        after=after,
     )
 
 

@@ -105,6 +105,7 @@ class Messages:
         return (
             not send.relation
             and not conversation.pending
+            and (send.after <= conversation.newest or not self._peers.are_there)
             and conversation.bucket_lasts(self._ids.now_ms())
             and self._users.is_fresh(user)
             and not self._peers.was_held_up
@@ -139,6 +140,8 @@ class Messages:
                     answer(sent)
                     return
             self._check(conversation, send)
+            if send.after > conversation.newest:
+                await self._conversations.anew(conversation.conversation_id)  # another node accepted it
             await self._users.user(user.user_id)  # so that what we hold of them is fresh
             now_ms = self._ids.now_ms()
             if not conversation.bucket_lasts(now_ms):
@@ -235,8 +238,8 @@ class Messages:
             return
         self._check(conversation, send)
         self._commit.admit()
-        if send.target:
-            self._ids.observe(send.target)  # it may be of a node whose clock is ahead
+        # They may be of a node whose clock is ahead. What nobody accepted moves nothing.
+        self._ids.observe(max(send.target, min(send.after, conversation.newest)))
         if user.messages_per_day:
             user.count_message(self._ids.now_ms())
         unsettled = self._unsettled[name] = _Unsettled(answer)

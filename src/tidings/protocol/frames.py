@@ -164,6 +164,8 @@ class Send(Frame, tag=2):
     """what it says about the message that `relates_to` names"""
     target: AMessageId = MessageId(0)
     """where that message stands in the conversation; needed for edit, delete and reaction"""
+    after: AMessageId = MessageId(0)
+    """the newest message of the conversation that the device has: this one will stand after it"""
 
 
 class Ack(Frame, tag=3):

@@ -238,7 +238,8 @@ class Connection:
                 return
             target = about.message_id
         self._unanswered[draft.conversation] = draft.name
-        self._say(_frame(device.departs(draft), target))
+        after = device.profile.newest.get(draft.conversation, MessageId(0))
+        self._say(_frame(device.departs(draft), target, after))
 
     def _send_again(self, name: ClientId) -> None:
         draft = self.device.profile.outbox.get(name)
@@ -327,7 +328,7 @@ class Connection:
         self.live_s = None
 
 
-def _frame(draft: Draft, target: MessageId) -> Send:
+def _frame(draft: Draft, target: MessageId, after: MessageId) -> Send:
     about = draft.about
     return Send(
         draft.name,
@@ -342,6 +343,7 @@ def _frame(draft: Draft, target: MessageId) -> Send:
         expires_at=draft.expires_ms,
         relation=draft.relation,
         target=target,
+        after=after,
     )
 
 
