@@ -61,7 +61,7 @@ class Places:
         self._log = log
         self._entering: dict[Receiver, Place] = {}
         """what is being entered: whether that is its device's latest is about to be found"""
-        self._doubtful: dict[Place, None] = {}
+        self._doubtful: set[Place] = set()
         """of which it is not known when they came into the directory"""
         self._leaving: list[Place] = []
         self._leaver: asyncio.Task[None] | None = None
@@ -121,7 +121,7 @@ class Places:
         """A session is over."""
         place, session.place = session.place, None
         if place is not None:
-            self._doubtful.pop(place, None)
+            self._doubtful.discard(place)
             self._leave_soon(place)
 
     async def refresh(self, share: int, shares: int) -> None:
@@ -154,7 +154,7 @@ class Places:
 
     def _heed(self, receiver: Receiver, place: Place, entered: Entered) -> None:
         was_in_doubt = place in self._doubtful
-        self._doubtful.pop(place, None)
+        self._doubtful.discard(place)
         if receiver.place != place:
             self._leave_soon(place)  # it had ended, maybe before this was asked
             return
@@ -173,7 +173,7 @@ class Places:
             return await self._directory.enter([place for _, place in held])
         except DirectoryError:
             # It may have been done, and then they will be found where they were not before.
-            self._doubtful.update((place, None) for receiver, place in held if receiver.place is place)
+            self._doubtful.update(place for receiver, place in held if receiver.place is place)
             raise
 
     def _took(self, place: Place, entered: Entered) -> None:

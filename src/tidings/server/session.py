@@ -320,27 +320,30 @@ class Session:
         )
 
     async def _drain(self, feed: Feed) -> None:
-        failing_since_s: float | None = None
         try:
-            while not self.is_closed:
-                try:
-                    await self._drain_once(feed)
-                except StoreUnavailable as error:
-                    # A new hub, a node of a ring that restarts: no reason to send everybody away at once.
-                    now_s = self.services.loop.time()
-                    if failing_since_s is None:
-                        failing_since_s = now_s
-                        self._failed(error, None)
-                    elif now_s - failing_since_s > UNREAD_S:
-                        raise
-                    await self._wait_to_read_again(now_s)
-                else:
-                    return
+            await self._drain_patiently(feed)
         except ProtocolError as error:
             self.close(CloseCode.UNAVAILABLE, error.kind.name)
         except Exception as error:
             self._failed(error, None)
             self.close(CloseCode.UNAVAILABLE, "the inbox cannot be read")
+
+    async def _drain_patiently(self, feed: Feed) -> None:
+        failing_since_s: float | None = None
+        while not self.is_closed:
+            try:
+                await self._drain_once(feed)
+            except StoreUnavailable as error:
+                # A new hub, a node of a ring that restarts: no reason to send everybody away at once.
+                now_s = self.services.loop.time()
+                if failing_since_s is None:
+                    failing_since_s = now_s
+                    self._failed(error, None)
+                elif now_s - failing_since_s > UNREAD_S:
+                    raise
+                await self._wait_to_read_again(now_s)
+            else:
+                return
 
     async def _wait_to_read_again(self, now_s: float) -> None:
         services = self.services
