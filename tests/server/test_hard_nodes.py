@@ -785,6 +785,23 @@ async def test_a_device_whose_inbox_cannot_be_read_for_a_while_keeps_its_connect
     assert bob.link.closed is None
 
 
+async def test_a_device_that_acknowledges_while_the_store_is_away_keeps_its_connection(nodes: Nodes) -> None:
+    one = await nodes.start(limits=Limits(receipt_delay_s=0.0, store_retry_s=0.0))
+    alice = await one.online(await one.register("alice"))
+    bob = await one.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    alice.send(chat, "hello")
+    await alice.expect(Sent)
+    entry = await bob.expect(Deliver)
+    nodes.clock.advance(TRUST_S + 1)  # what is known of the conversation is to be read again
+    nodes.stores[0].failing = {MEMBERS.name}
+    bob.ack()
+    await turns()
+    nodes.stores[0].failing = set()
+    await alice.expect(frames.Receipt, lambda seen: seen.delivered_up_to >= entry.message.message_id)
+    assert bob.link.closed is None
+
+
 # --- strangers ------------------------------------------------------------------------------
 
 

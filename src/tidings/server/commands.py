@@ -194,14 +194,18 @@ async def _deliver_slowly(
     session: Session, unknown: list[tuple[ConversationId, MessageId]], cursor: EntryId | None
 ) -> None:
     """Watermarks before the cursor: where one cannot be moved, the entries come again."""
-    try:
+
+    async def deliver() -> None:
         for conversation_id, up_to in unknown:
             await _conversation(session, conversation_id)
             _delivered(session, conversation_id, up_to)
+        _move_cursor(session, cursor)
+
+    try:
+        await session.patiently(deliver)
     except StoreError:
         session.close(CloseCode.UNAVAILABLE, "the store cannot be read")
         raise
-    _move_cursor(session, cursor)
 
 
 def read(session: Session, frame: Read) -> Slow | None:

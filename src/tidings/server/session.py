@@ -14,7 +14,7 @@ spec §6
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from tidings.directory.contract import Place
@@ -42,7 +42,7 @@ from tidings.store.contract import StoreError, StoreUnavailable
 REFUSALS_WINDOW_S = 10.0
 NEVER = float("inf")
 UNREAD_S = 30.0
-"""An inbox that cannot be read for so long is read elsewhere: maybe only this node lacks the store."""
+"""A device whose rows cannot be read for so long is sent away: maybe only this node lacks the store."""
 
 
 class Session:
@@ -249,6 +249,26 @@ class Session:
         if self._draining is None and feed is not None and feed.is_stalled and feed.has_room:
             self._draining = self.services.loop.create_task(self._drain(feed))
 
+    async def patiently(self, read: Callable[[], Awaitable[None]]) -> None:
+        """Read until it succeeds or the session is closed. Raises StoreUnavailable after `UNREAD_S`.
+
+        A new hub, a node of a ring that restarts: no reason to send everybody away at once.
+        """
+        failing_since_s: float | None = None
+        while not self.is_closed:
+            try:
+                await read()
+            except StoreUnavailable as error:
+                now_s = self.services.loop.time()
+                if failing_since_s is None:
+                    failing_since_s = now_s
+                    self._failed(error, None)
+                elif now_s - failing_since_s > UNREAD_S:
+                    raise
+                await self._wait_to_read_again(now_s)
+            else:
+                return
+
     # --- inside ---------------------------------------------------------------------------
 
     def _handle(self, data: bytes) -> None:
@@ -321,29 +341,12 @@ class Session:
 
     async def _drain(self, feed: Feed) -> None:
         try:
-            await self._drain_patiently(feed)
+            await self.patiently(lambda: self._drain_once(feed))
         except ProtocolError as error:
             self.close(CloseCode.UNAVAILABLE, error.kind.name)
         except Exception as error:
             self._failed(error, None)
             self.close(CloseCode.UNAVAILABLE, "the inbox cannot be read")
-
-    async def _drain_patiently(self, feed: Feed) -> None:
-        failing_since_s: float | None = None
-        while not self.is_closed:
-            try:
-                await self._drain_once(feed)
-            except StoreUnavailable as error:
-                # A new hub, a node of a ring that restarts: no reason to send everybody away at once.
-                now_s = self.services.loop.time()
-                if failing_since_s is None:
-                    failing_since_s = now_s
-                    self._failed(error, None)
-                elif now_s - failing_since_s > UNREAD_S:
-                    raise
-                await self._wait_to_read_again(now_s)
-            else:
-                return
 
     async def _wait_to_read_again(self, now_s: float) -> None:
         services = self.services

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
 
-from tidings.server.workers.backoff import Backoff
+from tidings.server.workers.backoff import MOST_S, VITAL_S, Backoff
 from tidings.server.workers.child import Child
 from tidings.server.workers.failures import FOR_GOOD, NotStarted
 
@@ -61,7 +61,7 @@ class Slot:
         self._start_s = start_s
         self._stop_s = stop_s
         self._is_vital = is_vital
-        self._backoff = Backoff()
+        self._backoff = Backoff(VITAL_S if is_vital else MOST_S)
         self._changing = asyncio.Lock()
         """held by whoever puts somebody in the place"""
         self._stopping = asyncio.Event()
