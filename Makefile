@@ -10,13 +10,25 @@ SEEDS ?= 300
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-tests run dev test test-long check simulate bench bench-peers fmt spec lock audit clean help
+.PHONY: setup setup-tests core core-check wasm wasm-check run dev test test-long check simulate bench bench-peers fmt spec lock audit clean help
 
 setup: ## make .venv from the lock; quick when nothing changed
 	@scripts/setup
 
 setup-tests:
 	@scripts/setup --tests
+
+core: setup ## build the encryption core (crypto/) into .venv; `setup` does it, too
+
+core-check: setup ## format, lint and test the core's Rust, and look at its crates (needs rustfmt, clippy, cargo-deny)
+	cd crypto && cargo fmt --check && cargo clippy --quiet --all-features --all-targets -- -D warnings
+	cd crypto && cargo test --quiet && cargo deny check bans licenses sources
+
+wasm: ## build the core for the web anew, into crypto/web/ (Debian's Rust; takes some minutes)
+	@scripts/wasm
+
+wasm-check: ## build it, and fail if crypto/web/ is anything else, to the byte
+	@scripts/wasm --check
 
 run: setup ## start a server (LISTEN=127.0.0.1:8080 DATA=data)
 	$(bin)/tidings serve --listen $(LISTEN) --data $(DATA)
@@ -32,8 +44,10 @@ check: setup ## lint, format, types, imports, spec: all but the tests
 	@mkdir -p build
 	@$(bin)/lint-imports >build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
 	$(bin)/python scripts/spec --check
+	@scripts/wasm --stale
 
 test: setup-tests check ## check, then all tests (PYTEST='-k codec' passes arguments on)
+	cd crypto && node --test test/
 	$(bin)/pytest -m "not long" $(PYTEST)
 
 test-long: setup-tests ## the endless variants: power cuts and crashes by the dozen, planted bugs from the first seed
