@@ -277,7 +277,7 @@ async def test_seen_is_written_on_coming_and_going_and_now_and_then_between(rig:
 def conversation(*members: UserId) -> Conversation:
     head = MemberRow(ABOUT_THEM, UserId(0), ConversationKind.DIRECT)
     present = [MemberRow(ABOUT_THEM, member, ConversationKind.DIRECT) for member in members]
-    return Conversation(Stored(head, present, None, frames.MessageId(0), 0, [], []))
+    return Conversation(Stored(head, present, None, frames.MessageId(0), 0, 0, [], []))
 
 
 async def test_typing_is_passed_on_now_and_then_and_its_end_once(rig: Rig) -> None:

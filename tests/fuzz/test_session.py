@@ -13,10 +13,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz.test_decoder import mutated
+from keyed import person
 from protocol.strategies import client_frames
 from tidings.protocol.codec import MSGPACK
 from tidings.protocol.errors import REGISTRY
-from tidings.protocol.frames import Deliver, Error, Frame, Heartbeat, Hello, ServerFrame
+from tidings.protocol.frames import (
+    Claim,
+    Deliver,
+    DeviceName,
+    Devices,
+    Error,
+    Frame,
+    Heartbeat,
+    Hello,
+    Scheme,
+    Send,
+    ServerFrame,
+)
 from tidings.protocol.ids import ConversationId
 from tidings.protocol.limits import Limits
 from tidings.server.commands import COMMANDS, heartbeat
@@ -67,8 +80,9 @@ class Stage:
     async def start(cls) -> "Stage":
         faults = PlannedFaults(Random(1))
         world = await World.start(MemoryStore(faults=faults), limits=LIMITS)
-        alice = await world.online(await world.register("alice"))
-        bob = await world.online(await world.register("bob"))
+        people = [await person(world, "alice", 1), await person(world, "bob", 2)]
+        await people[1].bring(people[1].devices[0], 1, 2)
+        alice, bob = [await world.online(one.account) for one in people]
         return cls(world, faults, alice, bob, await alice.open("bob"))
 
     async def play(self, step: tuple[Any, ...]) -> None:
@@ -121,6 +135,14 @@ class Stage:
             frame.conversation_id = self.conversation
         if isinstance(frame, Hello):
             frame.token = self.alice.account.token
+        user_id, device_id = self.bob.account.ids()
+        if isinstance(frame, Send) and frame.envelopes:
+            frame.envelopes = {device_id: next(iter(frame.envelopes.values()))}
+            frame.scheme = Scheme.DIRECT if frame.scheme else Scheme.PLAIN
+        elif isinstance(frame, Devices):
+            frame.user_ids = [user_id]
+        elif isinstance(frame, Claim):
+            frame.devices = [DeviceName(user_id, device_id), *frame.devices]
         return frame
 
 

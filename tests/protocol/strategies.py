@@ -56,10 +56,10 @@ def of_struct(struct: type[Frame]) -> st.SearchStrategy[Frame]:
     """Any value of a struct."""
     hints = get_type_hints(struct, include_extras=True)
     fields = {name: values(hints[name]) for name in struct.__struct_fields__}
-    if "envelope" in fields:
-        # Our own JSON decoder takes the three bytes whose base64 is "null" for None. A wrapped
-        # key is never so short.
-        fields["envelope"] = st.none() | st.binary(min_size=16, max_size=100)
+    for name in fields.keys() & {"envelope", "one_time"}:
+        # Our own JSON decoder takes the three bytes whose base64 is "null" for None. A key is never
+        # so short.
+        fields[name] = st.none() | st.binary(min_size=16, max_size=100)
     return st.builds(struct, **fields)
 
 

@@ -38,6 +38,7 @@ class Rig:
             services.connections,
             services.commit,
             services.inboxes,
+            services.claims,
             services.audit,
             lambda: (1, 2),
             lambda: 1_900_000_000.0,

@@ -28,6 +28,7 @@ def sources(counts: Counts) -> Sources:
         Connections(Random(1), DeviceRates(Limits()), lambda: 0.0),
         cast(Any, commit),
         cast(Any, SimpleNamespace(reads=4)),
+        cast(Any, SimpleNamespace(bundles_given=2, one_time_given=1)),
         Audit(None, lambda: 0, cast(Any, None)),
         lambda: (5, 6),
         lambda: None,

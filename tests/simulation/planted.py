@@ -15,10 +15,11 @@ import pytest
 from tidings.bus.counted import DEAD_S, CountedBus
 from tidings.directory.contract import Directory, DirectoryError, Place
 from tidings.domain import leases
+from tidings.domain.accepting import Accepting, Unsettled
 from tidings.domain.commit import Done, GroupCommit
 from tidings.domain.inboxes import Entry
 from tidings.domain.leases import LEASE_MS, REQUEST_ID_BYTES, Lease, Random
-from tidings.domain.messages import Messages, _Accepting, _Unsettled
+from tidings.domain.messages import Messages
 from tidings.domain.peers import LATE_S
 from tidings.domain.sends import SendName, _split
 from tidings.protocol.close import CloseCode
@@ -44,7 +45,7 @@ def acknowledged_before_written(patch: pytest.MonkeyPatch) -> None:
     """Sent goes out when the message is handed to the store."""
     commit_message = Messages._commit_message
 
-    def hasty(self: Messages, accepting: _Accepting, name: SendName, unsettled: _Unsettled) -> None:
+    def hasty(self: Messages, accepting: Accepting, name: SendName, unsettled: Unsettled) -> None:
         commit_message(self, accepting, name, unsettled)
         message_id = MessageId(self._ids.last)
         unsettled.settle(Sent(accepting.send.client_id, message_id, created_at=self._clock.wall_ms()))
@@ -58,7 +59,7 @@ def looked_up_before_committed(patch: pytest.MonkeyPatch) -> None:
     deliver = Relay.deliver
     under_way: dict[int, asyncio.Task[list[list[Place]]]] = {}
 
-    def early(self: Messages, accepting: _Accepting, name: SendName, unsettled: _Unsettled) -> None:
+    def early(self: Messages, accepting: Accepting, name: SendName, unsettled: Unsettled) -> None:
         commit_message(self, accepting, name, unsettled)
         relay = self._router
         assert isinstance(relay, Relay)

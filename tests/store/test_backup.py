@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from keyed import person
 from store.test_rocks import HOLDER, child
 from tidings.protocol import frames, ids
 from tidings.protocol.ids import DeviceId, UserId
@@ -18,7 +19,7 @@ from tidings.store.backup import (
     restore,
 )
 from tidings.store.contract import Put, StoreDamaged, StoreInUse, StoreUnavailable
-from tidings.store.memory import MemoryStore
+from tidings.store.memory import MemoryStore, Tables
 from tidings.store.rocks import RocksStore
 from tidings.store.rocks_checkpoint import files_of
 from tidings.store.rocks_database import CREATING, RESTORING
@@ -115,6 +116,28 @@ async def test_a_token_that_had_been_offered_holds_too() -> None:
     await store.write([Put(DEVICES, row, 5)])
     await prepare(store, now_ms=LATER_MS)
     assert await store.scan(DEVICES, limit=9) == [row]
+
+
+async def test_pairs_that_may_have_been_given_since_are_given_to_nobody() -> None:
+    tables = Tables()
+    world = await World.start(MemoryStore(tables))
+    bob = await person(world, "bob", 1)
+    device = bob.devices[0]
+    await bob.bring(device, 1, 9)
+    before = await world.services.account_rules.lists.signed([bob.user_id])
+    await prepare(MemoryStore(tables), now_ms=LATER_MS)
+    world = await World.start(MemoryStore(tables), clock=FakeClock(LATER_MS))
+    bob.world = world
+    assert await world.services.prekeys.take(device.device_id) is None
+    assert await bob.bring(device, 40, 2) == 2
+    given = await world.services.prekeys.take(device.device_id)
+    assert given is not None
+    assert given.id == 40
+    lists = world.services.account_rules.lists
+    await lists.learn([bob.user_id])
+    known = lists.known(bob.user_id)
+    assert known is not None
+    assert before[0] < known.removal_at <= (await lists.signed([bob.user_id]))[0]
 
 
 async def test_a_restored_store_may_be_backed_up_and_restored_again(source: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from rocksdict import Options, Rdict
 
 from tidings.protocol import frames
+from tidings.protocol.api import SignedKey
 from tidings.protocol.ids import ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.store import checks
 from tidings.store.checks import check
@@ -14,25 +16,32 @@ from tidings.store.contract import Erase, Put, Raise, Write
 from tidings.store.rocks import RocksStore
 from tidings.store.schema import (
     CURSORS,
+    DEVICE_KEYS,
+    DEVICE_LISTS,
     DEVICES,
     HANDLES,
     HEAD_MEMBER,
     INBOX,
     MEMBERS,
     MEMBERSHIPS,
+    ONE_TIME_KEYS,
     RELATIONS,
     SEEN,
     USERS,
     CursorRow,
+    DeviceKeysRow,
+    DeviceListRow,
     DeviceRow,
     HandleRow,
     InboxRow,
     MemberRow,
     MembershipRow,
+    OneTimeKeyRow,
     RelationRow,
     SeenRow,
 )
 from tidings.testing.clock import FakeClock
+from tidings.testing.keyring import Keyring
 from tidings.testing.world import World
 
 NOW_MS = 1_800_000_100_000
@@ -68,18 +77,21 @@ async def test_a_store_in_order(store: RocksStore) -> None:
     findings = await check(store, now_ms=NOW_MS, progress=lambda *step: steps.append(step))
     assert findings.counts == {}
     assert findings.rows["members"] == 3
-    assert steps[-1] == ("comparing", 5, 5)
+    assert steps[-1] == ("comparing", 7, 7)
     assert all(done <= total for _, done, total in steps)
 
 
 INBOX_ENTRY = InboxRow(
     NOBODY, 0, EntryId(1), 1, ELSEWHERE, MessageId(1), NOBODY, DeviceId(1), b"\xc1 no message"
 )
+KEYS = DeviceKeysRow(NOBODY, DeviceId(9), b"", b"", b"", SignedKey(1, b"", b""), SignedKey(1, b"", b""))
 RELATION = RelationRow(ELSEWHERE, 0, MessageId(1), MessageId(2), NOBODY, 1, b"")
 WRONG: list[tuple[str, Write]] = [
     (checks.CURSOR_OF_NOBODY, Raise(CURSORS, CursorRow(DeviceId(9), EntryId(1)))),
     (checks.SEEN_OF_NOBODY, Raise(SEEN, SeenRow(NOBODY, DeviceId(9), 1))),
     (checks.DEVICE_OF_NOBODY, Put(DEVICES, DeviceRow(NOBODY, DeviceId(9), b"", "", 1), 1)),
+    (checks.KEYS_OF_NOBODY, Put(DEVICE_KEYS, KEYS, 1)),
+    (checks.PAIRS_OF_NOBODY, Put(ONE_TIME_KEYS, OneTimeKeyRow(DeviceId(9), 1, 1, b"", b"", b""), 1)),
     (checks.LACKS_TARGET, Put(RELATIONS, RELATION, 1)),
     (checks.UNREADABLE_ENTRY, Put(INBOX, INBOX_ENTRY, 1)),
     (checks.LACKS_MEMBER, Put(MEMBERSHIPS, MembershipRow(NOBODY, ELSEWHERE, 1), 1)),
@@ -96,6 +108,17 @@ async def test_what_points_nowhere_is_found(store: RocksStore, kind: str, write:
     again = await check(store, repair=True, now_ms=NOW_MS)
     assert again.counts == {kind: 1}
     assert again.left == ({} if kind == checks.LACKS_MEMBER else {kind: 1})
+
+
+async def test_device_lists_are_of_somebody_and_whole(store: RocksStore) -> None:
+    alice = await store.get(HANDLES, ("alice",))
+    assert alice is not None
+    whole = Keyring(alice.user_id, Random(1)).sign().body
+    for user_id, body in ((alice.user_id, whole), (NOBODY, whole), (UserId(98), b""), (UserId(97), b"x")):
+        row = DeviceListRow(user_id, 1, body, b"", b"", {}, b"r")
+        await store.compare_and_set(DEVICE_LISTS, None, row)
+    findings = await check(store, now_ms=NOW_MS)
+    assert findings.counts == {checks.LIST_OF_NOBODY: 2, checks.UNREADABLE_LIST: 2}
 
 
 async def test_a_handle_in_use_by_nobody(store: RocksStore) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rocksdict import Rdict
 
+from keyed import Person, keys_at
 from tidings.protocol import frames, ids
 from tidings.protocol.codec import decode_message
 from tidings.protocol.frames import Status
@@ -19,6 +20,7 @@ from tidings.testing.world import World
 
 MADE_AT_MS = 1_795_575_173_000
 NOW_MS = MADE_AT_MS + 3_600_000
+SECOND_MADE_AT_MS = 1_795_676_600_000
 
 
 @pytest.fixture
@@ -146,3 +148,43 @@ async def test_a_migration_that_was_interrupted_is_done_again(
     assert {row.handle for row in await store.scan(HANDLES, limit=9)} == {"alice", "bob"}
     await store.close()
     await open_store(path, as_it_is=True).close()
+
+
+# --- format 2 -------------------------------------------------------------------------------
+
+
+async def test_a_store_of_format_2_gets_the_tables_of_keys(tmp_path: Path) -> None:
+    with tarfile.open(Path(__file__).parent / "data" / "format2.tar.gz") as archive:
+        archive.extractall(tmp_path / "store", filter="data")
+    path = tmp_path / "store"
+    with pytest.raises(StoreUnavailable, match="has format 2"):
+        open_store(path, as_it_is=True)
+    store = RocksStore.open(path, min_free_bytes=0)
+    found = await check(store, now_ms=SECOND_MADE_AT_MS)
+    assert found.counts == {}
+    assert (found.rows["messages"], found.rows["relations"], found.rows["devices"]) == (7, 1, 3)
+    world = await World.start(store, clock=FakeClock(wall_ms=SECOND_MADE_AT_MS))
+    people = []
+    for seed, handle in enumerate(("alice", "bob")):
+        user = await world.services.accounts.by_handle(handle)
+        row = await store.get(USERS, (user.user_id,))
+        assert row is not None
+        one = Person(world, await world.services.account_rules.devices.add(row, "new"), seed)
+        await one.add()
+        people.append(one)
+    alice, bob = people
+    phone, other = await world.online(alice.account), await world.online(bob.account)
+    chat = await phone.open("bob")
+    phone.send(chat, "still plain")
+    await phone.expect(frames.Sent)
+    seen = await keys_at(phone, alice.user_id, bob.user_id)
+    key = {bob.devices[0].device_id: b"key"}
+    phone.send(chat, "sealed", scheme=frames.Scheme.DIRECT, keys_at=seen, envelopes=key)
+    await phone.expect(frames.Sent)
+    await other.expect(frames.Deliver)
+    assert (await other.expect(frames.Deliver)).envelope == b"key"
+    await world.services.commit.finish()
+    await store.close()
+    with pytest.raises(StoreTooNew, match=f"format {FORMAT}.*up to 2"):
+        open_store(path, format_number=2)
+    assert world.complaints == []

@@ -90,7 +90,7 @@ class Device(picows.WSListener):
         """A message to be sent, named by this connection."""
         self._counter += 1
         name = ids.client_id(self.prefix, self._counter)
-        return frames.Send(name, 1, conversation, 1, 0, frames.Scheme.PLAIN, "text", content)
+        return frames.Send(name, 1, conversation, 1, ids.EntryId(0), frames.Scheme.PLAIN, "text", content)
 
     def next_request(self) -> int:
         """The number of another request."""

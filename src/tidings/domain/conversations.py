@@ -59,6 +59,7 @@ class Stored(NamedTuple):
     bucket: BucketRow | None
     newest: MessageId
     removal_at: int
+    scheme: int
     watermarks: list[WatermarkRow]
     frozen: list[FrozenRow]
 
@@ -98,6 +99,8 @@ class Conversation:
         "newest",
         "pending",
         "removal_at",
+        "scheme",
+        "stored_scheme",
         "told_reads",
         "version",
         "watermarks",
@@ -111,6 +114,10 @@ class Conversation:
         self.newest = MessageId(0)
         """the newest message that was accepted: no watermark passes it"""
         self.removal_at = 0
+        self.scheme = 0
+        """the greatest of its messages: plain ones are refused from then on"""
+        self.stored_scheme = 0
+        """the same, as far as it is durable"""
         self.watermarks: dict[UserId, WatermarkRow] = {}
         self.told_reads: dict[UserId, MessageId] = {}
         """up to where this node has told what a member has read"""
@@ -140,6 +147,8 @@ class Conversation:
         `with_members`: also who is pending, for this node is not just changing that.
         """
         self.version, self.removal_at = stored.head.version, stored.removal_at
+        self.stored_scheme = max(self.stored_scheme, stored.scheme)
+        self.scheme = max(self.scheme, stored.scheme)
         self.members = tuple(row.user_id for row in stored.present)
         self.newest = max(self.newest, stored.newest)
         self.frozen = {row.user_id: row for row in stored.frozen}
@@ -386,6 +395,7 @@ class Conversations:
             bucket,
             await self._newest(bucket),
             0 if head is None else head.removal_at,
+            0 if head is None else head.scheme,
             watermarks,
             frozen,
         )

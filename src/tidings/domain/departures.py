@@ -1,8 +1,8 @@
 """Departures: the end of an account, with all that is kept of its user.
 
-What goes: the devices and their cursors, what was seen of them, settings (contacts, blocks, drafts),
-profile and picture, second factor, phone number and code, the list of conversations, the inbox, the
-account. The handle is released: nobody has it for `handle_kept_s`, then anybody may.
+What goes: the devices, their cursors and keys, the list of them, what was seen of them, settings (contacts,
+blocks, drafts), profile and picture, second factor, phone number and code, the list of conversations, the
+inbox, the account. The handle is released: nobody has it for `handle_kept_s`, then anybody may.
 
 What stays: the messages that the user wrote, with those whom they wrote to, as a letter does; the
 user's place as a member of these conversations, under an id that leads nowhere and shows an empty
@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
+from tidings.domain.device_lists import DeviceLists
 from tidings.domain.devices import Devices
 from tidings.domain.factors import Factors
 from tidings.domain.handles import Handles
@@ -32,9 +33,11 @@ from tidings.protocol.ids import UserId
 from tidings.store.contract import Erase, Write
 from tidings.store.schema import (
     CHANGED,
+    DEVICE_KEYS,
     INBOX,
     INBOX_BUCKET_S,
     INBOX_KEEP_S,
+    KEY_MARKS,
     MEMBERSHIPS,
     PICTURES,
     PROFILES,
@@ -44,7 +47,7 @@ from tidings.store.schema import (
     UserRow,
 )
 
-OF_A_USER = (SETTINGS, PROFILES, PICTURES, SEEN, CHANGED, MEMBERSHIPS)
+OF_A_USER = (SETTINGS, PROFILES, PICTURES, SEEN, CHANGED, MEMBERSHIPS, DEVICE_KEYS, KEY_MARKS)
 """tables of which a user has a partition"""
 
 
@@ -61,9 +64,11 @@ class Departures:
         factors: Factors,
         phones: Phones,
         proofs: Proofs,
+        lists: DeviceLists,
         router: Router,
         notices: Notices,
     ) -> None:
+        self._lists = lists
         self._commit = commit
         self._ids = ids
         self._users = users
@@ -93,6 +98,7 @@ class Departures:
         await self._devices.revoke_held(user_id, list(user.devices))
         self._router.expel(user_id)
         await self._commit.barrier()
+        await self._lists.erase(user_id)
         await self._commit.write(self._belongings(user_id))
         await self._phones.forget(user_id, row.phone)
         # Its factor stays as long as the account does: else dying here would let in who lacks it.

@@ -13,8 +13,10 @@ import msgspec
 
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
+from tidings.domain.device_lists import DeviceLists
 from tidings.domain.notices import Notices
 from tidings.domain.peers import Peers
+from tidings.domain.prekeys import Prekeys
 from tidings.domain.router import Router
 from tidings.domain.server_secret import ServerSecret
 from tidings.domain.tokens import SECRET_BYTES, Random, Token, opens, parse
@@ -30,8 +32,8 @@ from tidings.protocol.errors import (
 )
 from tidings.protocol.ids import DeviceId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Erase, Key, Put, Store
-from tidings.store.schema import CURSORS, DEVICES, SEEN, DeviceRow, SeenRow, UserRow
+from tidings.store.contract import Erase, Key, Put, Store, Write
+from tidings.store.schema import CURSORS, DEVICE_KEYS, DEVICES, GENERATIONS, SEEN, DeviceRow, SeenRow, UserRow
 
 SCAN_ROWS = 256
 LOOKS_APART_S = 86_400.0
@@ -58,6 +60,8 @@ class Devices:
         ids: IdClock,
         users: Users,
         secret: ServerSecret,
+        lists: DeviceLists,
+        prekeys: Prekeys,
         router: Router,
         random: Random,
         notices: Notices,
@@ -70,6 +74,8 @@ class Devices:
         self._ids = ids
         self._users = users
         self._secret = secret
+        self._lists = lists
+        self._prekeys = prekeys
         self._router = router
         self._random = random
         self._notices = notices
@@ -194,10 +200,13 @@ class Devices:
         if not gone:
             return
         user = await self._users.user(user_id)
-        cause = self._ids.next()
-        await self._commit.write([Erase(DEVICES, (user_id, device_id), cause) for device_id in gone])
+        has_keys = await self._lists.concern(user_id, gone)
+        if has_keys:
+            await self._lists.mark_removal(user_id)
+        await self._commit.write(await self._erasures(user_id, gone))
         user.devices[:] = [device_id for device_id in user.devices if device_id not in gone]
         self._users.changed()
+        self._lists.removed(user_id)
         for device_id in gone:
             self._router.expel(user_id, device_id)
             self._notices.audit("device_revoked", user_id=user_id, device_id=device_id)
@@ -205,9 +214,23 @@ class Devices:
         await self._commit.barrier()
         cause = self._ids.next()
         await self._commit.write(
-            [Erase(CURSORS, (device_id,), cause) for device_id in gone]
+            [Erase(table, (device_id,), cause) for device_id in gone for table in (CURSORS, GENERATIONS)]
             + [Erase(SEEN, (user_id, device_id), cause) for device_id in gone]
         )
+        if has_keys:
+            await self._peers.know()
+            await self._lists.mark_removal(user_id)
+            for device_id in gone:
+                await self._prekeys.close(device_id)
+
+    async def _erasures(self, user_id: UserId, gone: list[DeviceId]) -> list[Write]:
+        """What erases devices, and the keys that they had published."""
+        cause = self._ids.next()
+        erased: list[Write] = [Erase(DEVICES, (user_id, device_id), cause) for device_id in gone]
+        for device_id in gone:
+            erased.append(Erase(DEVICE_KEYS, (user_id, device_id), cause))
+            erased += await self._prekeys.erasures(device_id, cause)
+        return erased
 
     async def _unlink(self, user_id: UserId, device_id: DeviceId, before_ms: int) -> None:
         async with self._users.lock(user_id):

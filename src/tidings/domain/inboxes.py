@@ -29,6 +29,8 @@ AHEAD_MS = 2000
 """Other nodes' ids are less far ahead."""
 MESSAGE_ENTRY = 1
 """The kind of an entry that is a message."""
+KEYS_ENTRY = 2
+"""The kind of an entry in which devices speak about keys: it stands in no log, and no watermark passes it."""
 
 
 class Entry:
@@ -39,6 +41,7 @@ class Entry:
         "conversation_id",
         "entry_id",
         "envelopes",
+        "kind",
         "message_id",
         "payload",
         "sender_device",
@@ -55,8 +58,10 @@ class Entry:
         sender_device: DeviceId,
         payload: bytes,
         envelopes: dict[DeviceId, bytes],
+        kind: int = MESSAGE_ENTRY,
     ) -> None:
         self.entry_id = entry_id
+        self.kind = kind
         self.conversation_id = conversation_id
         self.message_id = message_id
         self.sender_id = sender_id
@@ -155,7 +160,7 @@ def inbox_row(user: UserId, entry: Entry, expires_at: int | None) -> InboxRow:
         user,
         bucket_of(entry.entry_id),
         entry.entry_id,
-        MESSAGE_ENTRY,
+        entry.kind,
         entry.conversation_id,
         entry.message_id,
         entry.sender_id,
@@ -176,4 +181,5 @@ def entry_of(row: InboxRow) -> Entry:
         row.sender_device,
         row.payload,
         row.envelopes,
+        row.kind,
     )

@@ -126,7 +126,7 @@ def message_of(row: MessageRow) -> Message:
 
 def erased(row: MessageRow) -> MessageRow:
     """The row without what it said."""
-    return msgspec.structs.replace(row, content_type="", content=b"")
+    return msgspec.structs.replace(row, content_type="", content=b"", envelopes={})
 
 
 def is_erased(row: MessageRow) -> bool:

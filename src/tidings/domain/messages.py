@@ -12,31 +12,35 @@ spec §6.3
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
+from tidings.domain.accepting import (
+    Accepting,
+    Answer,
+    Outcome,
+    Unsettled,
+    entry_of,
+    message_of,
+    rows_of,
+)
 from tidings.domain.accounts import User
+from tidings.domain.asides import Asides
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit, refusal
 from tidings.domain.conversations import Conversation, Conversations
-from tidings.domain.erasing import expiry_of
-from tidings.domain.inboxes import Entry, inbox_row
 from tidings.domain.latecomers import Latecomer, Latecomers
-from tidings.domain.log import row_of
 from tidings.domain.peers import Peers
 from tidings.domain.relations import (
     NAMING,
     Related,
     Relations,
     check_shape,
-    related_row,
 )
 from tidings.domain.requests import Requests
 from tidings.domain.router import Router
+from tidings.domain.sealing import Sealing, check_scheme
 from tidings.domain.sends import SendName, Sends
 from tidings.domain.users import Users
-from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import (
     GROUP_CHANGED,
     INTERNAL,
@@ -45,18 +49,14 @@ from tidings.protocol.errors import (
     TOO_LARGE,
     ProtocolError,
 )
-from tidings.protocol.frames import CHANGES, Message, Relation, Send, Sent
-from tidings.protocol.ids import DeviceId, EntryId, MessageId, UserId
+from tidings.protocol.frames import CHANGES, UNSHOWN, DevicesChanged, Relation, Send, Sent
+from tidings.protocol.ids import DeviceId, MessageId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Put, Store, StoreError, Write
-from tidings.store.schema import INBOX, MESSAGES
+from tidings.store.contract import Store, StoreError
 
 WAITED_S = 1.0
 """An attempt that waited longer for its turn looks whether another node has taken a repeat of it: none
 does sooner (see `server/cluster.py`)."""
-
-Answer = Callable[[Sent | ProtocolError], None]
-"""Called once with what the sender of a message is told. Must not raise."""
 
 
 class Messages:
@@ -73,11 +73,15 @@ class Messages:
         relations: Relations,
         requests: Requests,
         users: Users,
+        sealing: Sealing,
+        asides: Asides,
         router: Router,
         limits: Limits,
         peers: Peers,
     ) -> None:
         self._users = users
+        self._sealing = sealing
+        self._asides = asides
         self._peers = peers
         self._commit = commit
         self._clock = clock
@@ -89,7 +93,7 @@ class Messages:
         self._limits = limits
         self._sends = sends
         self._latecomers = Latecomers(store, commit, id_clock, router, limits)
-        self._unsettled: dict[SendName, _Unsettled] = {}
+        self._unsettled: dict[SendName, Unsettled] = {}
         """accepted, and not yet to be found in `sends`"""
         self._again: set[asyncio.Task[None]] = set()
         """messages that came too late, and are being taken again"""
@@ -109,6 +113,7 @@ class Messages:
             and conversation.bucket_lasts(self._ids.now_ms())
             and self._users.is_fresh(user)
             and not self._peers.was_held_up
+            and (not send.scheme or self._sealing.is_ready(conversation, send))
         )
 
     async def accept_slowly(
@@ -137,7 +142,7 @@ class Messages:
                 since_s = asyncio.get_running_loop().time()
                 sent = await self._sends.earlier(name, send.attempt)
                 if sent is not None:
-                    answer(sent)
+                    answer(await self._once_more(conversation, device, send, sent))
                     return
             self._check(conversation, send)
             if send.after > conversation.newest:
@@ -146,10 +151,12 @@ class Messages:
             now_ms = self._ids.now_ms()
             if not conversation.bucket_lasts(now_ms):
                 await self._conversations.prepare_bucket(conversation, now_ms)
-            if send.relation in NAMING or conversation.pending:
+            if send.relation in UNSHOWN:
+                await self._accept_aside(user, device, conversation, send, answer, since_s)
+            elif send.relation in NAMING or conversation.pending:
                 await self._accept_in_turn(user, device, conversation, send, answer, since_s)
-            elif (sent := await self._meanwhile(name, send, since_s)) is not None:
-                answer(sent)
+            elif (outcome := await self._instead(conversation, name, send, since_s)) is not None:
+                answer(outcome)
             else:
                 self.accept(user, device, conversation, send, answer)
         finally:
@@ -166,15 +173,22 @@ class Messages:
         since_s: float,
     ) -> None:
         """What depends on what is there waits until that is durable, and others wait for it."""
-        settled: asyncio.Future[Sent | ProtocolError] = asyncio.get_running_loop().create_future()
+        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
-        def answered(outcome: Sent | ProtocolError) -> None:
+        def answered(outcome: Outcome) -> None:
             settled.set_result(outcome)
             if not self._peers.are_there:
                 answer(outcome)
 
         async with conversation.lock:
             related = None
+            if send.scheme:
+                # First, so that what is refused is announced to nobody.
+                changed = await self._sealing.learn(conversation, send)
+                if changed is not None:
+                    answer(changed)
+                    return
+                self._sealing.check(conversation, device, send)
             if send.relation in NAMING:
                 related = await self._relations.check(conversation, user.user_id, send)
             if user.user_id in conversation.pending:
@@ -182,9 +196,9 @@ class Messages:
                 await self._requests.answer_held(conversation, user.user_id, accept=True)
             elif conversation.pending and send.relation not in CHANGES:
                 await self._requests.announce(conversation, user)
-            sent = await self._meanwhile((device, send.client_id), send, since_s)
-            if sent is not None:
-                answer(sent)
+            instead = await self._instead(conversation, (device, send.client_id), send, since_s)
+            if instead is not None:
+                answer(instead)
                 return
             self.accept(user, device, conversation, send, answered, related, meets=self._peers.are_there)
             outcome = await settled
@@ -196,6 +210,38 @@ class Messages:
                 # It is deleted whatever becomes of this; the next change of the request puts it right.
                 with suppress(ProtocolError, StoreError):
                     await self._requests.withdrawn(conversation)
+
+    async def _accept_aside(
+        self,
+        user: User,
+        device: DeviceId,
+        conversation: Conversation,
+        send: Send,
+        answer: Answer,
+        since_s: float,
+    ) -> None:
+        """What devices say about the key of a message; repeats are recognised as those of messages are."""
+        name = (device, send.client_id)
+        async with conversation.lock:  # so that the message is not erased meanwhile
+            related = await self._relations.check(conversation, user.user_id, send)
+            recipients, envelopes = await self._asides.recipients(conversation, user.user_id, send, related)
+            sent = await self._meanwhile(name, send, since_s)
+            if sent is None:
+                self._unsettled[name] = Unsettled(answer)
+                try:
+                    sent = await self._asides.give(
+                        user, device, conversation, send, related, recipients, envelopes
+                    )
+                except BaseException as error:
+                    unsettled = self._unsettled.pop(name)
+                    if not isinstance(error, ProtocolError):
+                        raise
+                    unsettled.settle(error)
+                    return
+                self._note(name, send.attempt, sent)
+                self._unsettled[name].settle(sent)
+            else:
+                answer(sent)
 
     async def _meet_others(self, conversation: Conversation, name: SendName, send: Send, sent: Sent) -> None:
         """What another node did at the same time, with no lock between: see to it that both hold.
@@ -237,24 +283,26 @@ class Messages:
             earlier.repeated(answer)
             return
         self._check(conversation, send)
+        if send.scheme:
+            self._sealing.check(conversation, device, send)
         self._commit.admit()
         # They may be of a node whose clock is ahead. What nobody accepted moves nothing.
         self._ids.observe(max(send.target, min(send.after, conversation.newest)))
         if user.messages_per_day:
             user.count_message(self._ids.now_ms())
-        unsettled = self._unsettled[name] = _Unsettled(answer)
+        unsettled = self._unsettled[name] = Unsettled(answer)
         try:
-            accepting = _Accepting(user, device, conversation, send, related, meets)
+            accepting = Accepting(user, device, conversation, send, related, meets)
             self._commit_message(accepting, name, unsettled)
         except BaseException:
             del self._unsettled[name]
             raise
 
-    def _commit_message(self, accepting: "_Accepting", name: SendName, unsettled: "_Unsettled") -> None:
+    def _commit_message(self, accepting: Accepting, name: SendName, unsettled: Unsettled) -> None:
         """Write a message under a fresh id, and settle it once that is durable."""
         user, device, conversation, send, related, meets = accepting
         message_id = MessageId(self._ids.next())
-        message = _message(message_id, self._clock.wall_ms(), user, device, conversation, send)
+        message = message_of(message_id, self._clock.wall_ms(), user, device, conversation, send)
         if related is not None and related.expires_at is not None:
             message.expires_at = min(message.expires_at or related.expires_at, related.expires_at)
         recipients = conversation.others(user.user_id)
@@ -265,9 +313,13 @@ class Messages:
             recipients = [member for member in recipients if member not in shut]
         if len(user.devices) > 1:
             recipients.append(user.user_id)
-        entry = _entry(message, send)
+        entry = entry_of(message, send)
         conversation.newest = max(conversation.newest, message_id)
         bucket = conversation.bucket
+        missing: list[DeviceId] = []
+        if send.scheme:
+            missing = self._sealing.missing(conversation, device, send)
+            conversation.scheme = max(conversation.scheme, send.scheme)
 
         def settled(error: StoreError | None) -> None:
             if error is not None:
@@ -279,7 +331,9 @@ class Messages:
                 late = Latecomer(message, bucket, entry, recipients, conversation.members, target_bucket)
                 self._accept_again(accepting, late, name, unsettled)
                 return
-            sent = Sent(send.client_id, message_id, created_at=message.created_at)
+            if send.scheme:
+                conversation.stored_scheme = max(conversation.stored_scheme, send.scheme)
+            sent = Sent(send.client_id, message_id, missing, message.created_at)
             if not meets:
                 self._note(name, send.attempt, sent)
             try:
@@ -287,23 +341,15 @@ class Messages:
             finally:
                 self._router.deliver(entry, recipients)
 
-        rows: list[Write] = [Put(MESSAGES, row_of(message, bucket, hidden_from), message_id)]
-        for member in recipients:
-            rows.append(Put(INBOX, inbox_row(member, entry, message.expires_at), entry.entry_id))
-        if related is not None:
-            if send.relation in CHANGES:
-                rows.append(related_row(message, related.bucket, hidden_from))
-            rows += related.erases
-        if message.expires_at is not None:
-            rows.append(expiry_of(message))
+        rows = rows_of(accepting, message, entry, recipients, hidden_from)
         self._commit.add(rows, settled, size=len(rows) * entry.size)
 
     def _accept_again(
         self,
-        accepting: "_Accepting",
+        accepting: Accepting,
         late: Latecomer,
         name: SendName,
-        unsettled: "_Unsettled",
+        unsettled: Unsettled,
     ) -> None:
         """A message became durable too late: readers have passed it."""
 
@@ -322,6 +368,13 @@ class Messages:
                     unsettled.settle(elsewhere)
                     return
                 self._check(conversation, accepting.send)
+                if accepting.send.scheme:
+                    changed = await self._sealing.learn(conversation, accepting.send)
+                    if changed is not None:
+                        del self._unsettled[name]
+                        unsettled.settle(changed)
+                        return
+                    self._sealing.check(conversation, accepting.device, accepting.send)
                 renewed = accepting._replace(user=user, conversation=conversation)
                 self._commit_message(renewed, name, unsettled)
             except Exception as error:
@@ -334,6 +387,23 @@ class Messages:
         task = asyncio.get_running_loop().create_task(again())
         self._again.add(task)
         task.add_done_callback(self._again.discard)
+
+    async def _instead(
+        self, conversation: Conversation, name: SendName, send: Send, since_s: float
+    ) -> Sent | DevicesChanged | None:
+        """What an attempt is answered that must not be accepted (again); None: call `accept` now."""
+        sent = await self._meanwhile(name, send, since_s)
+        if sent is not None:
+            return await self._once_more(conversation, name[0], send, sent)
+        return await self._sealing.learn(conversation, send) if send.scheme else None
+
+    async def _once_more(self, conversation: Conversation, device: DeviceId, send: Send, sent: Sent) -> Sent:
+        """The answer to what was accepted before: which devices lack its key is found out anew."""
+        if not send.scheme or send.relation in UNSHOWN:
+            return sent
+        await self._sealing.learn(conversation, send)
+        missing = self._sealing.missing(conversation, device, send)
+        return Sent(sent.client_id, sent.message_id, missing, sent.created_at)
 
     async def _meanwhile(self, name: SendName, send: Send, since_s: float) -> Sent | None:
         """The answer to a repeat that another node was sent, where this attempt has waited for so long."""
@@ -361,6 +431,8 @@ class Messages:
             check_shape(send)
         if send.envelopes:
             self._check_envelopes(send.envelopes)
+        if not send.scheme and (conversation.scheme or send.envelopes) and send.relation not in UNSHOWN:
+            check_scheme(conversation, send)
         if send.expires_at is not None:
             left_ms = send.expires_at - self._clock.wall_ms()
             if left_ms <= 0:
@@ -381,79 +453,6 @@ class Messages:
 
     def _forget(self, name: SendName) -> None:
         self._unsettled.pop(name, None)
-
-
-class _Accepting(NamedTuple):
-    """What is being accepted."""
-
-    user: User
-    device: DeviceId
-    conversation: Conversation
-    send: Send
-    related: Related | None
-    meets: bool
-
-
-class _Unsettled:
-    """A message on its way to the disk, and who waits to hear of it."""
-
-    __slots__ = ("_answers", "_outcome")
-
-    def __init__(self, answer: Answer) -> None:
-        self._answers = [answer]
-        self._outcome: Sent | ProtocolError | None = None
-
-    def repeated(self, answer: Answer) -> None:
-        """The same Send came again: it gets the same answer."""
-        if self._outcome is None:
-            self._answers.append(answer)
-        else:
-            answer(self._outcome)
-
-    def settle(self, outcome: Sent | ProtocolError) -> None:
-        self._outcome = outcome
-        for answer in self._answers:
-            answer(outcome)
-        self._answers.clear()
-
-
-def _message(
-    message_id: MessageId,
-    created_at: int,
-    user: User,
-    device: DeviceId,
-    conversation: Conversation,
-    send: Send,
-) -> Message:
-    return Message(
-        message_id,
-        conversation.conversation_id,
-        user.user_id,
-        device,
-        send.client_id,
-        conversation.version,
-        send.scheme,
-        send.content_type,
-        send.content,
-        created_at,
-        send.relates_to,
-        send.expires_at,
-        send.silent,
-        send.relation,
-        send.target,
-    )
-
-
-def _entry(message: Message, send: Send) -> Entry:
-    return Entry(
-        EntryId(message.message_id),
-        message.conversation_id,
-        message.message_id,
-        message.sender_id,
-        message.sender_device,
-        encode_message(message),
-        send.envelopes,
-    )
 
 
 def _told(error: Exception) -> ProtocolError:

@@ -120,6 +120,18 @@ class People:
                 people.append(await self._shown(asker, user))
         return people
 
+    async def present(self, asker: UserId, user_ids: Sequence[UserId]) -> list[UserId]:
+        """Those of these users whom `profiles` would tell of. Raises ProtocolError (rate_limited)."""
+        self._guesses.check_debt(asker)
+        asked, found = list(dict.fromkeys(user_ids)), []
+        users = await self._store.get_many(USERS, [(user_id,) for user_id in asked])
+        for user_id, user in zip(asked, users, strict=True):
+            if user is None:
+                await self._count_guess(asker, user_id)
+            elif _is_there(user):
+                found.append(user_id)
+        return found
+
     async def check_known(self, asker: UserId, user_ids: Sequence[UserId]) -> None:
         """A user names others by id, to see or say something of them: count what is guessed.
 

@@ -25,13 +25,13 @@ from tidings.protocol.errors import (
     TOO_LATE,
     ProtocolError,
 )
-from tidings.protocol.frames import CHANGES, Message, Relation, Send
+from tidings.protocol.frames import CHANGES, UNSHOWN, Message, Relation, Scheme, Send
 from tidings.protocol.ids import UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, Write
 from tidings.store.schema import RELATIONS, MessageRow, RelationRow
 
-NAMING = (Relation.REPLY, Relation.EDIT, Relation.DELETE, Relation.REACTION)
+NAMING = (Relation.REPLY, Relation.EDIT, Relation.DELETE, Relation.REACTION, *UNSHOWN)
 """Relations that name a message."""
 
 
@@ -39,6 +39,7 @@ class Related(NamedTuple):
     """What was found out about a message's target before it is accepted."""
 
     bucket: int
+    author: UserId
     erases: Sequence[Write] = ()
     expires_at: int | None = None
     """of the target: what is said about it vanishes with it"""
@@ -69,13 +70,15 @@ class Relations:
             raise ProtocolError(NO_SUCH_MESSAGE)
         if (row.sender_device, row.client_id) != (send.relates_to.sender_device, send.relates_to.client_id):
             raise ProtocolError(NO_SUCH_MESSAGE, "another message stands there")
+        if send.relation in UNSHOWN:
+            return self._aside(row, user, send)
         if row.relation in CHANGES:
             raise ProtocolError(INVALID, "what changes a message cannot be related to")
         if send.relation == Relation.REPLY:
-            return Related(row.bucket)
+            return Related(row.bucket, row.sender_id)
         await self._check_change(row, user, send)
         erases = await self._erased(conversation, row) if send.relation == Relation.DELETE else ()
-        return Related(row.bucket, erases, row.expires_at)
+        return Related(row.bucket, row.sender_id, erases, row.expires_at)
 
     async def give_way(self, conversation: Conversation, send: Send) -> None:
         """A change is durable: if another node deleted its target meanwhile, it is erased too.
@@ -130,6 +133,14 @@ class Relations:
                 erases += await self._eraser.rows(conversation, twin)
         return erases
 
+    def _aside(self, row: MessageRow, user: UserId, send: Send) -> Related:
+        """Changes are messages, too, and have keys that may be asked for."""
+        if is_erased(row) or has_expired(row, self._clock.wall_ms()):
+            raise ProtocolError(NO_SUCH_MESSAGE, "the message is gone")
+        if send.relation == Relation.KEYS and row.sender_id != user:
+            raise ProtocolError(NOT_YOURS)
+        return Related(row.bucket, row.sender_id, (), row.expires_at)
+
     async def _check_change(self, row: MessageRow, user: UserId, send: Send) -> None:
         limits, now_ms = self._limits, self._clock.wall_ms()
         # A delete may be repeated: it may have got no further than the log.
@@ -164,9 +175,9 @@ def check_shape(send: Send) -> None:
     """Refuse a message that names a target without saying why. Raises ProtocolError (invalid)."""
     if send.relation in (Relation.NONE, Relation.FORWARD) and (send.relates_to or send.target):
         raise ProtocolError(INVALID, "relates_to and target belong to a relation")
-    if send.relation == Relation.DELETE and send.content:
-        raise ProtocolError(INVALID, "a delete has no content")
-    if not send.content_type and send.relation != Relation.DELETE:
+    if send.relation == Relation.DELETE and send.content and send.scheme == Scheme.PLAIN:
+        raise ProtocolError(INVALID, "a delete has no content; one that is sealed has what proves it")
+    if not send.content_type and send.relation not in (Relation.DELETE, *UNSHOWN):
         raise ProtocolError(INVALID, "content_type is empty")
 
 

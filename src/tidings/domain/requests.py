@@ -262,6 +262,17 @@ class Requests:
         """
         while not await self._copied_in_time(rows, user):
             pass
+        self._drop_envelopes(rows)
+
+    def _drop_envelopes(self, rows: list[MessageRow]) -> None:
+        """They are where they belong, which is durable: only then the log loses them."""
+        dropped: list[Write] = [
+            Put(MESSAGES, msgspec.structs.replace(row, envelopes={}), row.entry_ids[-1])
+            for row in rows
+            if row.envelopes
+        ]
+        if dropped:
+            self._commit.add(dropped, lambda _: None)
 
     def _copied_in_time(self, rows: list[MessageRow], user: UserId) -> "asyncio.Future[bool]":
         """Write entries for messages; `rows` then say where these stand, too."""
@@ -276,7 +287,7 @@ class Requests:
                 row.sender_id,
                 row.sender_device,
                 encode_message(message_of(row)),
-                {},
+                row.envelopes,
             )
             placed = rows[place] = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry.entry_id])
             writes.append(Put(INBOX, inbox_row(user, entry, row.expires_at), entry.entry_id))

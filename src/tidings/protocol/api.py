@@ -3,9 +3,17 @@
 spec §7
 """
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from tidings.protocol.ids import DeviceId, UserId
+
+KEY_ID_MAX = 2**53 - 1
+"""JSON numbers hold no more."""
+
+KeyId = Annotated[int, Meta(ge=1, le=KEY_ID_MAX)]
 
 
 class Kdf(msgspec.Struct, frozen=True):
@@ -159,6 +167,90 @@ class DeviceName(msgspec.Struct, frozen=True):
     """What `PUT /v1/devices/{device_id}` takes."""
 
     name: str
+
+
+class SignedKey(msgspec.Struct, frozen=True):
+    """A public prekey, under an id that its device chose, and the device's signature of both."""
+
+    id: KeyId
+    key: bytes
+    signature: bytes
+
+
+class DeviceKeys(msgspec.Struct, frozen=True):
+    """What `PUT /v1/keys` takes: a device's public keys (spec §6.16)."""
+
+    signing: bytes
+    """Ed25519, 32 bytes; never changes"""
+    agreement: bytes
+    """X25519, 32 bytes; never changes"""
+    agreement_signature: bytes
+    prekey: SignedKey
+    """X25519; renewed each week"""
+    kem: SignedKey
+    """ML-KEM-1024, of the last resort; renewed each week"""
+    link: bytes = b""
+    """opaque, for the device that this one asks to be linked"""
+
+
+class OneTimeKey(msgspec.Struct, frozen=True):
+    """A pair of prekeys under one id, given to one who asks."""
+
+    id: KeyId
+    key: bytes
+    """X25519, 32 bytes"""
+    kem: bytes
+    """ML-KEM-1024, 1568 bytes"""
+    kem_signature: bytes
+
+
+class OneTimeKeys(msgspec.Struct, frozen=True):
+    """What `POST /v1/keys/one-time` takes."""
+
+    keys: list[OneTimeKey]
+    """ids in ascending order, above all that were brought before; the same once more changes nothing"""
+    replace: bool = False
+    """those brought before are handed out no more"""
+
+
+class KeysLeft(msgspec.Struct, frozen=True):
+    """What `POST /v1/keys/one-time` answers."""
+
+    left: int
+    """one-time pairs that nobody was given yet"""
+
+
+class KeysState(msgspec.Struct, frozen=True):
+    """What `GET /v1/keys` answers: what the server has of the asking device. Ids are 0 for none."""
+
+    published: bool
+    left: int
+    """one-time pairs that nobody was given yet"""
+    prekey_id: int
+    kem_id: int
+    newest_one_time_id: int
+    link_reply: bytes
+    """what the device that was asked to link this one answered; empty for nothing yet"""
+
+
+class NewDevices(msgspec.Struct, frozen=True):
+    """What `PUT /v1/keys/devices` takes: the next signed device list of the account (spec §6.16)."""
+
+    body: bytes
+    """a DeviceListBody in MessagePack"""
+    signature: bytes
+    previous_signature: bytes = b""
+    secret: str = ""
+    """the login secret, where the identity is another one than before"""
+    code: str = ""
+    """and the code of the second factor, where the account has one"""
+
+
+class LinkReply(msgspec.Struct, frozen=True):
+    """What `PUT /v1/devices/{device_id}/link` takes: an answer for a device that asks to be linked."""
+
+    reply: bytes
+    """opaque"""
 
 
 class ProfileBody(msgspec.Struct, frozen=True):

@@ -115,6 +115,24 @@ FORBIDDEN = ErrorKind(33, "forbidden", Fault.CLIENT, 403, False, None, "not with
 NOT_AVAILABLE = ErrorKind(
     34, "not_available", Fault.ENVIRONMENT, 501, False, None, "this server is not set up for it"
 )
+KEYS_FIXED = ErrorKind(
+    35, "keys_fixed", Fault.CLIENT, 409, False, None, "a device's keys never change: log in anew"
+)
+LIST_CHANGED = ErrorKind(
+    36, "list_changed", Fault.CLIENT, 409, False, None, "not the next version: read the list, sign again"
+)
+SCHEME_FELL = ErrorKind(
+    37, "scheme_fell", Fault.CLIENT, 409, False, None, "the conversation is encrypted, and stays so"
+)
+UNSEALABLE = ErrorKind(
+    38,
+    "unsealable",
+    Fault.CLIENT,
+    409,
+    False,
+    None,
+    "said by the SDK itself: the message cannot be encrypted",
+)
 
 REGISTRY: dict[int, ErrorKind] = {
     kind.code: kind
@@ -153,6 +171,10 @@ REGISTRY: dict[int, ErrorKind] = {
         QUOTA,
         FORBIDDEN,
         NOT_AVAILABLE,
+        KEYS_FIXED,
+        LIST_CHANGED,
+        SCHEME_FELL,
+        UNSEALABLE,
     )
 }
 

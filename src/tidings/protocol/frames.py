@@ -76,10 +76,18 @@ class Relation(IntEnum):
     """its content is the reaction; empty takes it back, the newest of a user counts"""
     FORWARD = 5
     """the content was written elsewhere; names no message"""
+    ASK = 6
+    """the author of the target is asked for its key; not shown, in no log"""
+    KEYS = 7
+    """the author of the target sends its key in envelopes; not shown, in no log"""
 
 
 CHANGES = (Relation.EDIT, Relation.DELETE, Relation.REACTION)
 """Relations that change how their target looks: they stand under it, and are no messages to be shown."""
+
+
+UNSHOWN = (Relation.ASK, Relation.KEYS)
+"""Relations that devices exchange about keys: no messages, they stand in inboxes alone (spec §6.16)."""
 
 
 class MemberState(IntEnum):
@@ -151,8 +159,8 @@ class Send(Frame, tag=2):
     conversation_id: AConversationId
     version: Counter
     """of the membership that the sender knew"""
-    keys_at: Counter
-    """of the device lists that the sender encrypted for"""
+    keys_at: AnEntryId
+    """of the device lists that the sender encrypted for; 0 where it encrypted nothing"""
     scheme: Annotated[int, Meta(ge=0, le=3)]
     content_type: str
     content: bytes
@@ -160,10 +168,10 @@ class Send(Frame, tag=2):
     relates_to: Reference | None = None
     silent: bool = False
     expires_at: UnixMs | None = None
-    relation: Annotated[int, Meta(ge=0, le=5)] = 0
+    relation: Annotated[int, Meta(ge=0, le=7)] = 0
     """what it says about the message that `relates_to` names"""
     target: AMessageId = MessageId(0)
-    """where that message stands in the conversation; needed for edit, delete and reaction"""
+    """where that message stands in the conversation; needed with `relates_to`"""
     after: AMessageId = MessageId(0)
     """the newest message of the conversation that the device has: this one will stand after it"""
 
@@ -294,6 +302,27 @@ class Conversations(Frame, tag=18):
     limit: Annotated[int, Meta(ge=1)] = 100
 
 
+class DeviceName(Frame):
+    """Names a device of a user."""
+
+    user_id: AUserId
+    device_id: ADeviceId
+
+
+class Devices(Frame, tag=19):
+    """The signed device lists of users; answered by DeviceLists, without those who have none."""
+
+    request_id: Counter
+    user_ids: list[AUserId]
+
+
+class Claim(Frame, tag=20):
+    """What it takes to write to devices for the first time; answered by Bundles."""
+
+    request_id: Counter
+    devices: list[DeviceName]
+
+
 ClientFrame = (
     Hello
     | Send
@@ -313,6 +342,8 @@ ClientFrame = (
     | Profiles
     | Info
     | Conversations
+    | Devices
+    | Claim
 )
 
 
@@ -353,6 +384,10 @@ class Welcome(Frame, tag=64):
     content_bytes: int
     token: str | None = None
     """use this one from now on; the old one holds until this was used once"""
+    one_time_keys: int | None = None
+    """one-time prekeys that the server has left for the device; null: it has published no keys"""
+    generation: int = 0
+    """the greatest that the device told before; one that is not less than its own: its profile is a copy"""
 
 
 class Sent(Frame, tag=65):
@@ -361,7 +396,7 @@ class Sent(Frame, tag=65):
     client_id: ClientId
     message_id: MessageId
     missing: list[DeviceId] = []
-    """devices added since `keys_at`: send them the key"""
+    """devices added since `keys_at` that got no envelope: send them the key (spec §6.16)"""
     created_at: int = 0
 
 
@@ -590,6 +625,69 @@ class ConversationList(Frame, tag=83):
     more: bool = False
 
 
+class SignedDevices(Frame):
+    """A user's newest device list, as the user signed it (spec §6.16)."""
+
+    user_id: UserId
+    body: bytes
+    """a DeviceListBody in MessagePack: these bytes are what is signed"""
+    signature: bytes
+    """by the list's `identity`"""
+    previous_signature: bytes = b""
+    """by its `previous`, where that is not empty"""
+    gone: list[DeviceId] = []
+    """devices in it that are logged out since; a sender may leave them out"""
+
+
+class DeviceLists(Frame, tag=84):
+    """Signed device lists; who has none, or does not exist, is missing."""
+
+    request_id: int
+    keys_at: EntryId
+    """as of when they were read: for `Send.keys_at`"""
+    lists: list[SignedDevices]
+
+
+class Bundle(Frame):
+    """What it takes to write to a device for the first time: public keys, signed by the device."""
+
+    user_id: UserId
+    device_id: DeviceId
+    signing: bytes
+    """as in the signed list"""
+    agreement: bytes
+    agreement_signature: bytes
+    prekey_id: int
+    prekey: bytes
+    prekey_signature: bytes
+    kem_id: int
+    """of a one-time pair where `one_time_id` says so, else of the last resort"""
+    kem: bytes
+    kem_signature: bytes
+    one_time_id: int | None = None
+    """of a pair that was given to nobody else; null where none is left"""
+    one_time: bytes | None = None
+
+
+class Bundles(Frame, tag=85):
+    """Bundles; devices that have no keys, stand in no signed list or are logged out are missing."""
+
+    request_id: int
+    bundles: list[Bundle]
+
+
+class DevicesChanged(Frame, tag=86):
+    """A Send was not accepted: a device was removed since its `keys_at`.
+
+    Seal again under the same client_id and another attempt, with this `keys_at`.
+    """
+
+    client_id: ClientId
+    keys_at: EntryId
+    lists: list[SignedDevices]
+    """of all members that have one"""
+
+
 ServerFrame = (
     Welcome
     | Sent
@@ -611,4 +709,7 @@ ServerFrame = (
     | People
     | MessageInfo
     | ConversationList
+    | DeviceLists
+    | Bundles
+    | DevicesChanged
 )

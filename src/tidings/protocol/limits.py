@@ -35,7 +35,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """envelopes in one direct Send"""
     envelope_bytes: int = 2 * KiB
     """largest envelope"""
-    """longest handle"""
+    key_request_bytes: int = 64
+    """largest content of an ASK or KEYS"""
+    link_bytes: int = 64
+    """largest `link` of a device's keys"""
+    link_reply_bytes: int = 4 * KiB
+    """largest answer to a device that is being linked"""
+    one_time_body_bytes: int = 256 * KiB
+    """largest body of a request that brings one-time prekeys"""
     password_chars: int = 256
     """longest password"""
     device_name_chars: int = 64
@@ -157,10 +164,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """the same with those that were deleted or have expired"""
     requests_per_day: int = 50
     """people unknown to a user whom it may write to in a day"""
+    claim_devices: int = 64
+    """devices in one Claim"""
+    claims_per_hour: int = 10
+    """one-time prekeys of one device that a user is given in an hour"""
+    one_time_keys: int = 200
+    """one-time prekeys that are kept for a device"""
+    one_time_keys_upload: int = 50
+    """one-time prekeys in one request"""
     phone_tries: int = 5
     """wrong codes before a new one must be asked for"""
     conversations_cached: int = 65_536
     """conversations kept in memory"""
+    device_lists_cached: int = 16_384
+    """users of whom it is kept in memory which devices can be written to"""
     """users kept in memory"""
     backlog_frames: int = 256
     """frames of one session that wait while it does something slow; then reading pauses"""
@@ -192,6 +209,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """look-ups of people by handle or phone, a user"""
     account_rate: Rate = Rate(per_s=0.1, burst=20)
     """changes of an account, a user"""
+    one_time_rate: Rate = Rate(per_s=200, burst=4000)
+    """one-time prekeys that a node hands out"""
     register_rate: Rate = Rate(per_s=1, burst=100)
     """accounts made"""
     login_rate: Rate = Rate(per_s=1, burst=60)

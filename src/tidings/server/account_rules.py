@@ -8,15 +8,19 @@ from tidings.domain.accounts import Accounts, Passwords
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.departures import Departures
+from tidings.domain.device_lists import DeviceLists
 from tidings.domain.devices import Devices
 from tidings.domain.exports import Exports
 from tidings.domain.factors import Factors
 from tidings.domain.handles import Handles
 from tidings.domain.invites import Invites
+from tidings.domain.keys import Keys
+from tidings.domain.list_changes import ListChanges
 from tidings.domain.log import Log
 from tidings.domain.notices import Audit, Changed, Notices
 from tidings.domain.peers import Peers
 from tidings.domain.phones import Phones
+from tidings.domain.prekeys import Prekeys
 from tidings.domain.proofs import Proofs
 from tidings.domain.router import Router
 from tidings.domain.server_secret import ServerSecret
@@ -41,6 +45,10 @@ class AccountRules(NamedTuple):
     phones: Phones
     departures: Departures
     exports: Exports
+    keys: Keys
+    prekeys: Prekeys
+    lists: DeviceLists
+    list_changes: ListChanges
 
 
 def account_rules(
@@ -63,7 +71,11 @@ def account_rules(
     notices = Notices(_teller(settings, ids, log), audit)
     secret = ServerSecret(store, commit, ids, random, peers)
     handles = Handles(store, users, clock, random, limits)
-    devices = Devices(store, commit, clock, ids, users, secret, router, random, notices, limits, peers)
+    lists = DeviceLists(store, commit, ids, limits, peers, clock.monotonic_s)
+    prekeys = Prekeys(store, commit, ids, random, limits)
+    devices = Devices(
+        store, commit, clock, ids, users, secret, lists, prekeys, router, random, notices, limits, peers
+    )
     factors = Factors(store, commit, clock, ids, users, random, notices, limits)
     invites = Invites(store, clock, random)
     proofs = Proofs(users, passwords, factors, secret, limits)
@@ -85,9 +97,25 @@ def account_rules(
     )
     hook = open_hook(config.phone_hook, log)
     phones = Phones(store, commit, clock, ids, users, secret, hook, random, notices, limits)
-    departures = Departures(commit, ids, users, handles, devices, factors, phones, proofs, router, notices)
+    departures = Departures(
+        commit, ids, users, handles, devices, factors, phones, proofs, lists, router, notices
+    )
     exports = Exports(store, clock, ids, accounts, devices, Log(store))
-    return AccountRules(accounts, devices, factors, invites, phones, departures, exports)
+    keys = Keys(store, commit, ids, users, prekeys, notices, limits)
+    list_changes = ListChanges(store, users, devices, lists, proofs, random, notices, limits, peers)
+    return AccountRules(
+        accounts,
+        devices,
+        factors,
+        invites,
+        phones,
+        departures,
+        exports,
+        keys,
+        prekeys,
+        lists,
+        list_changes,
+    )
 
 
 def _teller(settings: Settings, ids: IdClock, log: FilteringBoundLogger) -> Changed:

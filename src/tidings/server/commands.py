@@ -7,9 +7,12 @@ but Hello comes from a device that is known.
 spec §4
 """
 
+import asyncio
+
+from tidings.domain.accepting import Answer, Outcome
 from tidings.domain.commit import refusal
 from tidings.domain.conversations import Conversation, access_conversation
-from tidings.domain.messages import Answer
+from tidings.domain.inboxes import MESSAGE_ENTRY
 from tidings.protocol import frames
 from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import RATE_LIMITED, TOO_LARGE, ProtocolError
@@ -57,7 +60,12 @@ async def hello(session: Session, frame: Hello) -> None:
         # Who was signed out while this waited was in no table yet: look again.
         expulsions = services.connections.expulsions
         user, device_id, new_token = await services.accounts.authenticate(frame.token)
-        cursor = await services.inboxes.cursor(device_id)
+        # At once: each of them may be a way to another process.
+        one_time_keys, cursor, generation = await asyncio.gather(
+            services.prekeys.left(device_id),
+            services.inboxes.cursor(device_id),
+            services.generations.newest(device_id),
+        )
         if services.cluster is not None:
             # What the device writes sorts after all that it has, whichever node gave that its ids.
             services.ids.observe(await services.inboxes.newest(user.user_id, services.ids.now_ms()))
@@ -80,8 +88,12 @@ async def hello(session: Session, frame: Hello) -> None:
             limits.window_entries,
             limits.content_bytes,
             new_token,
+            one_time_keys,
+            generation,
         )
     )
+    if frame.generation > generation:
+        services.generations.note(device_id, frame.generation)
     session.began_s = services.loop.time()
     if frame.receive:
         _tell_expired(session, start)
@@ -139,11 +151,12 @@ def _accept(session: Session, conversation: Conversation, frame: Send) -> None:
 
 
 def _answer(session: Session, frame: Send) -> Answer:
-    def answer(outcome: Sent | ProtocolError) -> None:
+    def answer(outcome: Outcome) -> None:
         if isinstance(outcome, ProtocolError):
             session.refuse(outcome, frame)
         else:
-            session.services.counts.accepted += 1
+            if isinstance(outcome, Sent):
+                session.services.counts.accepted += 1
             session.send(outcome)
 
     return answer
@@ -162,7 +175,7 @@ def ack(session: Session, frame: Ack) -> Slow | None:
     user_id = session.known_user.user_id
     newest: dict[ConversationId, MessageId] = {}
     for entry in stored:
-        if entry.sender_id != user_id:
+        if entry.sender_id != user_id and entry.kind == MESSAGE_ENTRY:
             # Other nodes' entries may come out of order.
             before = newest.get(entry.conversation_id, entry.message_id)
             newest[entry.conversation_id] = max(before, entry.message_id)
@@ -334,6 +347,8 @@ COMMANDS: dict[type[frames.Frame], Command] = {
     Report: Command(people_commands.report, RateClass.SETTING),
     Lookup: Command(people_commands.look_up, RateClass.QUERY),
     Profiles: Command(people_commands.profiles, RateClass.QUERY),
+    frames.Devices: Command(people_commands.devices, RateClass.QUERY),
+    frames.Claim: Command(people_commands.claim, RateClass.QUERY),
     Watch: Command(presence_commands.watch, RateClass.QUERY),
     Typing: Command(presence_commands.typing, RateClass.TYPING),
 }

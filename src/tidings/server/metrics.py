@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tidings import __version__
+from tidings.domain.claims import Claims
 from tidings.domain.commit import GroupCommit
 from tidings.domain.inboxes import Inboxes
 from tidings.protocol.errors import REGISTRY
@@ -29,6 +30,7 @@ class Sources(NamedTuple):
     connections: Connections
     commit: GroupCommit
     inboxes: Inboxes
+    claims: Claims
     audit: Audit
     sockets: Callable[[], tuple[int, int]]
     """WebSockets that are open, and that may be"""
@@ -108,6 +110,14 @@ class _Node(Collector):
         )
         yield CounterMetricFamily(
             "tidings_inbox_reads", "Reads of inboxes by returning devices.", value=sources.inboxes.reads
+        )
+        yield CounterMetricFamily(
+            "tidings_bundles", "Bundles of devices' public keys given.", value=sources.claims.bundles_given
+        )
+        yield CounterMetricFamily(
+            "tidings_one_time_keys_given",
+            "One-time prekeys given with them.",
+            value=sources.claims.one_time_given,
         )
         refused = CounterMetricFamily(
             "tidings_refused", "Frames and requests refused, by error.", labels=["error"]

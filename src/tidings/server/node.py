@@ -25,10 +25,13 @@ from structlog.typing import FilteringBoundLogger
 
 from tidings import __version__
 from tidings.domain.accounts import Passwords
+from tidings.domain.asides import Asides
+from tidings.domain.claims import Claims
 from tidings.domain.clock import AHEAD_MS, Clock, ClockWentBack, IdClock, SystemClock
 from tidings.domain.commit import IDS_AHEAD_MS, GroupCommit, refusal
 from tidings.domain.conversations import Conversations
 from tidings.domain.erasing import Eraser
+from tidings.domain.generations import Generations
 from tidings.domain.history import Histories
 from tidings.domain.inboxes import Inboxes
 from tidings.domain.leases import greatest_id
@@ -43,6 +46,7 @@ from tidings.domain.relations import Relations
 from tidings.domain.reports import Reports
 from tidings.domain.requests import Requests
 from tidings.domain.router import Router
+from tidings.domain.sealing import Sealing
 from tidings.domain.sends import Sends
 from tidings.domain.settings import Settings
 from tidings.domain.users import Users
@@ -148,6 +152,8 @@ async def wire(
     requests = Requests(store, commit, id_clock, history_log, sends, settings, privacy, router, limits, peers)
     eraser = Eraser(store, commit, id_clock, conversations, history_log, requests)
     relations = Relations(store, clock, history_log, sends, eraser, limits)
+    sealing = Sealing(of_accounts.lists)
+    people = People(store, commit, clock, id_clock, accounts, privacy, settings, limits)
     Heeding(settings, conversations, requests, loop, log, peers)
     presence = Presence(store, commit, clock, id_clock, attendees, router, privacy, limits, loop)
     connections.attendance = presence
@@ -172,6 +178,8 @@ async def wire(
             relations,
             requests,
             users,
+            sealing,
+            Asides(commit, clock, id_clock, sealing, router, limits),
             router,
             limits,
             peers,
@@ -185,7 +193,10 @@ async def wire(
         ),
         settings=settings,
         privacy=privacy,
-        people=People(store, commit, clock, id_clock, accounts, privacy, settings, limits),
+        people=people,
+        generations=Generations(store, commit),
+        prekeys=of_accounts.prekeys,
+        claims=Claims(store, clock, of_accounts.lists, of_accounts.prekeys, people, limits),
         reports=Reports(store, commit, clock, id_clock, limits),
         commit=commit,
         presence=presence,
@@ -311,6 +322,7 @@ def _node(
         services.connections,
         services.commit,
         services.inboxes,
+        services.claims,
         services.audit,
         sockets,
         certificate_until,

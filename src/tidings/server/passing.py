@@ -8,7 +8,7 @@ from typing import Union
 
 import msgspec
 
-from tidings.domain.inboxes import Entry
+from tidings.domain.inboxes import MESSAGE_ENTRY, Entry
 from tidings.protocol.ids import ConversationId, DeviceId, EntryId, MessageId, UserId
 
 
@@ -23,6 +23,7 @@ class Delivered(msgspec.Struct, array_like=True, tag=1, gc=False):
     sender_device: DeviceId
     payload: bytes
     envelopes: dict[DeviceId, bytes] = {}
+    kind: int = MESSAGE_ENTRY
 
 
 class Told(msgspec.Struct, array_like=True, tag=2, gc=False):
@@ -66,6 +67,7 @@ def delivered(entry: Entry, users: list[UserId]) -> Delivered:
         entry.sender_device,
         entry.payload,
         entry.envelopes,
+        entry.kind,
     )
 
 
@@ -79,4 +81,5 @@ def entry_of(passed: Delivered) -> Entry:
         passed.sender_device,
         passed.payload,
         passed.envelopes,
+        passed.kind,
     )

@@ -1,11 +1,22 @@
 """What a device may ask about people, and set for itself. See `commands.py` for the manner.
 
-spec §6.11 to §6.13
+spec §6.11 to §6.13, §6.16
 """
 
 from functools import partial
 
-from tidings.protocol.frames import Lookup, Ok, People, Profiles, Report, Set
+from tidings.protocol.frames import (
+    Bundles,
+    Claim,
+    DeviceLists,
+    Devices,
+    Lookup,
+    Ok,
+    People,
+    Profiles,
+    Report,
+    Set,
+)
 from tidings.server.session import Session
 
 
@@ -45,3 +56,15 @@ async def profiles(session: Session, frame: Profiles) -> None:
     """How others show themselves."""
     people = await session.services.people.profiles(session.known_user.user_id, frame.user_ids)
     session.send(People(frame.request_id, people))
+
+
+async def devices(session: Session, frame: Devices) -> None:
+    """Which devices users have signed."""
+    keys_at, lists = await session.services.claims.lists(session.known_user.user_id, frame.user_ids)
+    session.send(DeviceLists(frame.request_id, keys_at, lists))
+
+
+async def claim(session: Session, frame: Claim) -> None:
+    """What it takes to write to devices for the first time."""
+    bundles = await session.services.claims.claim(session.known_user.user_id, frame.devices)
+    session.send(Bundles(frame.request_id, bundles))

@@ -15,7 +15,7 @@ from structlog.typing import FilteringBoundLogger
 from tidings.bus.counted import FRAME_BYTES, CountedBus
 from tidings.directory.contract import Directory, DirectoryError
 from tidings.domain.clock import IdClock
-from tidings.domain.inboxes import Entry
+from tidings.domain.inboxes import MESSAGE_ENTRY, Entry
 from tidings.protocol.codec import MSGPACK
 from tidings.protocol.frames import Frame
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
@@ -99,7 +99,8 @@ class Relay:
                 if self._ids.is_far_ahead(passed.message_id):
                     self._clock_is_behind()
                 self._ids.observe(passed.message_id)
-                self.saw(passed.conversation_id, passed.message_id)
+                if passed.kind == MESSAGE_ENTRY:
+                    self.saw(passed.conversation_id, passed.message_id)
                 self._connections.deliver(passing.entry_of(passed), passed.users)
             case Told():
                 frame = MSGPACK.decode_server(passed.frame)

@@ -7,15 +7,18 @@ from typing import Any, NamedTuple
 from structlog.typing import FilteringBoundLogger
 
 from tidings.domain.accounts import Accounts
+from tidings.domain.claims import Claims
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversations import Conversations
 from tidings.domain.erasing import Eraser
+from tidings.domain.generations import Generations
 from tidings.domain.history import Histories
 from tidings.domain.inboxes import Inboxes
 from tidings.domain.invites import Invites
 from tidings.domain.messages import Messages
 from tidings.domain.people import People
+from tidings.domain.prekeys import Prekeys
 from tidings.domain.presence import Presence
 from tidings.domain.privacy import Privacy
 from tidings.domain.receipts import Receipts
@@ -55,10 +58,13 @@ class Services(NamedTuple):
     requests: Requests
     eraser: Eraser
     inboxes: Inboxes
+    generations: Generations
     receipts: Receipts
     settings: Settings
     privacy: Privacy
     people: People
+    prekeys: Prekeys
+    claims: Claims
     reports: Reports
     presence: Presence
     commit: GroupCommit

@@ -9,6 +9,9 @@ prepared before anybody may open it:
   membership that the backup knows as 5 would else take the next 7, another one, for the one it knows.
 - Every device gets another token when it comes back. The one it has holds until it has used the
   new one; so does one that it had been offered at the time of the backup, which it may use by now.
+- One-time prekeys are given to nobody any more: those that were given after the backup are not known.
+  Devices bring others when they come back.
+- Every device list counts as changed: who sealed a message by another one looks at it again.
 - Devices count as seen lately enough that an old backup does not log everybody out.
 
 Prepared, it is moved into its place. Until that is done the directory RESTORING is there: a server
@@ -30,12 +33,16 @@ from tidings.store.rocks_checkpoint import copy_store, files_of, sync_directory,
 from tidings.store.rocks_database import CREATING, RESTORING
 from tidings.store.schema import (
     DAY_S,
+    DEVICE_LISTS,
     DEVICES,
     HEAD_MEMBER,
+    KEY_MARKS,
     MEMBERS,
     NODES,
+    ONE_TIME_COUNTERS,
     SEEN,
     DeviceRow,
+    KeyMarkRow,
     MemberRow,
     NodeRow,
     SeenRow,
@@ -94,6 +101,19 @@ async def prepare(store: Store, *, now_ms: int, progress: Progress = no_progress
         await store.write([write for row in devices for write in _renewing(row, floor, now_ms)])
         done += len(devices)
         progress("devices", done, 0)
+    await _renew_keys(store, floor, progress)
+
+
+async def _renew_keys(store: Store, floor: int, progress: Progress) -> None:
+    done = 0
+    async for counters in pages(store, ONE_TIME_COUNTERS):
+        for row in counters:
+            given_up = msgspec.structs.replace(row, next=row.newest + 1, left=0)
+            await store.compare_and_set(ONE_TIME_COUNTERS, row, given_up)
+        done += len(counters)
+        progress("keys", done, 0)
+    async for lists in pages(store, DEVICE_LISTS):
+        await store.write([Raise(KEY_MARKS, KeyMarkRow(row.user_id, floor)) for row in lists])
 
 
 async def pages(store: Store, table: Table[R]) -> AsyncIterator[list[R]]:

@@ -12,11 +12,14 @@ from typing import Any
 import msgspec
 
 from tidings.protocol import frames, ids
+from tidings.protocol.keys import decode_list
 from tidings.store.backup import Progress, no_progress, pages
 from tidings.store.contract import Erase, Put, StoreDamaged, Table, Write
 from tidings.store.rocks import RocksStore
 from tidings.store.schema import (
     CURSORS,
+    DEVICE_KEYS,
+    DEVICE_LISTS,
     DEVICES,
     HANDLES,
     HEAD_MEMBER,
@@ -25,10 +28,12 @@ from tidings.store.schema import (
     MEMBERSHIPS,
     MESSAGES,
     NODES,
+    ONE_TIME_KEYS,
     RELATIONS,
     SEEN,
     TABLES,
     USERS,
+    DeviceListRow,
     MemberRow,
     MembershipRow,
 )
@@ -42,6 +47,10 @@ LACKS_USER = "handles: in use by nobody of that name"
 DEVICE_OF_NOBODY = "devices: of no account"
 CURSOR_OF_NOBODY = "cursors: of no device"
 SEEN_OF_NOBODY = "seen: of no device"
+KEYS_OF_NOBODY = "device_keys: of no device"
+LIST_OF_NOBODY = "device_lists: of no account"
+UNREADABLE_LIST = "device_lists: one that no client could read"
+PAIRS_OF_NOBODY = "one_time_keys: of no device"
 LACKS_TARGET = "relations: to a message that is not there"
 UNREADABLE_ENTRY = "inbox: an entry that no client could read"
 UNCHECKED = "not compared, since its tables cannot be read"
@@ -80,6 +89,8 @@ async def check(
         (lambda: _memberships(store, findings, repair=repair, now_ms=now_ms), (MEMBERS, MEMBERSHIPS, NODES)),
         (lambda: _handles(store, findings), (HANDLES, USERS)),
         (lambda: _devices(store, findings), (DEVICES, USERS, CURSORS, SEEN)),
+        (lambda: _keys(store, findings), (DEVICE_KEYS, DEVICES, ONE_TIME_KEYS)),
+        (lambda: _lists(store, findings), (DEVICE_LISTS, USERS)),
         (lambda: _relations(store, findings), (RELATIONS, MESSAGES)),
         (lambda: _inbox(store, findings), (INBOX,)),
     ]
@@ -186,6 +197,39 @@ async def _devices(store: RocksStore, findings: Findings) -> None:
         for at in seen:
             if at.device_id not in known:
                 findings.add(SEEN_OF_NOBODY, f"device {at.device_id} of user {at.user_id}")
+
+
+async def _keys(store: RocksStore, findings: Findings) -> None:
+    known: set[int] = set()
+    async for devices in pages(store, DEVICES):
+        known.update(row.device_id for row in devices)
+    async for rows in pages(store, DEVICE_KEYS):
+        for row in rows:
+            if row.device_id not in known:
+                findings.add(KEYS_OF_NOBODY, f"device {row.device_id} of user {row.user_id}")
+    async for pairs in pages(store, ONE_TIME_KEYS):
+        for pair in pairs:
+            if pair.device_id not in known:
+                findings.add(PAIRS_OF_NOBODY, f"pair {pair.id} of device {pair.device_id}")
+
+
+async def _lists(store: RocksStore, findings: Findings) -> None:
+    async for rows in pages(store, DEVICE_LISTS):
+        there = [row for row in rows if row.body]
+        users = await store.get_many(USERS, [(row.user_id,) for row in there])
+        for row, user in zip(there, users, strict=True):
+            if user is None:
+                findings.add(LIST_OF_NOBODY, f"user {row.user_id}")
+            if not _is_whole(row):
+                findings.add(UNREADABLE_LIST, f"version {row.version} of user {row.user_id}")
+
+
+def _is_whole(row: DeviceListRow) -> bool:
+    try:
+        body = decode_list(row.body, len(row.added_at))
+    except ValueError:
+        return False
+    return (body.user_id, body.version) == (row.user_id, row.version)
 
 
 async def _relations(store: RocksStore, findings: Findings) -> None:

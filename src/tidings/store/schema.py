@@ -8,12 +8,14 @@ the clear.
 ARCHITECTURE.md has the picture.
 """
 
-from tidings.protocol.api import Kdf
+import msgspec
+
+from tidings.protocol.api import Kdf, SignedKey
 from tidings.protocol.frames import Reference
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.store.contract import Row, Table
 
-FORMAT = 2
+FORMAT = 3
 """The number of this schema. A store of a greater number is refused, of a lesser one migrated."""
 
 DAY_S = 86_400
@@ -49,6 +51,8 @@ class MessageRow(Row):
     """of the inbox entries, where they differ from message_id"""
     relation: int = 0
     target: MessageId = MessageId(0)
+    envelopes: dict[DeviceId, bytes] = {}
+    """of a message that waits for a member to let its sender in: nobody has it in their inbox"""
 
 
 MESSAGES = Table(
@@ -78,6 +82,7 @@ class InboxRow(Row):
     bucket: int
     entry_id: EntryId
     kind: int
+    """1 a message, 2 what devices say about keys"""
     conversation_id: ConversationId
     message_id: MessageId
     sender_id: UserId
@@ -188,10 +193,17 @@ class HeadRow(Row):
     newest: MessageId = MessageId(0)
     receipts_at: int = 0
     removal_at: int = 0
-    """the version of the last removal of a member or device; a Send behind it is refused"""
+    """the version of the last removal of a member; a Send behind it is refused"""
+    scheme: int = 0
+    """the greatest `frames.Scheme` of a message; plain ones are refused from then on"""
 
 
-HEADS = Table("heads", HeadRow, partition=("conversation_id",), grows=("newest", "receipts_at", "removal_at"))
+HEADS = Table(
+    "heads",
+    HeadRow,
+    partition=("conversation_id",),
+    grows=("newest", "receipts_at", "removal_at", "scheme"),
+)
 
 HEAD_MEMBER = UserId(0)
 """The user_id of the member row that holds what belongs to the conversation itself, so that it
@@ -506,6 +518,106 @@ class NodeRow(Row):
 
 NODES = Table("nodes", NodeRow, partition=("node",), grows=("ids_until",))
 
+
+class DeviceKeysRow(Row):
+    """The public keys of a device, as it published them; see spec §6.16."""
+
+    user_id: UserId
+    device_id: DeviceId
+    signing: bytes
+    agreement: bytes
+    agreement_signature: bytes
+    prekey: SignedKey
+    kem: SignedKey
+    """of the last resort"""
+    link: bytes = b""
+    link_reply: bytes = b""
+
+
+DEVICE_KEYS = Table("device_keys", DeviceKeysRow, partition=("user_id",), clustering=("device_id",))
+
+
+class DeviceListRow(Row):
+    """A user's newest signed device list."""
+
+    user_id: UserId
+    version: int
+    body: bytes
+    """as it was signed; empty once the account is gone"""
+    signature: bytes
+    previous_signature: bytes
+    added_at: dict[DeviceId, int]
+    """of each device in it: a server id that nobody had given when they read a list without it"""
+    request_id: bytes
+
+
+DEVICE_LISTS = Table("device_lists", DeviceListRow, partition=("user_id",), contested=True)
+
+
+class KeyMarkRow(Row):
+    """When a device of a user, with keys, was removed last."""
+
+    user_id: UserId
+    removal_at: int = 0
+    """a server id: a sealed Send whose `keys_at` is before it is refused"""
+
+
+KEY_MARKS = Table("key_marks", KeyMarkRow, partition=("user_id",), grows=("removal_at",))
+
+
+class GenerationRow(Row):
+    """How often a device's profile has connected, as it told last: a copy that was restored is behind."""
+
+    device_id: DeviceId
+    generation: int
+
+
+GENERATIONS = Table("generations", GenerationRow, partition=("device_id",), grows=("generation",))
+
+
+class OneTimeKeyRow(Row):
+    """A pair of one-time prekeys. A batch, named by its first id, is erased once all of it was given."""
+
+    device_id: DeviceId
+    batch: int
+    id: int
+    key: bytes
+    """X25519"""
+    kem: bytes
+    """ML-KEM-1024"""
+    kem_signature: bytes
+
+
+ONE_TIME_KEYS = Table("one_time_keys", OneTimeKeyRow, partition=("device_id", "batch"), clustering=("id",))
+
+
+class KeyBatch(msgspec.Struct, array_like=True, gc=False):
+    """One-time prekeys that came in one request."""
+
+    first: int
+    last: int
+
+
+class OneTimeCounterRow(Row):
+    """Which one-time prekeys of a device were given: none of them is answered before this says so."""
+
+    device_id: DeviceId
+    next: int
+    """ids below it are given, or given up"""
+    newest: int
+    """the greatest id that was ever brought"""
+    left: int
+    batches: list[KeyBatch]
+    """in ascending order; those below `next` are erased when the next one comes"""
+    digest: bytes
+    """of the request that brought the newest"""
+    request_id: bytes
+    closed: bool = False
+    """the device is gone"""
+
+
+ONE_TIME_COUNTERS = Table("one_time_counters", OneTimeCounterRow, partition=("device_id",), contested=True)
+
 TABLES: tuple[Table[Row], ...] = (  # type: ignore[assignment]
     MESSAGES,
     BUCKETS,
@@ -536,4 +648,10 @@ TABLES: tuple[Table[Row], ...] = (  # type: ignore[assignment]
     REPORTS,
     SECRETS,
     LEASES,
+    DEVICE_KEYS,
+    DEVICE_LISTS,
+    KEY_MARKS,
+    GENERATIONS,
+    ONE_TIME_KEYS,
+    ONE_TIME_COUNTERS,
 )

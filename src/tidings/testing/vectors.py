@@ -6,14 +6,16 @@ being added here. `scripts/spec` writes them to `spec/vectors/`, and a test comp
 spec §11
 """
 
+import hashlib
 import json
 from collections.abc import Iterator
 from types import UnionType
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tidings.protocol import frames, ids
+from tidings.protocol import frames, ids, keys
 from tidings.protocol.codec import JSON, MSGPACK
 from tidings.protocol.errors import MALFORMED, RATE_LIMITED, UNKNOWN_TAG, ErrorKind, ProtocolError
 from tidings.protocol.frames import ClientFrame, Frame, ServerFrame
@@ -36,7 +38,7 @@ _BY_NAME: dict[str, object] = {
     "generation": 3,
     "attempt": 2,
     "version": 1,
-    "keys_at": 5,
+    "keys_at": EntryId(MESSAGE),
     "content_type": "text/plain",
     "content": "Grüße, Bob".encode(),
     "envelopes": {BOB_PHONE: b"key for Bob's phone"},
@@ -148,7 +150,7 @@ def _cases() -> Iterator[tuple[str, str, Frame]]:
 
 
 def _send(content: bytes) -> Frame:
-    return frames.Send(CLIENT_ID, 1, CONVERSATION, 1, 0, 0, "application/octet-stream", content)
+    return frames.Send(CLIENT_ID, 1, CONVERSATION, 1, EntryId(0), 0, "application/octet-stream", content)
 
 
 # --- spec/vectors/decoding.json -------------------------------------------------------------
@@ -248,6 +250,74 @@ def id_vectors() -> dict[str, object]:
     }
 
 
+# --- spec/vectors/keys.json -----------------------------------------------------------------
+
+
+def key_vectors() -> dict[str, object]:
+    """Device lists and what is signed; numbers as strings, bytes as hex. Keys of these seeds sign."""
+    identity, previous, device = (_signer(seed) for seed in (b"identity", b"previous", b"device"))
+    listed = [
+        keys.ListedDevice(ALICE_LAPTOP, _public(device), bytes(range(32))),
+        keys.ListedDevice(DeviceId(ALICE_LAPTOP + 1), bytes(range(32, 64)), bytes(range(64, 96))),
+    ]
+    first = keys.DeviceListBody(
+        user_id=ALICE, version=1, identity=_public(previous), previous=b"", devices=listed[:1]
+    )
+    second = keys.DeviceListBody(
+        user_id=ALICE, version=2, identity=_public(identity), previous=_public(previous), devices=listed
+    )
+    bodies = [keys.encode_list(body) for body in (first, second)]
+    prekey = keys.named_key(258, bytes(range(96, 128)))
+    signed = (
+        (keys.DEVICE_LIST, previous, bodies[0]),
+        (keys.DEVICE_LIST, identity, bodies[1]),
+        (keys.DEVICE_LIST, previous, bodies[1]),
+        (keys.AGREEMENT, device, listed[0].agreement),
+        (keys.PREKEY, device, prekey),
+        (keys.KEM_PREKEY, device, prekey),
+    )
+    odd = (
+        ("a device twice", msgspec.structs.replace(second, devices=[listed[0]] * 2)),
+        ("out of order", msgspec.structs.replace(second, devices=listed[::-1])),
+        ("version 0", msgspec.structs.replace(first, version=0)),
+        ("of another format", msgspec.structs.replace(first, format=2)),
+    )
+    return {
+        "signatures": [
+            {
+                "tag": tag,
+                "public": _public(signer).hex(),
+                "message": message.hex(),
+                "signed": keys.signed_bytes(tag, message).hex(),
+                "signature": signer.sign(keys.signed_bytes(tag, message)).hex(),
+            }
+            for tag, signer, message in signed
+        ],
+        "lists": [
+            {
+                "user_id": str(body.user_id),
+                "version": body.version,
+                "devices": [str(one.device_id) for one in body.devices],
+                "body": keys.encode_list(body).hex(),
+            }
+            for body in (first, second)
+        ],
+        "no_lists": [
+            *({"case": case, "body": keys.encode_list(body).hex()} for case, body in odd),
+            {"case": "a field too many", "body": (b"\x97" + bodies[0][1:] + b"\xc0").hex()},
+            {"case": "a number in a longer form than needed", "body": (b"\x96\xcc" + bodies[0][1:]).hex()},
+        ],
+    }
+
+
+def _signer(seed: bytes) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed).digest())
+
+
+def _public(signer: Ed25519PrivateKey) -> bytes:
+    return signer.public_key().public_bytes_raw()
+
+
 # --- the worked example ---------------------------------------------------------------------
 
 
@@ -276,7 +346,7 @@ def dialogue() -> Iterator[tuple[str, str, Frame]]:
     yield (
         alice,
         "a message, written to the laptop's disk before",
-        frames.Send(CLIENT_ID, 1, CONVERSATION, 1, 0, 0, "text/plain", b"Hi Bob"),
+        frames.Send(CLIENT_ID, 1, CONVERSATION, 1, EntryId(0), 0, "text/plain", b"Hi Bob"),
     )
     yield to_alice, "it is on the server's disk", frames.Sent(CLIENT_ID, MESSAGE, [], NOON_MS)
     yield to_bob, "the first Deliver of this connection", frames.Deliver(EntryId(MESSAGE), message)

@@ -15,7 +15,7 @@ from tidings.protocol import frames, ids
 from tidings.protocol.api import Credentials, LoggedIn, NewAccount
 from tidings.protocol.close import CloseCode
 from tidings.protocol.codec import MSGPACK, Codec
-from tidings.protocol.ids import ConversationId
+from tidings.protocol.ids import ConversationId, EntryId
 from tidings.protocol.limits import Limits
 from tidings.server.cluster import Shared
 from tidings.server.config import Config
@@ -105,17 +105,17 @@ class Device:
     def send(self, conversation: ConversationId, text: str, **options: object) -> frames.Send:
         """Send a message; returns the frame, to be repeated or matched."""
         self._counter += 1
-        frame = frames.Send(
-            ids.client_id(self._prefix, self._counter),
-            1,
-            conversation,
-            1,
-            0,
-            frames.Scheme.PLAIN,
-            "text",
-            text.encode(),
-            **options,  # type: ignore[arg-type]
-        )
+        values: dict[str, object] = {
+            "client_id": ids.client_id(self._prefix, self._counter),
+            "attempt": 1,
+            "conversation_id": conversation,
+            "version": 1,
+            "keys_at": EntryId(0),
+            "scheme": frames.Scheme.PLAIN,
+            "content_type": "text",
+            "content": text.encode(),
+        }
+        frame = frames.Send(**{**values, **options})  # type: ignore[arg-type]
         self.say(frame)
         return frame
 

@@ -335,7 +335,7 @@ def _frame(draft: Draft, target: MessageId, after: MessageId) -> Send:
         draft.attempt,
         draft.conversation,
         1,
-        0,
+        EntryId(0),
         frames.Scheme.PLAIN,
         "" if draft.relation == frames.Relation.DELETE else "text",
         draft.content,

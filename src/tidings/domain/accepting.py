@@ -1,0 +1,128 @@
+"""A message that is being accepted: what is held of it until it is durable, and what is written of it.
+
+The leaves of `tidings.domain.messages`, which decides.
+
+spec §6.3
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from tidings.domain.accounts import User
+from tidings.domain.conversations import Conversation
+from tidings.domain.erasing import expiry_of
+from tidings.domain.inboxes import Entry, inbox_row
+from tidings.domain.log import row_of
+from tidings.domain.relations import Related, related_row
+from tidings.protocol.codec import encode_message
+from tidings.protocol.errors import ProtocolError
+from tidings.protocol.frames import CHANGES, DevicesChanged, Message, Send, Sent
+from tidings.protocol.ids import DeviceId, EntryId, MessageId, UserId
+from tidings.store.contract import Put, Raise, Write
+from tidings.store.schema import HEADS, INBOX, MESSAGES, HeadRow
+
+Outcome = Sent | DevicesChanged | ProtocolError
+Answer = Callable[[Outcome], None]
+"""Called once with what the sender of a message is told. Must not raise."""
+
+
+class Accepting(NamedTuple):
+    """What is being accepted."""
+
+    user: User
+    device: DeviceId
+    conversation: Conversation
+    send: Send
+    related: Related | None
+    meets: bool
+
+
+class Unsettled:
+    """A message on its way to the disk, and who waits to hear of it."""
+
+    __slots__ = ("_answers", "_outcome")
+
+    def __init__(self, answer: Answer) -> None:
+        self._answers = [answer]
+        self._outcome: Outcome | None = None
+
+    def repeated(self, answer: Answer) -> None:
+        """The same Send came again: it gets the same answer."""
+        if self._outcome is None:
+            self._answers.append(answer)
+        else:
+            answer(self._outcome)
+
+    def settle(self, outcome: Outcome) -> None:
+        """It is decided: whoever waits is told."""
+        self._outcome = outcome
+        for answer in self._answers:
+            answer(outcome)
+        self._answers.clear()
+
+
+def rows_of(
+    accepting: Accepting,
+    message: Message,
+    entry: Entry,
+    recipients: list[UserId],
+    hidden_from: list[UserId],
+) -> list[Write]:
+    """All that is written of a message, in one batch."""
+    _, _, conversation, send, related, _ = accepting
+    row = row_of(message, conversation.bucket, hidden_from)
+    if conversation.pending:
+        row.envelopes = send.envelopes  # no inbox keeps them for who may still let the sender in
+    rows: list[Write] = [Put(MESSAGES, row, message.message_id)]
+    if send.scheme > conversation.stored_scheme:
+        rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, scheme=send.scheme)))
+    for member in recipients:
+        rows.append(Put(INBOX, inbox_row(member, entry, message.expires_at), entry.entry_id))
+    if related is not None:
+        if send.relation in CHANGES:
+            rows.append(related_row(message, related.bucket, hidden_from))
+        rows += related.erases
+    if message.expires_at is not None:
+        rows.append(expiry_of(message))
+    return rows
+
+
+def message_of(
+    message_id: MessageId,
+    created_at: int,
+    user: User,
+    device: DeviceId,
+    conversation: Conversation,
+    send: Send,
+) -> Message:
+    """A Send as it stands once it is accepted."""
+    return Message(
+        message_id,
+        conversation.conversation_id,
+        user.user_id,
+        device,
+        send.client_id,
+        conversation.version,
+        send.scheme,
+        send.content_type,
+        send.content,
+        created_at,
+        send.relates_to,
+        send.expires_at,
+        send.silent,
+        send.relation,
+        send.target,
+    )
+
+
+def entry_of(message: Message, send: Send) -> Entry:
+    """What recipients' inboxes get of it."""
+    return Entry(
+        EntryId(message.message_id),
+        message.conversation_id,
+        message.message_id,
+        message.sender_id,
+        message.sender_device,
+        encode_message(message),
+        send.envelopes,
+    )

@@ -1,0 +1,143 @@
+"""Asides: what devices say to each other about the key of a message, ASK and KEYS.
+
+They are accepted once, as messages are, and stand in inboxes, but nowhere else: in no log, under no target,
+and no watermark passes them. They go to whom they concern and nobody else: an ASK to the author of the
+message that it is about, a KEYS to those whose devices it has envelopes for.
+
+spec §6.16
+"""
+
+from typing import NamedTuple
+
+from tidings.domain.clock import Clock, IdClock
+from tidings.domain.commit import GroupCommit
+from tidings.domain.conversations import Conversation
+from tidings.domain.inboxes import KEYS_ENTRY, Entry, inbox_row
+from tidings.domain.relations import Related
+from tidings.domain.router import Router
+from tidings.domain.sealing import Sealing
+from tidings.domain.users import User
+from tidings.protocol.codec import encode_message
+from tidings.protocol.errors import INVALID, TOO_LARGE, ProtocolError
+from tidings.protocol.frames import Message, Relation, Send, Sent
+from tidings.protocol.ids import DeviceId, EntryId, MessageId, UserId
+from tidings.protocol.limits import Limits
+from tidings.store.contract import Put, Write
+from tidings.store.schema import INBOX
+
+
+class _Given(NamedTuple):
+    entry: Entry
+    sent: Sent
+    expires_at: int | None
+
+
+class Asides:
+    """Gives them to whom they concern."""
+
+    def __init__(
+        self,
+        commit: GroupCommit,
+        clock: Clock,
+        ids: IdClock,
+        sealing: Sealing,
+        router: Router,
+        limits: Limits,
+    ) -> None:
+        self._commit = commit
+        self._clock = clock
+        self._ids = ids
+        self._sealing = sealing
+        self._router = router
+        self._limits = limits
+
+    async def recipients(
+        self, conversation: Conversation, user: UserId, send: Send, related: Related
+    ) -> tuple[list[UserId], dict[DeviceId, bytes]]:
+        """Whom an aside concerns, and the envelopes that it has for them.
+
+        Raises ProtocolError (invalid, too_large), StoreError.
+        """
+        most = self._limits.key_request_bytes
+        if len(send.content) > most:
+            raise ProtocolError(TOO_LARGE, f"the content of ASK and KEYS has at most {most} bytes")
+        if send.relation == Relation.ASK:
+            if send.envelopes:
+                raise ProtocolError(INVALID, "an ASK has no envelopes")
+            concerned, envelopes = [related.author], {}
+        else:
+            if not send.envelopes:
+                raise ProtocolError(INVALID, "a KEYS has envelopes")
+            owners = await self._sealing.owners(conversation, send.envelopes)
+            concerned = list(dict.fromkeys(owners.values()))
+            envelopes = {device: send.envelopes[device] for device in owners}
+        # As with messages, who is shut out is not told.
+        shut = (conversation.blockers | conversation.pending) - {user}
+        return [member for member in concerned if member not in shut], envelopes
+
+    async def give(
+        self,
+        user: User,
+        device: DeviceId,
+        conversation: Conversation,
+        send: Send,
+        related: Related,
+        recipients: list[UserId],
+        envelopes: dict[DeviceId, bytes],
+    ) -> Sent:
+        """Write an aside to inboxes; durable on return, and told. Raises ProtocolError (overloaded, …)."""
+        self._commit.admit()
+        self._ids.observe(send.target)
+        if user.messages_per_day:
+            user.count_message(self._ids.now_ms())
+        while True:
+            given = self._given(user, device, conversation, send, related, envelopes)
+            rows: list[Write] = [
+                Put(INBOX, inbox_row(member, given.entry, given.expires_at), given.entry.entry_id)
+                for member in recipients
+            ]
+            # What came too late for readers is written once more; devices drop what they have.
+            if await self._commit.write(rows):
+                break
+        self._router.deliver(given.entry, recipients)
+        return given.sent
+
+    def _given(
+        self,
+        user: User,
+        device: DeviceId,
+        conversation: Conversation,
+        send: Send,
+        related: Related,
+        envelopes: dict[DeviceId, bytes],
+    ) -> _Given:
+        message_id = MessageId(self._ids.next())
+        ends = [at for at in (send.expires_at, related.expires_at) if at is not None]
+        message = Message(
+            message_id,
+            conversation.conversation_id,
+            user.user_id,
+            device,
+            send.client_id,
+            conversation.version,
+            send.scheme,
+            send.content_type,
+            send.content,
+            self._clock.wall_ms(),
+            send.relates_to,
+            min(ends, default=None),
+            True,
+            send.relation,
+            send.target,
+        )
+        entry = Entry(
+            EntryId(message_id),
+            conversation.conversation_id,
+            message_id,
+            user.user_id,
+            device,
+            encode_message(message),
+            envelopes,
+            KEYS_ENTRY,
+        )
+        return _Given(entry, Sent(send.client_id, message_id, [], message.created_at), message.expires_at)
