@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tidings.bus.contract import Topic
-from tidings.bus.counted import ALL, BEAT_S, DEAD_S, FRAME_BYTES, CountedBus, topic_of
+from tidings.bus.counted import ALL, BEAT_S, DEAD_S, FRAME_BYTES, UNHEARD_NODES, CountedBus, topic_of
 from tidings.bus.memory import MemoryBus, Topics
 
 
@@ -141,6 +141,37 @@ async def test_a_node_that_dies_is_a_gap_whatever_it_had_counted(rig: Rig) -> No
     assert rig.other.gaps == 1
     assert rig.other.counted.has_died(1)
     assert rig.other.counted.peers == []
+
+
+async def test_a_node_that_is_not_heard_may_live_and_misses_what_is_lost_on_the_way_to_it(rig: Rig) -> None:
+    rig.other.bus.loses = lambda _: True
+    await rig.beat(int(DEAD_S / BEAT_S) + 1)
+    one = rig.one.counted
+    assert one.peers == []
+    one.silent.clear()  # the lease of its first number is over; it may have another
+    assert one.may_live == [2]
+    rig.one.bus.loses = lambda topic: topic == topic_of(2)
+    for node in one.may_live:
+        one.publish(node, [b"lost"])
+    rig.one.bus.loses = lambda _: False
+    await rig.beat(2)
+    assert rig.other.gaps == 1
+
+
+async def test_a_node_that_has_left_does_not_live(rig: Rig) -> None:
+    await rig.other.counted.close()
+    await rig.pass_on()
+    assert rig.one.counted.has_died(2)
+    assert rig.one.counted.may_live == []
+
+
+async def test_of_those_that_fell_silent_the_last_ones_may_live(rig: Rig) -> None:
+    crashed = [End(rig.topics, 3 + number, rig.clock) for number in range(UNHEARD_NODES + 1)]
+    for end in crashed:
+        await end.counted.open()
+    await rig.pass_on()
+    await rig.beat(int(DEAD_S / BEAT_S) + 1)
+    assert rig.one.counted.may_live == [2, *(end.counted.node for end in crashed[1:])]
 
 
 async def test_a_node_that_only_seemed_dead_goes_on_and_nothing_is_taken_for_old(rig: Rig) -> None:

@@ -440,6 +440,25 @@ async def _look_again(world: World, device: Device) -> None:
     await turns()
 
 
+async def test_who_is_on_a_node_that_only_is_not_heard_is_told_though_the_directory_is_away(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    here, there = cluster(one), cluster(other)
+    await turns()
+    heard_s = one.services.loop.time()
+    monkeypatch.setattr(here.bus, "_now_s", lambda: heard_s + 2 * DEAD_S)
+    here.bus.beat()
+    assert here.bus.has_died(there.node)
+    await nodes.directories[0].close()
+    alice.send(chat, "do you hear me?")
+    await alice.expect(Sent)
+    assert await bob.texts(1) == ["do you hear me?"]
+
+
 async def test_what_moved_while_a_device_synced_is_told_by_a_second_sync(nodes: Nodes) -> None:
     one, _ = await nodes.two()
     alice = await one.online(await one.register("alice"))

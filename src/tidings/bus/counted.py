@@ -29,6 +29,8 @@ FRAME_BYTES = PUBLICATION_BYTES - 1024
 """Largest frame that can be published."""
 COUNTED_NODES = 8192
 """Nodes whose counts are remembered, the dead ones included."""
+UNHEARD_NODES = 64
+"""Of those that fell silent: so many, the last ones, are taken for nodes that may live."""
 ALL: Topic = "nodes"
 
 
@@ -92,7 +94,8 @@ class CountedBus:
         self._beats = 0
         self._count_all = 0
         self._peers: dict[int, _Peer] = {}
-        self._dead: dict[int, None] = {}
+        self._dead: dict[int, bool] = {}
+        """whether it said that it leaves"""
         self.silent: dict[int, None] = {}
         """those of the dead that did not say that they leave: maybe only their way to the bus is broken"""
         self.gaps = 0
@@ -138,6 +141,15 @@ class CountedBus:
         """The other nodes that live, as far as is known."""
         return list(self._peers)
 
+    @property
+    def may_live(self) -> list[int]:
+        """The peers, and those that fell silent: maybe only we do not hear them, while they hear us.
+
+        What was not published to them they would not miss: only what was counted shows as a gap.
+        """
+        silent = [node for node, has_left in self._dead.items() if not has_left]
+        return [*self._peers, *silent[-UNHEARD_NODES:]]
+
     def has_died(self, node: int) -> bool:
         """Whether nothing has been heard of a node for `DEAD_S`, or it said that it leaves."""
         return node in self._dead
@@ -157,10 +169,10 @@ class CountedBus:
         if dead:
             self._note_gap()
 
-    def _bury(self, node: int) -> None:
+    def _bury(self, node: int, *, has_left: bool = False) -> None:
         # Our own count for it stays, and is told: it may live, and only the way between be broken.
         del self._peers[node]
-        self._dead[node] = None
+        self._dead[node] = has_left
         if len(self._dead) > COUNTED_NODES:
             forgotten = next(iter(self._dead))
             del self._dead[forgotten]
@@ -207,7 +219,7 @@ class CountedBus:
             self._receive(frame)
         if beat.leaving:
             missed = missed or peer.claimed > peer.seen
-            self._bury(beat.publisher)
+            self._bury(beat.publisher, has_left=True)
         if missed:
             self._note_gap()
 

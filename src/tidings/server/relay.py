@@ -148,7 +148,7 @@ class Relay:
             self._bus.publish(node, frames)
 
     async def _nodes(self, waiting: list[_Waiting]) -> dict[UserId, tuple[int, ...]]:
-        """On which other nodes users are; where the directory does not say, on any."""
+        """On which other nodes users are; where the directory does not say, on any that may live."""
         users = list(dict.fromkeys(user for one in waiting for user in one.users))
         nodes: dict[UserId, tuple[int, ...]] = {}
         own = self._bus.node
@@ -159,6 +159,6 @@ class Relay:
                     if places:
                         nodes[user] = tuple({place.node for place in places if place.node != own})
         except DirectoryError:
-            everywhere = tuple(self._bus.peers)
+            everywhere = tuple(self._bus.may_live)
             return dict.fromkeys(users, everywhere)
         return nodes
