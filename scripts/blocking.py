@@ -22,6 +22,7 @@ CLASSES = {
     "presence": "OwnPresence",
     "account": "OwnAccount",
     "devices": "OwnDevices",
+    "safety": "Safety",
     "client": "Client",
 }
 """The modules of tidings.client, and the class that each has; the last one hands out the others."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from client.at_rest import database_of
 from client.rig import PATIENCE_S, environment, until
 from client.stage import CONFIG, LIMITS, exchange, listening, make_profile, settle
 from integration.server import Server
@@ -78,13 +79,24 @@ class Talk:
 
 
 @pytest.fixture
-def pair(place: tuple[Server, list[LoggedIn]], tmp_path: Path) -> Pair:
+async def pair(place: tuple[Server, list[LoggedIn]], tmp_path: Path) -> Pair:
     server, accounts = place
     alice = next(one for one in accounts if one.handle.startswith("alice"))
     echo = next(one for one in accounts if one.handle.startswith("echo"))
     accounts.remove(alice)
     accounts.remove(echo)
-    return Pair(server, alice, echo, tmp_path)
+    pair = Pair(server, alice, echo, tmp_path)
+    for profile in (pair.alice, pair.bot):
+        async with Client.open(profile, receive=False) as me:
+            await published(me)
+    return pair
+
+
+async def published(client: Client) -> None:
+    """Wait until others can encrypt for an account that was settled, which has no keys before."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await client.devices.is_linked():
+            await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager
@@ -133,6 +145,27 @@ async def test_its_own_messages_are_never_given_to_it(pair: Pair) -> None:
         await talk.says("the end")
         await until(lambda: "the end" in given)
     assert given == ["the end"]
+
+
+async def test_what_cannot_be_read_yet_is_given_to_it_once_it_can(pair: Pair) -> None:
+    await pair.befriend()
+    given: list[str] = []
+    bot = Bot(pair.bot)
+    bot.message(lambda message: given.append(message.text))
+    async with pair.talking() as talk:
+        forget_sessions(pair.bot)
+        await talk.says("sealed for what it has no more")
+        async with serving(bot):
+            await until(lambda: given)
+            await talk.says("the end")
+            await until(lambda: "the end" in given)
+    assert given == ["sealed for what it has no more", "the end"]
+
+
+def forget_sessions(profile: Path) -> None:
+    """What comes over the ratchets that were cannot be read: its key must be asked for."""
+    with contextlib.closing(database_of(profile)) as database:
+        database.execute("DELETE FROM sessions")
 
 
 async def test_a_handler_that_fails_is_logged_and_the_next_message_goes_on(

@@ -34,6 +34,7 @@ from tidings.client import (
     ClientError,
     Event,
     MessageEvent,
+    OpenedEvent,
     RequestEvent,
     SentMessage,
     Surroundings,
@@ -64,7 +65,7 @@ class Incoming:
     ```
     """
 
-    def __init__(self, client: Client, message: MessageEvent, arguments: str = "") -> None:
+    def __init__(self, client: Client, message: MessageEvent | OpenedEvent, arguments: str = "") -> None:
         """A bot makes these."""
         self.event = message
         """as `Client.events()` gave it"""
@@ -319,7 +320,10 @@ class Bot:
 
     async def _take(self, client: Client, event: Event) -> None:
         match event:
-            case MessageEvent() if not (event.own or event.deleted or event.expired):
+            case MessageEvent() | OpenedEvent() if not (
+                # What cannot be read comes again once it can.
+                event.own or event.deleted or event.expired or event.fault
+            ):
                 await self._handle(client, event)
             case RequestEvent() if self._accepts and event.count:
                 await self._accept(client, event.peer)
@@ -330,7 +334,7 @@ class Bot:
 
     # --- handlers ---------------------------------------------------------------------------
 
-    async def _handle(self, client: Client, message: MessageEvent) -> None:
+    async def _handle(self, client: Client, message: MessageEvent | OpenedEvent) -> None:
         word, arguments = [*message.text.split(maxsplit=1), "", ""][:2]
         known = {HELP: self._help, **self._commands} if self._commands else {}
         command = known.get(word) if message.content_type == TEXT else None

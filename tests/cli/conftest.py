@@ -28,19 +28,19 @@ def asking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def alice(people: People, tmp_path: Path) -> User:
-    return User(people.server.url, people.handle("alice"), tmp_path / "alice")
+    return User.new(people.server.url, people.handle("alice"), tmp_path / "alice")
 
 
 @pytest.fixture
 def bob(people: People, tmp_path: Path) -> User:
-    return User(people.server.url, people.handle("bob"), tmp_path / "bob")
+    return User.new(people.server.url, people.handle("bob"), tmp_path / "bob")
 
 
 @pytest.fixture
 def strangers(asking_server: Server, people: People, tmp_path: Path) -> tuple[User, User]:
     """Alice and Bob where they must knock."""
     alice, bob = (
-        User(asking_server.url, people.handle(name), tmp_path / f"strange-{name}")
+        User.new(asking_server.url, people.handle(name), tmp_path / f"strange-{name}")
         for name in ("alice", "bob")
     )
     return alice, bob

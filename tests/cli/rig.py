@@ -148,11 +148,16 @@ class Running:
 class User:
     """Somebody with a profile, who gives commands."""
 
-    def __init__(self, url: str, handle: str, profile: Path) -> None:
+    def __init__(self, handle: str, profile: Path) -> None:
         self.handle = handle
         self.at = f"@{handle}"
         self.profile = profile
+
+    @classmethod
+    def new(cls, url: str, handle: str, profile: Path) -> "User":
+        """Somebody who has just registered."""
         register(url, handle, profile)
+        return cls(handle, profile)
 
     def run(self, *arguments: str | Path, typed: str = "") -> Result:
         """Run a command to its end, however that is."""
@@ -184,3 +189,17 @@ class User:
     def start(self, *arguments: str | Path, complaints: bool = False) -> Running:
         """A command that goes on."""
         return Running(*arguments, "--profile", self.profile, complaints=complaints)
+
+    def logs_in(self, url: str, profile: Path) -> "User":
+        """The same user on a further device, which is not linked yet."""
+        arguments = ("login", "--server", url, "--handle", self.handle, "--profile", profile)
+        done = tidings(*arguments, TIDINGS_PASSWORD=PASSWORD)
+        assert done.code == 0, done.err
+        return User(self.handle, profile)
+
+    def links(self, other: "User") -> None:
+        """Let a further device in."""
+        with other.start("link", "--json") as waiting:
+            code = json.loads(waiting.until('"code"'))["code"]
+            self.says("link", code)
+            waiting.until_object(linked=True)

@@ -79,7 +79,7 @@ def test_a_stranger_is_announced(
     strangers: tuple[User, User], asking_server: Server, people: People, tmp_path: Path
 ) -> None:
     alice, bob = strangers
-    carol = User(asking_server.url, people.handle("carol"), tmp_path / "carol")
+    carol = User.new(asking_server.url, people.handle("carol"), tmp_path / "carol")
     bob.says("send", alice.at, "hello")
     with alice.start("chat", bob.at) as one:
         one.until(f"— {bob.at} wants to talk to you, 1 message waits: /accept or /decline —")
@@ -131,8 +131,8 @@ def test_lines_from_a_pipe_are_sent_before_it_leaves(alice: User, bob: User) -> 
 def test_what_is_typed_offline_is_not_lost(
     own_server: ServerProcess, own_people: People, tmp_path: Path
 ) -> None:
-    alice = User(own_server.url, own_people.handle("alice"), tmp_path / "a")
-    bob = User(own_server.url, own_people.handle("bob"), tmp_path / "b")
+    alice = User.new(own_server.url, own_people.handle("alice"), tmp_path / "a")
+    bob = User.new(own_server.url, own_people.handle("bob"), tmp_path / "b")
     alice.says("send", bob.at, "before")
     own_server.kill()
     with Running("chat", bob.at, "--profile", alice.profile, complaints=True) as one:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.rig import Running, User, tidings
-from client.rig import PASSWORD, People
+from cli.rig import User
+from client.rig import People
 
 pytestmark = pytest.mark.slow
 
@@ -37,13 +37,13 @@ def test_the_list_shows_what_is_new_and_what_was_done(
     assert draft == "    draft: see you at"
     assert alice.says("chats", "draft", bob.at) == "see you at\n"
 
-    # A new device has all of it, too.
-    arguments = ("login", "--server", people.server.url, "--handle", alice.handle)
-    phone = tmp_path / "phone"
-    assert tidings(*arguments, "--profile", phone, TIDINGS_PASSWORD=PASSWORD).code == 0
-    with Running("listen", "--profile", phone, "--json") as listening:
+    # A new device has all of it, too, once it is in; what was written before is not for it.
+    phone = alice.logs_in(people.server.url, tmp_path / "phone")
+    alice.links(phone)
+    with phone.start("listen", "--json") as listening:
         listening.until_object(type="setting", kind="draft", value="see you at")
-        listening.until_object(type="past", text="two")
+        listening.until("caught_up")
+    assert [(one["text"], one["fault"]) for one in phone.objects("history", bob.at)] == [("", "no_key")] * 2
 
     timed = alice.object("send", bob.at, "three")
     (seen,) = [one for one in bob.objects("history", alice.at) if one["text"] == "three"]

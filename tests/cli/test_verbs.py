@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.rig import Running, register, tidings
+from cli.rig import Running, User, register, tidings
 from client.rig import PASSWORD, People, ServerProcess
 
 pytestmark = pytest.mark.slow
@@ -87,6 +87,7 @@ def test_logging_in_makes_a_second_device(people: People, alice: Path, bob: Path
         TIDINGS_PASSWORD=PASSWORD,
     )
     assert done.objects[0]["handle"] == people.handle("bob")
+    User(people.handle("bob"), bob).links(User(people.handle("bob"), tmp_path / "phone"))
     with Running("listen", "--profile", tmp_path / "phone") as phone:
         phone.until("up to date")
         tidings("send", "@" + people.handle("alice"), "from the first", "--profile", bob)

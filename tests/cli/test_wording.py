@@ -19,6 +19,7 @@ from tidings.client.events import (
     ExpiredEvent,
     GapEvent,
     MessageEvent,
+    OpenedEvent,
     PastEvent,
     PresenceEvent,
     ReactionEvent,
@@ -28,8 +29,9 @@ from tidings.client.events import (
     SentEvent,
     SettingEvent,
     TypingEvent,
+    WarningEvent,
 )
-from tidings.client.values import Chat, Message, Reaction
+from tidings.client.values import Chat, Fault, Message, Reaction
 from tidings.protocol.frames import Reference, SettingKind, Status
 from tidings.protocol.ids import SNOWFLAKE_MAX, ClientId, ConversationId, DeviceId, MessageId, UserId
 
@@ -55,6 +57,8 @@ EVENTS: list[Event] = [
     MessageEvent(**MESSAGE),
     SentEvent(**{**MESSAGE, "sender": "alice", "own": True}),
     PastEvent(**MESSAGE),
+    OpenedEvent(**{**MESSAGE, "sealed": True}),
+    WarningEvent("identity_changed", EVIL, UserId(7), CONVERSATION, EVIL),
     EditEvent(*ABOUT, False, MessageId(1), EVIL.encode(), "text/plain"),
     DeleteEvent(*ABOUT, True, MessageId(1)),
     ReactionEvent(*ABOUT, "bob", False, EVIL, MessageId(1)),
@@ -104,6 +108,12 @@ def test_types_of_objects_tell_events_apart() -> None:
     assert len(set(kinds.values())) == len(kinds)
 
 
+def test_programs_are_told_whether_it_was_encrypted_and_why_it_cannot_be_read() -> None:
+    assert (message_object(message())["sealed"], message_object(message())["fault"]) == (False, None)
+    told = message_object(message(sealed=True, fault=Fault.NO_KEY, content=b""))
+    assert (told["sealed"], told["fault"], told["text"]) == (True, "no_key", "")
+
+
 def test_ids_are_written_so_that_any_program_can_read_them() -> None:
     told = message_object(message(reply_to=REFERENCE))
     assert told["message_id"] == str(SNOWFLAKE_MAX)
@@ -131,10 +141,19 @@ def test_content_that_is_no_text_is_told_in_base64() -> None:
         ({"reacted": {"alice": Reaction("👍", MessageId(3))}}, "@bob: hello  [👍 @alice]"),
         ({"reacted": {"alice": Reaction("", MessageId(3))}}, "@bob: hello"),
         ({"sender": "alice", "own": True, "status": Status.READ}, "@alice: hello  ✓✓ read"),
+        ({"fault": Fault.NO_KEY, "content": b""}, "@bob: (cannot be read here: its key has not come)"),
+        ({"fault": Fault.PLAINTEXT, "content": b""}, "@bob: (not encrypted, so it is not shown)"),
     ],
 )
 def test_what_became_of_a_message_is_seen(changes: dict[str, typing.Any], ending: str) -> None:
     assert history_line(message(**changes)).endswith(ending)
+
+
+@pytest.mark.parametrize("kind", typing.get_args(events.WarningKind))
+def test_every_warning_says_what_is_wrong(kind: events.WarningKind) -> None:
+    line = event_line(WarningEvent(kind, "bob", UserId(7), ConversationId(b""), ""))
+    assert line is not None
+    assert line.startswith("! @bob: ")
 
 
 def test_an_answer_quotes_and_ids_go_in_front() -> None:

@@ -23,7 +23,12 @@ import tidings.client.blocking
 
 ROOT = Path(__file__).parents[2]
 MODULES = (tidings.client, tidings.client.blocking, tidings.bot)
-DOCS = ("docs/start/quickstart.md", "docs/guides/python-sdk.md", "docs/guides/bots.md")
+DOCS = (
+    "docs/start/quickstart.md",
+    "docs/guides/python-sdk.md",
+    "docs/guides/bots.md",
+    "docs/guides/protect-a-profile.md",
+)
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 URL = "http://127.0.0.1:8080"
 """what the examples call the server"""

@@ -6,14 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+import httpx
+
 from tidings.client import Client, Event, State, Surroundings
 from tidings.client.enrolment import save
 from tidings.client.errors import ConnectionLost
 from tidings.client.http import Server
 from tidings.client.profile import Profile
 from tidings.client.socket import Socket
-from tidings.protocol.api import LoggedIn
+from tidings.client.surroundings import Request
+from tidings.protocol.api import Health, LoggedIn, ServerInfo
 from tidings.protocol.frames import ClientFrame, Conversations
+from tidings.server import http
 from tidings.testing.sockets import NodeSocket
 from tidings.testing.world import World
 
@@ -24,9 +28,10 @@ LOOK_S = 0.005
 class Screen:
     """A device with a program that loads the state once and lives on events."""
 
-    def __init__(self, world: World, profile: Path) -> None:
+    def __init__(self, world: World, profile: Path, requests: Request) -> None:
         self._world = world
         self._profile = profile
+        self._requests = requests
         self._sockets: list[NodeSocket] = []
         self._stack = contextlib.AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
@@ -36,8 +41,13 @@ class Screen:
         self.events: list[Event] = []
 
     async def __aenter__(self) -> "Screen":
-        client = Client.open(self._profile, surroundings=Surroundings(dial=self._dial))
+        client = Client.open(
+            self._profile, surroundings=Surroundings(dial=self._dial, request=self._requests)
+        )
         self.client = await self._stack.enter_async_context(client)
+        parts = self.client._parts
+        if parts is not None and parts.account.sealed:
+            await parts.publishing.published()
         self.state = await self.client.state(messages=50)
         self._task = asyncio.ensure_future(self._show())
         return self
@@ -87,10 +97,15 @@ class Screen:
 
 
 class Devices:
-    """Makes profiles for people of a world."""
+    """Makes profiles for people of a world.
 
-    def __init__(self, world: World, folder: Path) -> None:
+    `sealed`: they encrypt. A device that was added is linked by the test then, and has no past.
+    """
+
+    def __init__(self, world: World, folder: Path, *, sealed: bool = False) -> None:
         self.world = world
+        self._sealed = sealed
+        self._requests = requests_of(world)
         self._folder = folder
         self._count = 0
 
@@ -106,8 +121,26 @@ class Devices:
         self._count += 1
         profile = Profile(self._folder / f"{account.handle}-{self._count}")
         with profile.create():
-            save(profile, Server.at("http://memory"), account)
-        return Screen(self.world, profile.path)
+            save(profile, Server.at("http://memory"), account, sealed=self._sealed)
+        return Screen(self.world, profile.path, self._requests)
+
+
+def requests_of(world: World) -> Request:
+    """HTTP to a node in memory."""
+    about = ServerInfo("0", "open", phone=False)
+    health = Health("ok", "0", "memory", 3)
+    app = http.application(
+        world.services, world.clock, world.services.limits, about, lambda: health, world.services.log
+    )
+
+    async def request(
+        method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+            answer = await client.request(method, url, content=body, headers=headers)
+        return answer.status_code, answer.content
+
+    return request
 
 
 async def until(condition: Callable[[], object]) -> None:

@@ -92,10 +92,18 @@ class People:
         return profile
 
     async def login(self, name: str, device: str) -> Path:
-        """A further device of an account; returns its profile."""
+        """A further device of an account, linked to its first; returns its profile."""
         profile = self._folder / device
         await Client.login(self.server.url, handle=self.handle(name), password=PASSWORD, profile=profile)
+        await link(self._folder / name, profile)
         return profile
+
+
+async def link(known: Path, new: Path) -> None:
+    """Let a new device in, by one that is."""
+    async with Client.open(new, receive=False) as it, Client.open(known, receive=False) as first:
+        await first.devices.approve(await it.devices.link_code())
+        await it.devices.linked()
 
 
 class Watcher:

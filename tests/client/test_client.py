@@ -2,10 +2,12 @@
 
 import asyncio
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from client.at_rest import database_of
 from client.rig import PASSWORD, People, ServerProcess, watching
 from tidings.client import (
     CaughtUpEvent,
@@ -29,7 +31,7 @@ class TestAccounts:
     async def test_a_profile_is_private(self, people: People) -> None:
         profile = await people.register("alice")
         assert stat.S_IMODE(profile.stat().st_mode) == 0o700
-        for file in ("account.json", "profile.db"):
+        for file in ("account.json", "profile.db", "profile.key"):
             assert stat.S_IMODE((profile / file).stat().st_mode) == 0o600
 
     async def test_a_profile_is_never_overwritten(self, people: People) -> None:
@@ -242,7 +244,7 @@ class TestComingAndGoing:
         alice = await people.register("alice")
         copy = tmp_path / "copy"
         copy.mkdir()
-        for file in ("account.json", "profile.db"):
+        for file in ("account.json", "profile.db", "profile.key"):
             (copy / file).write_bytes((alice / file).read_bytes())
         async with watching(alice) as first:
             await first.until(lambda w: w.of(CaughtUpEvent))
@@ -258,8 +260,8 @@ class TestComingAndGoing:
 
     async def test_a_bad_token_ends_it(self, people: People) -> None:
         alice = await people.register("alice")
-        account = alice / "account.json"
-        account.write_text(account.read_text().replace('"token": "', '"token": "AAAA'))
+        with closing(database_of(alice)) as database:
+            database.execute("UPDATE access SET token = 'AAAA' || token")
         async with watching(alice) as a:
             with pytest.raises(SessionEnded, match="token"):
                 await a.until(lambda w: False)

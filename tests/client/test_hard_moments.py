@@ -10,9 +10,10 @@ from random import Random
 
 import pytest
 
+from client.at_rest import KEY
 from client.fakes import FakeClock, FakeSocket, settle
 from client.memory_world import PATIENCE_S, Screen, until
-from client.test_inbox import BOB, BOBS, LAPTOP, ME, THERE, database, deliver, name
+from client.test_inbox import BOB, BOBS, LAPTOP, ME, NOW_MS, POSTING, THERE, database, deliver, name
 from client.test_settings import FakeConnection
 from client.test_state import Cast, cast, newest, said, settled, texts
 from tidings.client import (
@@ -157,7 +158,7 @@ def test_all_that_vanishes_at_once_is_told_also_what_is_just_being_told(database
         for number in numbers:
             one = deliver(number, number)
             one.message.expires_at = 1000
-            inbox.store(database, [one], ME)
+            inbox.store(database, [one], ME, POSTING, NOW_MS)
 
     def told() -> list[inbox.Waiting]:
         return inbox.waiting(database, ME, 5000)[0]
@@ -183,7 +184,7 @@ def test_all_that_vanishes_at_once_is_told_also_what_is_just_being_told(database
 def test_what_vanishes_between_being_loaded_and_being_told(database: sqlite3.Connection) -> None:
     one = deliver(1, 1)
     one.message.expires_at = 1000
-    inbox.store(database, [one], ME)
+    inbox.store(database, [one], ME, POSTING, NOW_MS)
     state = load(database, ME, 10)
     transcript.expire(database, 1000)
     for row in inbox.waiting(database, ME, 10)[0]:
@@ -257,7 +258,7 @@ def test_what_is_said_about_what_is_gone_stays_on_no_disk(database: sqlite3.Conn
         one.message.relates_to = Reference(BOBS, name(about)) if about else None
         for field, value in changes.items():
             setattr(one.message, field, value)
-        inbox.store(database, [one], ME)
+        inbox.store(database, [one], ME, POSTING, NOW_MS)
 
     def contents() -> list[bytes]:
         return [row[0] for row in database.execute("SELECT content FROM messages WHERE content <> x''")]
@@ -282,14 +283,14 @@ def test_what_is_said_about_what_is_gone_stays_on_no_disk(database: sqlite3.Conn
 
 @pytest.fixture
 async def profile(tmp_path: Path) -> AsyncIterator[Vault]:
-    vault.create(tmp_path / "profile.db")
-    opened = await Vault.open(tmp_path / "profile.db", connect, now_ms=0)
+    vault.create(tmp_path / "profile.db", KEY)
+    opened = await Vault.open(tmp_path / "profile.db", KEY, connect, now_ms=0)
     yield opened
     await opened.close()
 
 
 def settings_of(profile: Vault, folder: Path) -> Settings:
-    return Settings(profile, FakeClock(), lambda: None, FileLock(folder / "settings.lock"))
+    return Settings(profile, FakeClock(), lambda: None, FileLock(folder / "settings.lock"), is_sealed=False)
 
 
 def test_an_answer_is_not_taken_for_a_later_changes(database: sqlite3.Connection) -> None:
@@ -375,7 +376,7 @@ async def test_of_two_changes_at_once_all_devices_end_with_the_same(profile: Vau
     await settle()
     await asyncio.sleep(0.02)
     arrived = await connection.arrivals()
-    await profile.write(lambda database: inbox.store(database, arrived, ME))
+    await profile.write(lambda database: inbox.store(database, arrived, ME, POSTING, NOW_MS))
     connection.stored(len(arrived))
     # It is not known whose came first: it is made to be this one's.
     await until(lambda: len([frame for frame in socket.sent if isinstance(frame, Set)]) == 2)
@@ -416,7 +417,7 @@ def test_what_is_as_it_was_is_told_to_a_state_that_was_loaded_meanwhile(
 
 async def test_what_a_side_client_read_offline_is_told_by_the_one_that_receives(cast: Cast) -> None:
     await said(cast)
-    side = Screen(cast.devices.world, cast.bob._profile)
+    side = Screen(cast.devices.world, cast.bob._profile, cast.devices._requests)
     side.is_offline = True
     surroundings = replace(cast.bob.client._surroundings, dial=side._dial)
     async with Client.open(cast.bob._profile, receive=False, surroundings=surroundings) as other:
@@ -458,6 +459,7 @@ def transmitter_of(profile: Vault, folder: Path) -> Transmitter:
         b"w" * 16,
         clock,
         ServerTime(clock, 0),
+        None,
         lambda: None,
     )
 

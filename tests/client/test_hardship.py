@@ -26,9 +26,9 @@ from tidings.client.surroundings import connect
 pytestmark = pytest.mark.slow
 
 
-def small_disk(path: Path) -> sqlite3.Connection:
+def small_disk(path: Path, key: bytes) -> sqlite3.Connection:
     """A database that cannot grow by more than a few pages."""
-    database = connect(path)
+    database = connect(path, key)
     (pages,) = database.execute("PRAGMA page_count").fetchone()
     database.execute(f"PRAGMA max_page_count = {pages + 20}")
     return database

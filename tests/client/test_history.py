@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from client.at_rest import KEY
 from client.test_inbox import BOB, LAPTOP, ME, THERE, name, write_and_send
 from tidings.client.connection import Answer
 from tidings.client.conversations import Known
@@ -57,8 +58,8 @@ class FakeLog:
 
 @pytest.fixture
 async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    create(tmp_path / "profile.db")
-    opened = await Vault.open(tmp_path / "profile.db", connect, now_ms=0)
+    create(tmp_path / "profile.db", KEY)
+    opened = await Vault.open(tmp_path / "profile.db", KEY, connect, now_ms=0)
     yield opened
     await opened.close()
 

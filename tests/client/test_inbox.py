@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tidings.client import inbox, receipts, transcript
 from tidings.client.events import MessageEvent, SentEvent
-from tidings.client.outbox import Draft, Row, append, record_sent
+from tidings.client.outbox import ClientIds, Draft, Posting, Row, append, record_sent
 from tidings.client.tables import SCHEMA
 from tidings.client.transcript import Self
 from tidings.protocol.frames import Deliver, Message, Receipt, Reference, Sent, Status
@@ -23,6 +23,8 @@ LAPTOP, PHONE, BOBS = DeviceId(101), DeviceId(102), DeviceId(8)
 Step = Callable[[sqlite3.Connection], object]
 ME = Self(ALICE, LAPTOP, "alice")
 THERE = ConversationId(b"c" * 16)
+POSTING = Posting(ClientIds(b"p" * 8), b"w" * 16)
+NOW_MS = 1_800_000_000_000
 
 
 def make() -> sqlite3.Connection:
@@ -67,32 +69,32 @@ def write_and_send(database: sqlite3.Connection, number: int, message_id: int) -
     append(database, name(number), Draft("bob", "text/plain", b"x"), b"w" * 16)
     (row_id,) = database.execute("SELECT max(row_id) FROM outbox").fetchone()
     row = Row(row_id, name(number), Draft("bob", "text/plain", b"x"), 1)
-    record_sent(database, row, Sent(name(number), MessageId(message_id)), THERE, ME)
+    record_sent(database, row, Sent(name(number), MessageId(message_id)), THERE, ME, POSTING, NOW_MS)
 
 
 def test_what_comes_again_is_dropped_also_when_it_was_consumed(database: sqlite3.Connection) -> None:
-    inbox.store(database, [deliver(1, 10), deliver(2, 11)], ME)
+    inbox.store(database, [deliver(1, 10), deliver(2, 11)], ME, POSTING, NOW_MS)
     (first, _), _ = inbox.waiting(database, ME, 100)
     inbox.consume(database, first)
-    inbox.store(database, [deliver(1, 10), deliver(2, 11), deliver(3, 12)], ME)
+    inbox.store(database, [deliver(1, 10), deliver(2, 11), deliver(3, 12)], ME, POSTING, NOW_MS)
     assert texts(database) == ["m2", "m3"]
 
 
 def test_of_twins_the_greater_id_counts_and_one_is_shown(database: sqlite3.Connection) -> None:
     for order in ([20, 10], [30, 40]):
-        inbox.store(database, [deliver(order[0], order[0]), deliver(order[0], order[1])], ME)
+        inbox.store(database, [deliver(order[0], order[0]), deliver(order[0], order[1])], ME, POSTING, NOW_MS)
     assert [event.message_id for event in told(database)] == [20, 40]
 
 
 def test_what_comes_in_an_entry_of_its_own_stands_where_that_says(database: sqlite3.Connection) -> None:
     anew = deliver(1, 10)
     anew.entry_id = EntryId(30)
-    inbox.store(database, [deliver(1, 20), anew, deliver(1, 10)], ME)
+    inbox.store(database, [deliver(1, 20), anew, deliver(1, 10)], ME, POSTING, NOW_MS)
     assert [event.message_id for event in told(database)] == [10]
     write_and_send(database, 2, 40)
     own = deliver(2, 35, device=LAPTOP, sender=ALICE)
     own.entry_id = EntryId(50)
-    inbox.store(database, [own], ME)
+    inbox.store(database, [own], ME, POSTING, NOW_MS)
     assert transcript.place_of(database, Reference(LAPTOP, name(2))) == 35
 
 
@@ -107,7 +109,7 @@ def test_own_messages_of_another_device_are_shown_and_of_this_one_are_not(
         deliver(3, 12, device=PHONE, sender=ALICE),
         deliver(4, 13, device=LAPTOP, sender=ALICE),
     ]
-    inbox.store(database, arrived, ME)
+    inbox.store(database, arrived, ME, POSTING, NOW_MS)
     # The fourth was written by this device before it was restored from a backup: news to it.
     assert texts(database) == ["m3", "m4"]
     assert all(event.own and event.sender == "alice" for event in told(database))
@@ -118,19 +120,19 @@ def test_own_messages_of_another_device_are_shown_and_of_this_one_are_not(
 
 def test_the_newest_entry_and_what_was_received_are_known(database: sqlite3.Connection) -> None:
     assert inbox.newest_received(database, THERE) is None
-    inbox.store(database, [deliver(1, 10), deliver(2, 12, device=PHONE, sender=ALICE)], ME)
+    inbox.store(database, [deliver(1, 10), deliver(2, 12, device=PHONE, sender=ALICE)], ME, POSTING, NOW_MS)
     assert inbox.newest_received(database, THERE) == 10
     assert receipts.mark(database, "newest_entry") == 12
 
 
 def test_a_tick_that_came_before_the_answer_is_not_lost(database: sqlite3.Connection) -> None:
-    inbox.store(database, [receipt(10, 0)], ME)
+    inbox.store(database, [receipt(10, 0)], ME, POSTING, NOW_MS)
     write_and_send(database, 1, 10)
     (event,) = receipts.untold(database)
     assert (event.state, event.message_ids, event.peer) == ("delivered", [10], "bob")
     receipts.tell(database, event)
     assert receipts.untold(database) == []
-    inbox.store(database, [receipt(10, 10)], ME)
+    inbox.store(database, [receipt(10, 10)], ME, POSTING, NOW_MS)
     (event,) = receipts.untold(database)
     assert (event.state, event.up_to) == ("read", 10)
 
@@ -145,7 +147,9 @@ def test_any_order_of_receipts_and_answers_ends_the_same(
     states = []
     for _ in range(2):
         database = make()
-        steps: list[Step] = [partial(inbox.store, arrived=[mark], me=ME) for mark in sent_marks]
+        steps: list[Step] = [
+            partial(inbox.store, arrived=[mark], me=ME, posting=POSTING, now_ms=NOW_MS) for mark in sent_marks
+        ]
         steps += [partial(write_and_send, number=one, message_id=one) for one in ids]
         random.shuffle(steps)
         told: dict[int, list[str]] = {}
@@ -173,6 +177,6 @@ def test_any_order_of_receipts_and_answers_ends_the_same(
 def test_however_often_they_come_each_is_stored_once(numbers: list[int]) -> None:
     database = make()
     for number in numbers:
-        inbox.store(database, [deliver(number, number + 1)], ME)
+        inbox.store(database, [deliver(number, number + 1)], ME, POSTING, NOW_MS)
     assert texts(database) == [f"m{number}" for number in dict.fromkeys(numbers)]
     database.close()

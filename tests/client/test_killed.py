@@ -2,13 +2,14 @@
 
 import asyncio
 import signal
-import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from client.at_rest import database_of
 from client.rig import PATIENCE_S, People, ServerProcess, environment, watching
 from tidings.client import CaughtUpEvent, Client, Status
 
@@ -68,11 +69,10 @@ async def test_a_receiver_killed_around_its_ack_shows_everything_once(people: Pe
         assert printed == texts[: len(printed)]
         assert b.texts[0] in texts[max(0, len(printed) - 1) : len(printed) + 1]
         assert b.texts == texts[texts.index(b.texts[0]) :]
-    with sqlite3.connect(bob / "profile.db") as database:
+    with closing(database_of(bob)) as database:
         stored, names = database.execute(
             "SELECT count(*), count(DISTINCT client_id) FROM messages"
         ).fetchone()
-    database.close()
     assert (stored, names) == (50, 50)
 
 

@@ -89,12 +89,12 @@ async def test_a_wrong_password_is_told_as_one(people: People, tmp_path: Path) -
         )
 
 
-async def test_a_new_token_replaces_the_old_one_whole(people: People) -> None:
+async def test_an_account_file_replaces_the_old_one_whole(people: People) -> None:
     path = await people.register("bob")
     profile = Profile(path)
     account = profile.account()
-    profile.replace(msgspec.structs.replace(account, token="another"))
-    assert profile.account().token == "another"
+    profile.replace(msgspec.structs.replace(account, handle="another"))
+    assert profile.account().handle == "another"
     assert (path / "account.json").stat().st_mode & 0o777 == 0o600
     assert sorted(entry.name for entry in path.iterdir() if entry.name.startswith("account")) == [
         "account.json"

@@ -4,11 +4,14 @@ import asyncio
 import re
 import sqlite3
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from client.at_rest import KEY, database_of
 from tidings.client import Client, ConnectionEvent, MessageEvent, ReceiptEvent, Status, Surroundings
+from tidings.client.database import connect
 from tidings.client.errors import ConnectionLost
 from tidings.client.migrations import MIGRATIONS, migrate
 from tidings.client.profile import FORMAT
@@ -49,7 +52,7 @@ async def test_what_was_in_it_is_there_and_is_told_once(profile: Path) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await me.flushed()
-    with sqlite3.connect(profile / "profile.db") as database:
+    with closing(database_of(profile)) as database:
         assert database.execute("SELECT content, attempt, relation FROM outbox").fetchall() == [
             (b"waits in the outbox", 1, 0)
         ]
@@ -57,26 +60,23 @@ async def test_what_was_in_it_is_there_and_is_told_once(profile: Path) -> None:
         assert database.execute("SELECT count(*) FROM reads").fetchone() == (1,)
         # All settings are asked for anew.
         assert database.execute("SELECT name FROM marks WHERE name = 'synced_at'").fetchall() == []
-    database.close()
 
 
-def schema(path: Path) -> dict[str, str]:
-    with sqlite3.connect(path) as database:
+def schema(database: sqlite3.Connection) -> dict[str, str]:
+    with closing(database):
         rows = database.execute(
             "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
         ).fetchall()
-    database.close()
     return {name: re.sub(r"\s+", "", sql) for name, sql in rows}
 
 
-def test_a_migrated_profile_is_like_a_new_one(profile: Path, tmp_path: Path) -> None:
-    create(tmp_path / "new.db")
-    database = sqlite3.connect(profile / "profile.db", isolation_level=None)
-    migrate(database, 1)
-    migrate(database, FORMAT)
-    assert database.execute("PRAGMA user_version").fetchone() == (FORMAT,)
-    database.close()
-    assert schema(profile / "profile.db") == schema(tmp_path / "new.db")
+async def test_a_migrated_profile_is_like_a_new_one(profile: Path, tmp_path: Path) -> None:
+    create(tmp_path / "new.db", KEY)
+    async with Client.open(profile, surroundings=Surroundings(dial=offline)):
+        pass
+    with closing(database_of(profile)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (FORMAT,)
+    assert schema(database_of(profile)) == schema(connect(tmp_path / "new.db", KEY))
 
 
 @pytest.mark.parametrize("after", range(12))

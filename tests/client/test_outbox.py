@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.at_rest import KEY
 from tidings.client import vault
 from tidings.client.connection import Answer
 from tidings.client.conversations import Conversations
@@ -89,10 +90,10 @@ async def play(
 ) -> tuple[FakeServer, list[ClientId]]:
     """Each batch is written by a process of its own, which is connected a few times and then gone."""
     server = FakeServer(script)
-    vault.create(folder / "profile.db")
+    vault.create(folder / "profile.db", KEY)
     written: list[ClientId] = []
     for number, batch in enumerate([*batches, []]):
-        opened = await Vault.open(folder / "profile.db", connect, now_ms=0)
+        opened = await Vault.open(folder / "profile.db", KEY, connect, now_ms=0)
         names = ClientIds(number.to_bytes(8, "big"))
         transmitter = Transmitter(
             opened,
@@ -103,6 +104,7 @@ async def play(
             number.to_bytes(16, "big"),
             SystemClock(),
             ServerTime(SystemClock(), 0),
+            None,
             lambda: None,
         )
         sends = [asyncio.ensure_future(transmitter.send(Draft(peer, "text/plain", b"x"))) for peer in batch]
@@ -164,6 +166,6 @@ def test_only_a_writers_first_try_is_a_first_attempt(stored: int, is_writer: boo
 
 def test_names_are_never_given_twice() -> None:
     names = ClientIds(b"a" * 8)
-    given_out = {names.next() for _ in range(100)}
+    given_out = {next(names) for _ in range(100)}
     names.renew(b"b" * 8)
-    assert len(given_out | {names.next() for _ in range(100)}) == 200
+    assert len(given_out | {next(names) for _ in range(100)}) == 200

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.at_rest import KEY
 from client.fakes import FakeClock
 from tidings.client import keys, settings
 from tidings.client.connection import Answer
@@ -155,8 +156,8 @@ class FakeConnection:
 
 @pytest.fixture
 async def vault(tmp_path: Path) -> AsyncIterator[Vault]:
-    create(tmp_path / "profile.db")
-    opened = await Vault.open(tmp_path / "profile.db", connect, now_ms=0)
+    create(tmp_path / "profile.db", KEY)
+    opened = await Vault.open(tmp_path / "profile.db", KEY, connect, now_ms=0)
     yield opened
     await opened.close()
 
@@ -165,7 +166,8 @@ async def test_a_wait_ends_whichever_process_took_the_change_to_the_server(
     vault: Vault, tmp_path: Path
 ) -> None:
     here, there = (
-        Settings(vault, FakeClock(), lambda: None, FileLock(tmp_path / "settings.lock")) for _ in range(2)
+        Settings(vault, FakeClock(), lambda: None, FileLock(tmp_path / "settings.lock"), is_sealed=False)
+        for _ in range(2)
     )
     waiting = asyncio.ensure_future(here.set(PIN, "k", b"1"))
     while not await vault.read(settings.pending):
@@ -186,7 +188,7 @@ async def test_a_wait_ends_whichever_process_took_the_change_to_the_server(
 async def test_a_refusal_reaches_who_waits_and_a_lost_connection_does_not(
     vault: Vault, tmp_path: Path
 ) -> None:
-    own = Settings(vault, FakeClock(), lambda: None, FileLock(tmp_path / "settings.lock"))
+    own = Settings(vault, FakeClock(), lambda: None, FileLock(tmp_path / "settings.lock"), is_sealed=False)
     waiting = asyncio.ensure_future(own.set(PIN, "k", b"1"))
     lost = FakeConnection()
     lost.answers.put_nowait(ConnectionLost(1006, ""))

@@ -2,11 +2,13 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tidings.client import ClientClosed, ProfileDamaged, ProfileTooNew, StorageFailed, StorageFull
+from client.at_rest import KEY
+from tidings.client import ClientClosed, ProfileDamaged, ProfileTooNew, StorageFailed, StorageFull, access
 from tidings.client.parts import data_version
 from tidings.client.profile import FORMAT
 from tidings.client.surroundings import connect
@@ -26,15 +28,15 @@ def marks(database: sqlite3.Connection) -> dict[str, int]:
 async def opened(folder: Path, connecting=connect) -> Vault:  # type: ignore[no-untyped-def]
     path = folder / "profile.db"
     if not path.exists():
-        create(path)
-    return await Vault.open(path, connecting, now_ms=0)
+        create(path, KEY)
+    return await Vault.open(path, KEY, connecting, now_ms=0)
 
 
 async def test_jobs_submitted_together_are_one_transaction_in_order(tmp_path: Path) -> None:
     commits = []
 
-    def counting(path: Path) -> sqlite3.Connection:
-        database = connect(path)
+    def counting(path: Path, key: bytes) -> sqlite3.Connection:
+        database = connect(path, key)
         database.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
         return database
 
@@ -68,8 +70,8 @@ async def test_a_job_that_fails_spoils_no_other(tmp_path: Path) -> None:
 
 
 async def test_a_full_disk_is_said_and_costs_nothing_that_was_stored(tmp_path: Path) -> None:
-    def small(path: Path) -> sqlite3.Connection:
-        database = connect(path)
+    def small(path: Path, key: bytes) -> sqlite3.Connection:
+        database = connect(path, key)
         (pages,) = database.execute("PRAGMA page_count").fetchone()
         database.execute(f"PRAGMA max_page_count = {pages + 2}")
         return database
@@ -85,9 +87,8 @@ async def test_a_full_disk_is_said_and_costs_nothing_that_was_stored(tmp_path: P
 
 async def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     await (await opened(tmp_path)).close()
-    with sqlite3.connect(tmp_path / "profile.db") as database:
+    with closing(connect(tmp_path / "profile.db", KEY)) as database:
         database.execute(f"PRAGMA user_version = {FORMAT + 1}")
-    database.close()
     with pytest.raises(ProfileTooNew, match="this version knows"):
         await opened(tmp_path)
 
@@ -151,7 +152,7 @@ async def test_messages_stay_and_what_is_of_no_more_use_goes(tmp_path: Path) -> 
             )
         )
     await vault.close()
-    vault = await Vault.open(tmp_path / "profile.db", connect, now_ms=now_ms)
+    vault = await Vault.open(tmp_path / "profile.db", KEY, connect, now_ms=now_ms)
 
     async def found(query: str) -> list[object]:
         return [row[0] for row in await vault.read(lambda database: database.execute(query).fetchall())]
@@ -171,3 +172,31 @@ async def test_what_another_process_changed_is_noticed(tmp_path: Path) -> None:
     assert await one.read(data_version) != before
     await one.close()
     await other.close()
+
+
+async def test_it_has_the_token_that_it_was_made_with_until_there_is_another(tmp_path: Path) -> None:
+    create(tmp_path / "profile.db", KEY, "first")
+    vault = await opened(tmp_path)
+    assert await vault.read(access.token) == "first"
+    await vault.write(lambda database: access.keep_token(database, "second"))
+    await vault.close()
+    vault = await opened(tmp_path)
+    assert await vault.read(access.token) == "second"
+    await vault.close()
+
+
+async def test_another_key_opens_nothing_and_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    await (await opened(tmp_path)).close()
+    with pytest.raises(ProfileDamaged, match="file is not a database"):
+        await Vault.open(tmp_path / "profile.db", KEY[::-1], connect, now_ms=0)
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    vault = await opened(tmp_path)
+    await vault.write(put("a", 1))
+    modes = {file.name: oct(file.stat().st_mode & 0o777) for file in tmp_path.iterdir()}
+    assert modes == {"profile.db": "0o600", "profile.db-wal": "0o600", "profile.db-shm": "0o600"}
+    await vault.close()

@@ -2,8 +2,8 @@
 
 `python device.py PROFILE MODE safe|unsafe [ARGUMENT ...]`; a line is printed once it holds:
 
-- `receive`: the text of each message that was acknowledged to the server;
-- `send PEER COUNT HEARD`: the text of each message that went to the server, of whose answers only the
+- `receive`: the name of each message that was acknowledged to the server;
+- `send PEER COUNT HEARD`: the name of each message that went to the server, of whose answers only the
   first `HEARD` arrive;
 - `register URL HANDLE`: `registered`.
 
@@ -15,9 +15,10 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tidings.client import Client, Surroundings
+from tidings.client.database import connect
 from tidings.client.socket import Socket, dial
 from tidings.protocol.codec import MSGPACK
 from tidings.protocol.frames import Ack, Deliver, Send, Sent
@@ -39,7 +40,7 @@ class TellingSocket:
     async def send(self, data: bytes) -> None:
         frame = MSGPACK.decode_client(data)
         if isinstance(frame, Send):
-            print(frame.content.decode(), flush=True)
+            print(frame.client_id.hex(), flush=True)
         await self._inner.send(data)
         if isinstance(frame, Ack) and self._receives:
             for text in self._delivered[self._acked : frame.up_to]:
@@ -51,7 +52,7 @@ class TellingSocket:
             data = await self._inner.receive()
             frame = MSGPACK.decode_server(data)
             if isinstance(frame, Deliver):
-                self._delivered.append(frame.message.content.decode())
+                self._delivered.append(frame.message.client_id.hex())
             if isinstance(frame, Sent):
                 self._heard -= 1
             if not isinstance(frame, Sent) or self._heard >= 0:
@@ -61,17 +62,23 @@ class TellingSocket:
         await self._inner.close(code, reason)
 
 
-class Unsynced(sqlite3.Connection):
-    """Does not let anybody ask for an fsync."""
+class Unsynced:
+    """A connection that does not let anybody ask for an fsync."""
+
+    def __init__(self, inner: sqlite3.Connection) -> None:
+        self._inner = inner
 
     def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
         if sql.startswith("PRAGMA synchronous"):
             sql = "PRAGMA synchronous = OFF"
-        return super().execute(sql, *arguments)
+        return self._inner.execute(sql, *arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
 
 
-def connect_unsynced(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, factory=Unsynced)
+def connect_unsynced(path: Path, key: bytes) -> sqlite3.Connection:
+    return cast(sqlite3.Connection, Unsynced(connect(path, key)))
 
 
 async def main(profile: Path, mode: str, safety: str, *rest: str) -> None:

@@ -7,7 +7,6 @@ a server, since a server would send again whatever the device no longer has.
 
 import asyncio
 import random
-import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from client.at_rest import database_of
 from client.rig import People, ServerProcess, watching
 from durability.shim import Shim
 from tidings.client import Client
@@ -57,11 +57,11 @@ async def send_lines(profile: Path, peer: str, count: int) -> None:
         await asyncio.gather(*(me.send(peer, f"line {number}") for number in range(count)))
 
 
-def column(profile: Path, table: str) -> list[str]:
-    """The contents of a table of the vault, as they are on the disk."""
-    (database,) = profile.glob("*.db")
-    with closing(sqlite3.connect(database)) as opened:
-        return [content.decode() for (content,) in opened.execute(f"SELECT content FROM {table}")]
+def messages(profile: Path, table: str) -> dict[str, str]:
+    """The texts in a table of the vault, by the messages' names, as they are on the disk."""
+    with closing(database_of(profile)) as opened:
+        rows = opened.execute(f"SELECT client_id, content FROM {table}")
+        return {client_id.hex(): content.decode() for client_id, content in rows}
 
 
 async def test_an_account_outlives_a_power_cut(shim: Shim, own_server: ServerProcess, tmp_path: Path) -> None:
@@ -80,7 +80,9 @@ async def test_what_was_acknowledged_is_on_the_device(
     alice = await People(own_server, tmp_path).register("alice")
     await send_lines(alice, "@bob", 600)
     acked = promised(shim, profile, random.Random(seed).randint(1, 500), "receive", "safe")
-    assert set(acked) <= set(column(profile, "messages"))
+    stored = messages(profile, "messages")
+    assert set(acked) <= set(stored)
+    assert {stored[name] for name in acked} <= {f"line {number}" for number in range(600)}
     async with watching(profile) as bob:
         await bob.until(lambda watcher: len(watcher.texts) >= 600)
     assert bob.texts == [f"line {number}" for number in range(600)]
@@ -95,9 +97,9 @@ async def test_what_was_sent_is_in_the_outbox_until_it_is_answered(
     alice = await people.register("alice")
     heard = random.Random(seed).randint(0, 50)
     sent = promised(shim, profile, heard + 1, "send", "safe", people.handle("alice"), "60", str(heard))
-    assert sent[-1] == f"line {heard}"
-    waiting = column(profile, "outbox")
-    assert waiting == [f"line {number}" for number in range(heard, 60)]
+    waiting = messages(profile, "outbox")
+    assert sent[-1] == next(iter(waiting))
+    assert [*waiting.values()] == [f"line {number}" for number in range(heard, 60)]
     async with Client.open(profile, receive=False) as bob:
         await bob.flushed()
     async with watching(alice) as watcher:
@@ -114,5 +116,5 @@ async def test_the_shim_has_the_power_to_show_a_loss(
     await send_lines(alice, "@bob", 300)
     acked = promised(shim, profile, 200, "receive", "unsafe")
     (sent,) = promised(shim, profile, 1, "send", "unsafe", people.handle("alice"), "60", "0")
-    assert not set(acked) <= set(column(profile, "messages"))
-    assert sent not in column(profile, "outbox")
+    assert not set(acked) <= set(messages(profile, "messages"))
+    assert sent not in messages(profile, "outbox")

@@ -34,8 +34,27 @@ async def test_one_device_is_enough_for_the_second_tick_and_the_other_gets_it_to
     await bob.laptop.shows(alice, "alice: Lunch?", "bob: At noon ✓✓")
 
 
-async def test_a_new_device_has_the_past(scene: Scene) -> None:
+async def test_a_new_device_reads_from_then_on_and_has_what_is_kept_of_the_chats(scene: Scene) -> None:
     alice, bob = await scene.friends("alice", "bob")
+    await alice.phone.sends(bob, "Lunch?")
+    await bob.phone.shows(alice, "alice: Lunch?")
+    await alice.phone.drafts(bob, "The usual")
+    await alice.phone.pins(bob)
+    await alice.laptop.logs_in()
+    # What was sealed before was not sealed for it.
+    await alice.laptop.shows(bob)
+    await bob.phone.replies("Lunch?", "Where?")
+    await alice.phone.shows(bob, "alice: Lunch? ✓✓", "bob: Where? (to: Lunch?)")
+    await alice.laptop.shows(bob, "bob: Where? (to: …)")
+    await alice.laptop.lists("bob (pinned, 1 unread, draft: The usual)")
+    await alice.laptop.replies("Where?", "The usual place")
+    await bob.phone.shows(
+        alice, "alice: Lunch?", "bob: Where? (to: Lunch?) ✓✓", "alice: The usual place (to: Where?)"
+    )
+
+
+async def test_a_new_device_has_the_past_where_nothing_is_encrypted(scene: Scene) -> None:
+    alice, bob = await scene.friends("alice", "bob", sealed=False)
     await alice.phone.sends(bob, "Lunch at tvelve?")
     await bob.phone.shows(alice, "alice: Lunch at tvelve?")
     await alice.phone.edits("Lunch at tvelve?", "Lunch at twelve?")

@@ -1,10 +1,17 @@
 """Who may reach whom: blocks, and requests that are declined."""
 
+import pytest
+
 from tidings.testing.scene import Scene
 
 
-async def test_nothing_comes_from_who_is_blocked_and_it_stays_hidden_for_ever(scene: Scene) -> None:
-    alice, bob = await scene.friends("alice", "bob")
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "plain"])
+async def test_nothing_comes_from_who_is_blocked_and_it_stays_hidden_for_ever(
+    scene: Scene, *, sealed: bool
+) -> None:
+    alice, bob = await scene.friends("alice", "bob", sealed=sealed)
+    if sealed:
+        await bob.laptop.logs_in()  # else it would not have been sealed for it
     await alice.phone.sends(bob, "Buy my vitamins")
     await bob.phone.shows(alice, "alice: Buy my vitamins")
     await bob.phone.reads(alice)
@@ -17,7 +24,8 @@ async def test_nothing_comes_from_who_is_blocked_and_it_stays_hidden_for_ever(sc
     await alice.phone.shows(
         bob, "alice: Buy my vitamins now (edited) ✓✓ read", "alice: Today only half the price ✓"
     )
-    await bob.laptop.logs_in()
+    if not sealed:
+        await bob.laptop.logs_in()
     for device in (bob.phone, bob.laptop):
         await device.lists("alice (blocked)")
         await device.shows(alice, "alice: Buy my vitamins")

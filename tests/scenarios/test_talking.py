@@ -108,4 +108,5 @@ async def test_a_message_that_disappears(scene: Scene) -> None:
     await bob.laptop.turns_on()
     await bob.laptop.shows(alice, "alice: Do you have the key?")
     await bob.tablet.logs_in()
-    await bob.tablet.shows(alice, "alice: Do you have the key?")
+    await alice.phone.sends(bob, "It is not there")
+    await bob.tablet.shows(alice, "alice: It is not there")

@@ -11,8 +11,8 @@ import typer
 from tidings.cli.entering import PasswordOption, asked
 from tidings.cli.failure import Failure
 from tidings.cli.running import JsonOption, ProfileOption, print_json, run
+from tidings.cli.unlocking import opened
 from tidings.cli.wording import printable
-from tidings.client import Client
 from tidings.client.account import OwnAccount
 from tidings.protocol.api import AccountInfo
 
@@ -180,7 +180,7 @@ def delete(
 
 def _with(profile: Path, ask: Callable[[OwnAccount], Awaitable[T]]) -> T:
     async def asking() -> T:
-        async with Client.open(profile, receive=False) as me:
+        async with opened(profile, receive=False) as me:
             return await ask(me.account)
 
     return run(asking())

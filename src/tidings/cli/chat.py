@@ -15,8 +15,8 @@ from pathlib import Path
 from tidings.cli.room import Room
 from tidings.cli.running import LATER, PeerArgument, ProfileOption, patience, run
 from tidings.cli.scribe import Scribe
+from tidings.cli.unlocking import opened
 from tidings.cli.wording import at
-from tidings.client import Client
 
 LEAVE_S = 10.0
 """how long to wait at the end for what is not sent yet"""
@@ -28,7 +28,7 @@ def chat(peer: PeerArgument, profile: ProfileOption) -> None:
 
 
 async def _chat(profile: Path, peer: str) -> None:
-    async with Client.open(profile) as me:
+    async with opened(profile) as me:
         scribe = Scribe(me, peer)
         room = Room(me, peer, scribe)
         print(f"— you are {at(me.handle)}, talking to {at(peer)}; /help helps, Ctrl-D leaves —", flush=True)

@@ -7,9 +7,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from tidings.cli.entering import PasswordOption, asked
 from tidings.cli.running import JsonOption, ProfileOption, print_json, run
+from tidings.cli.unlocking import opened
 from tidings.cli.wording import printable
-from tidings.client import Client
 from tidings.protocol.api import DeviceInfo
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -36,9 +37,20 @@ def rename(
 
 
 @app.command("sign-out")
-def sign_out(device_id: DeviceArgument, profile: ProfileOption, as_json: JsonOption = False) -> None:
+def sign_out(
+    device_id: DeviceArgument,
+    profile: ProfileOption,
+    stolen: Annotated[
+        bool,
+        typer.Option("--stolen", help="It may be in wrong hands: your account gets another identity, too."),
+    ] = False,
+    password: PasswordOption = None,
+    code: Annotated[str, typer.Option(help="With --stolen: of the second factor.")] = "",
+    as_json: JsonOption = False,
+) -> None:
     """Sign a device out: it is out at once, and its profile is of no use any more."""
-    run(_sign_out(profile, device_id))
+    secret = asked(password, twice=False) if stolen else None
+    run(_sign_out(profile, device_id, secret, code))
     if as_json:
         print_json({"signed_out": device_id})
     else:
@@ -46,18 +58,21 @@ def sign_out(device_id: DeviceArgument, profile: ProfileOption, as_json: JsonOpt
 
 
 async def _list(profile: Path) -> list[DeviceInfo]:
-    async with Client.open(profile, receive=False) as me:
+    async with opened(profile, receive=False) as me:
         return await me.devices.list()
 
 
 async def _rename(profile: Path, device_id: str, name: str) -> DeviceInfo:
-    async with Client.open(profile, receive=False) as me:
+    async with opened(profile, receive=False) as me:
         return await me.devices.rename(device_id, name)
 
 
-async def _sign_out(profile: Path, device_id: str) -> None:
-    async with Client.open(profile, receive=False) as me:
-        await me.devices.sign_out(device_id)
+async def _sign_out(profile: Path, device_id: str, password: str | None, code: str) -> None:
+    async with opened(profile, receive=False) as me:
+        if password is None:
+            await me.devices.sign_out(device_id)
+        else:
+            await me.devices.revoke_stolen(device_id, password, code=code)
 
 
 def _say(device: DeviceInfo, *, as_json: bool) -> None:

@@ -16,6 +16,9 @@ PasswordOption = Annotated[
     str | None,
     typer.Option("--password", envvar="TIDINGS_PASSWORD", help="Asked for if not given, which is safer."),
 ]
+PlainOption = Annotated[
+    bool, typer.Option("--plain", help="Encrypt nothing end to end: for those whose clients cannot.")
+]
 
 
 def asked(password: str | None, *, twice: bool) -> str:

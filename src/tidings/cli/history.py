@@ -41,7 +41,7 @@ def history(
 async def _history(
     profile: Path, peer: str, limit: int, before: int | None, after: int | None, timeout_s: float
 ) -> list[tuple[Message, Message | None]]:
-    async with asking(profile, timeout_s, "read the history") as me:
+    async with asking(profile, timeout_s, "read the history", receive=None) as me:
         page = await me.history(
             peer,
             limit=limit,

@@ -5,8 +5,8 @@ from pathlib import Path
 from tidings.cli.objects import event_object
 from tidings.cli.quoting import subject
 from tidings.cli.running import JsonOption, ProfileOption, print_json, run
+from tidings.cli.unlocking import opened
 from tidings.cli.wording import event_line
-from tidings.client import Client
 
 
 def listen(profile: ProfileOption, as_json: JsonOption = False) -> None:
@@ -18,7 +18,7 @@ def listen(profile: ProfileOption, as_json: JsonOption = False) -> None:
 
 
 async def _listen(profile: Path, *, as_json: bool) -> None:
-    async with Client.open(profile) as me:
+    async with opened(profile) as me:
         async for event in me.events():
             # Asking for the next event says that this one was printed: hence the flush.
             if as_json:

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from tidings.cli.entering import HandleOption, PasswordOption, ServerOption, asked, say
+from tidings.cli.entering import HandleOption, PasswordOption, PlainOption, ServerOption, asked, say
 from tidings.cli.running import JsonOption, ProfileOption, run
-from tidings.client import Client
+from tidings.cli.unlocking import KeyFileOption, KeyringOption, PassphraseOption, chosen
+from tidings.client import Account, Client
 
 
 def login(
@@ -18,18 +19,29 @@ def login(
     plain_password: Annotated[
         bool, typer.Option("--plain-password", help="Send the password itself where the account was made so.")
     ] = False,
+    passphrase: PassphraseOption = False,
+    keyring: KeyringOption = False,
+    key_file: KeyFileOption = None,
+    plain: PlainOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make this machine a further device of an account."""
     secret = asked(password, twice=False)
-    account = run(
-        Client.login(
+
+    async def work() -> Account:
+        key = chosen(passphrase=passphrase, keyring=keyring, key_file=key_file)
+        return await Client.login(
             server,
             handle=handle,
             password=secret,
             profile=profile,
             code=code,
             plain_password=plain_password,
+            key=key,
+            sealed=not plain,
         )
-    )
+
+    account = run(work())
     say(account, profile, "logged in", as_json=as_json)
+    if not plain and not as_json:
+        print(f"so that it can read and write, let it in:  tidings link --profile {profile}")

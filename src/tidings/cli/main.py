@@ -17,6 +17,7 @@ import typer
 from tidings import __version__
 from tidings.cli.completion import PROGRAM, is_completing, verb_of_line
 from tidings.cli.failure import Failure
+from tidings.cli.passphrase_file import with_passphrase_file
 
 VERBS = {
     "serve": "Run a server.",
@@ -26,7 +27,10 @@ VERBS = {
     "register": "Make an account, and a profile for it on this machine.",
     "login": "Make this machine a further device of an account.",
     "account": "Look at your account, and change or end it.",
+    "profile": "Protect the profile on this machine, with a passphrase or otherwise.",
     "devices": "List, name and sign out your devices.",
+    "link": "Let a new device read along.",
+    "verify": "Compare the safety number with somebody.",
     "send": "Send one message.",
     "listen": "Print what arrives, one event a line.",
     "history": "Print a conversation.",
@@ -80,10 +84,13 @@ def _add(app: typer.Typer, verb: str, summary: str) -> None:
     module = importlib.import_module(f"tidings.cli.{verb}")
     inner: typer.Typer | None = getattr(module, "app", None)
     if inner is not None:
+        for command in inner.registered_commands:
+            if command.callback is not None:
+                command.callback = with_passphrase_file(command.callback)
         app.add_typer(inner, name=verb, help=summary)
         return
     function: Callable[..., None] = getattr(module, verb)
-    app.command(verb)(function)
+    app.command(verb)(with_passphrase_file(function))
 
 
 def _nothing() -> None:

@@ -20,6 +20,7 @@ from tidings.cli.running import (
     run,
     tell,
 )
+from tidings.cli.unlocking import opened
 from tidings.cli.wording import at, clock, history_line, message_line, printable
 from tidings.client import Client, Message, MessageTimes, SentMessage
 
@@ -203,7 +204,7 @@ def _about(
     """The message, and what came of acting on it."""
 
     async def acting() -> tuple[Message, T]:
-        async with Client.open(profile, receive=False) as me:
+        async with opened(profile, receive=None) as me:
             async with patience(me, timeout_s, "find the message"):
                 found = await choose(me, peer, name, own=own)
             async with patience(me, timeout_s, "tell the server", hint=hint):
@@ -213,7 +214,7 @@ def _about(
 
 
 async def _starred(profile: Path, timeout_s: float) -> list[Message]:
-    async with asking(profile, timeout_s, "find the starred messages") as me:
+    async with asking(profile, timeout_s, "find the starred messages", receive=None) as me:
         return await me.messages.starred()
 
 

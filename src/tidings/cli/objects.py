@@ -15,6 +15,7 @@ from tidings.client.events import (
     ExpiredEvent,
     GapEvent,
     MessageEvent,
+    OpenedEvent,
     PastEvent,
     PresenceEvent,
     ReactionEvent,
@@ -24,6 +25,7 @@ from tidings.client.events import (
     SentEvent,
     SettingEvent,
     TypingEvent,
+    WarningEvent,
 )
 from tidings.client.values import Chat, Contact, Message, Person, Presence, Request, SentMessage
 from tidings.protocol.frames import Reference
@@ -34,7 +36,7 @@ Object = dict[str, object]
 def event_object(event: Event) -> Object:
     """An event."""
     match event:
-        case MessageEvent() | PastEvent() | SentEvent():
+        case MessageEvent() | PastEvent() | SentEvent() | OpenedEvent():
             return _message_event(event)
         case EditEvent() | DeleteEvent() | ReactionEvent() | ExpiredEvent():
             return _change(event)
@@ -46,6 +48,15 @@ def event_object(event: Event) -> Object:
                 "state": event.state,
                 "up_to": str(event.up_to),
                 "message_ids": [str(message_id) for message_id in event.message_ids],
+            }
+        case WarningEvent():
+            return {
+                "type": "warning",
+                "kind": event.kind,
+                "peer": event.peer,
+                "user_id": str(event.user_id),
+                "conversation_id": conversation(event.conversation_id) if event.conversation_id else None,
+                "detail": event.detail,
             }
         case ReadEvent():
             return {
@@ -109,6 +120,8 @@ def message_object(message: Message) -> Object:
         "edited": message.edited,
         "deleted": message.deleted,
         "reactions": message.reactions,
+        "sealed": message.sealed,
+        "fault": message.fault.name.lower() if message.fault else None,
     }
 
 
@@ -200,7 +213,7 @@ def reference(name: Reference) -> Object:
     return {"sender_device": str(name.sender_device), "client_id": name.client_id.hex()}
 
 
-def _message_event(event: MessageEvent | PastEvent | SentEvent) -> Object:
+def _message_event(event: MessageEvent | PastEvent | SentEvent | OpenedEvent) -> Object:
     found = message_object(event)
     match event:
         case SentEvent():
@@ -213,6 +226,8 @@ def _message_event(event: MessageEvent | PastEvent | SentEvent) -> Object:
             }
         case PastEvent():
             return {**found, "type": "past"}
+        case OpenedEvent():
+            return {**found, "type": "opened"}
         case MessageEvent():
             return found
 

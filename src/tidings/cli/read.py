@@ -11,6 +11,7 @@ from tidings.cli.running import (
     run,
     tell,
 )
+from tidings.cli.unlocking import opened
 from tidings.cli.wording import at
 from tidings.client import Client
 from tidings.protocol.ids import MessageId
@@ -28,7 +29,7 @@ def read(
 
 async def _read(profile: Path, peer: str, timeout_s: float) -> MessageId | None:
     hint = "it is told with the next command that reaches the server"
-    async with Client.open(profile, receive=False) as me:
+    async with opened(profile, receive=False) as me:
         up_to = await me.mark_read(peer)
         async with patience(me, timeout_s, "tell the server", hint=hint):
             if up_to is None:

@@ -20,6 +20,7 @@ from tidings.client import (
     GapEvent,
     Message,
     MessageEvent,
+    OpenedEvent,
     PresenceEvent,
     ReactionEvent,
     ReceiptEvent,
@@ -27,6 +28,7 @@ from tidings.client import (
     RequestEvent,
     SentEvent,
     TypingEvent,
+    WarningEvent,
 )
 from tidings.protocol.frames import Status
 from tidings.protocol.ids import MessageId
@@ -72,13 +74,15 @@ class Room:
                     await self._take(event)
                 case RequestEvent(peer=self._peer):
                     print(f"— {request_line(event, '/accept or /decline')} —", flush=True)
+                case OpenedEvent(peer=self._peer):
+                    await self._print(event)
                 case MessageEvent() | RequestEvent():
                     await self._print(event, "" if event.peer == self._peer else "(elsewhere) ")
                 case ReceiptEvent(peer=self._peer):
                     self._tick(event)
                 case TypingEvent(peer=self._peer):
                     self._tell_typing(event)
-                case PresenceEvent(handle=self._peer) | GapEvent():
+                case PresenceEvent(handle=self._peer) | GapEvent() | WarningEvent():
                     await self._print(event)
                 case CaughtUpEvent():
                     await self._begin()

@@ -13,6 +13,7 @@ import typer
 
 from tidings.cli.failure import Failure
 from tidings.cli.hints import hint_of
+from tidings.cli.unlocking import opened
 from tidings.client import Client
 from tidings.client.errors import ClientError
 
@@ -50,7 +51,7 @@ async def asking(
     With `receive` None it takes in what waits on the server, unless another process does that; it is
     told by the next `listen` or `chat` all the same.
     """
-    async with Client.open(profile, receive=receive) as me, patience(me, timeout_s, cannot, hint=hint):
+    async with opened(profile, receive=receive) as me, patience(me, timeout_s, cannot, hint=hint):
         yield me
 
 

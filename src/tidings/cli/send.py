@@ -18,8 +18,9 @@ from tidings.cli.running import (
     run,
     tell,
 )
+from tidings.cli.unlocking import opened
 from tidings.cli.wording import at, clock
-from tidings.client import Client, SentMessage
+from tidings.client import SentMessage
 
 
 def send(
@@ -59,7 +60,7 @@ async def _send(
     *,
     silent: bool,
 ) -> SentMessage:
-    async with Client.open(profile, receive=False) as me:
+    async with opened(profile, receive=False) as me:
         answered = None
         if reply:
             async with patience(me, timeout_s, "find the message to answer"):

@@ -8,8 +8,9 @@ import typer
 
 from tidings.cli.objects import presence_object
 from tidings.cli.running import JsonOption, ProfileOption, TimeoutOption, patience, print_json, run
+from tidings.cli.unlocking import opened
 from tidings.cli.wording import presence_line
-from tidings.client import Client, Presence
+from tidings.client import Presence
 
 
 def watch(
@@ -26,7 +27,7 @@ def watch(
 
 
 async def _watch(profile: Path, handles: Sequence[str], timeout_s: float, *, as_json: bool) -> None:
-    async with Client.open(profile, receive=False) as me:
+    async with opened(profile, receive=False) as me:
         async with patience(me, timeout_s, "ask the server"):
             now = await me.presence.watch(handles)
         for presence in now:

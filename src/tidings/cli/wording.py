@@ -15,6 +15,7 @@ from tidings.client.events import (
     ExpiredEvent,
     GapEvent,
     MessageEvent,
+    OpenedEvent,
     PastEvent,
     PresenceEvent,
     ReactionEvent,
@@ -24,8 +25,9 @@ from tidings.client.events import (
     SentEvent,
     SettingEvent,
     TypingEvent,
+    WarningEvent,
 )
-from tidings.client.values import Chat, Message, Presence, Request
+from tidings.client.values import Chat, Fault, Message, Presence, Request
 from tidings.protocol.frames import SettingKind, Status
 
 TICKS = {Status.PENDING: "…", Status.SENT: "✓", Status.DELIVERED: "✓✓", Status.READ: "✓✓ read"}
@@ -70,6 +72,14 @@ def clock(at_ms: int) -> str:
     return f"{moment:%H:%M}" if is_today else f"{moment:%Y-%m-%d %H:%M}"
 
 
+FAULTS = {
+    Fault.NO_KEY: "(cannot be read here: its key has not come)",
+    Fault.PLAINTEXT: "(not encrypted, so it is not shown)",
+    Fault.FORGED: "(not what was encrypted, so it is not shown)",
+    Fault.UNKNOWN_DEVICE: "(from an unknown device, so it is not shown)",
+}
+
+
 def event_line(event: Event, about: Message | None = None) -> str | None:
     """An event, if people care; `about` is the message that a change is about, if it is known."""
     match event:
@@ -93,8 +103,34 @@ def event_line(event: Event, about: Message | None = None) -> str | None:
             return f"— {presence_line(event)} —"
         case ConnectionEvent() | CaughtUpEvent() | GapEvent():
             return _connection(event)
+        case OpenedEvent():
+            return f"— can be read now — {message_line(event, quoted=about, addressed=event.own)}"
+        case WarningEvent():
+            return f"! {warning_line(event)}"
         case PastEvent():
             return None
+
+
+WARNINGS: dict[str, str] = {
+    "identity_changed": "has another identity now, signed by the one before: compare the safety number",
+    "identity_replaced": "has another identity now, which the one before did not sign: compare the safety"
+    " number before you trust it",
+    "list_forged": "the server showed a device list that is not signed rightly; it was not used",
+    "list_old": "the server showed an old device list; it was not used",
+    "device_unknown": "something came from a device that is not in the signed list; it is not shown",
+    "plaintext": "something came that was not encrypted; it is not shown",
+    "forged": "something came that is not what was encrypted; it is not shown",
+    "missing": "messages did not come that were sent",
+    "repeated": "a message came that follows another one than it should",
+    "reordered": "messages came in another order than they were written in",
+    "backdated": "the server says that a message is older than it is",
+}
+
+
+def warning_line(warning: WarningEvent) -> str:
+    """What is wrong, and with whom."""
+    detail = f" ({printable(warning.detail)})" if warning.detail else ""
+    return f"{at(warning.peer)}: {WARNINGS[warning.kind]}{detail}"
 
 
 def message_line(
@@ -117,6 +153,8 @@ def body(message: Message) -> str:
     """What a message says; what is not text is only named."""
     if message.deleted:
         return "(deleted)"
+    if message.fault:
+        return FAULTS[message.fault]
     if message.expired:
         return "(vanished)"
     if not message.content_type.startswith("text/"):

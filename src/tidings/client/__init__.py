@@ -11,6 +11,7 @@ from tidings.client.errors import (
     ProfileError,
     ProfileExists,
     ProfileInUse,
+    ProfileLocked,
     ProfileMissing,
     ProfileTooNew,
     Refused,
@@ -28,6 +29,7 @@ from tidings.client.events import (
     ExpiredEvent,
     GapEvent,
     MessageEvent,
+    OpenedEvent,
     PastEvent,
     PresenceEvent,
     ReactionEvent,
@@ -37,16 +39,20 @@ from tidings.client.events import (
     SentEvent,
     SettingEvent,
     TypingEvent,
+    WarningEvent,
 )
+from tidings.client.keeping import KeyFile, Keyring, Passphrase
 from tidings.client.messages import Messages, SomeMessage
 from tidings.client.people import People
 from tidings.client.presence import OwnPresence
 from tidings.client.profile import Account
+from tidings.client.safety import Safety, SafetyNumber
 from tidings.client.state import State
 from tidings.client.surroundings import Surroundings
 from tidings.client.values import (
     Chat,
     Contact,
+    Fault,
     Message,
     MessageTimes,
     Person,
@@ -71,14 +77,19 @@ __all__ = [
     "EditEvent",
     "Event",
     "ExpiredEvent",
+    "Fault",
     "GapEvent",
+    "KeyFile",
+    "Keyring",
     "Message",
     "MessageEvent",
     "MessageTimes",
     "Messages",
+    "OpenedEvent",
     "OwnAccount",
     "OwnDevices",
     "OwnPresence",
+    "Passphrase",
     "PastEvent",
     "People",
     "Person",
@@ -88,6 +99,7 @@ __all__ = [
     "ProfileError",
     "ProfileExists",
     "ProfileInUse",
+    "ProfileLocked",
     "ProfileMissing",
     "ProfileTooNew",
     "Reaction",
@@ -98,6 +110,8 @@ __all__ = [
     "Refused",
     "Request",
     "RequestEvent",
+    "Safety",
+    "SafetyNumber",
     "SentEvent",
     "SentMessage",
     "SessionEnded",
@@ -111,4 +125,5 @@ __all__ = [
     "Surroundings",
     "TypingEvent",
     "Unreachable",
+    "WarningEvent",
 ]

@@ -4,7 +4,7 @@ spec §7
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tidings.client import http
@@ -27,11 +27,18 @@ from tidings.protocol.api import (
 class OwnAccount:
     """`me.account`. Every method asks the server and raises Refused, Unreachable."""
 
-    def __init__(self, server: Server, token: Callable[[], str], entropy: Callable[[int], bytes]) -> None:
-        """`token` is asked for at each request: it may be renewed."""
+    def __init__(
+        self,
+        server: Server,
+        token: Callable[[], str],
+        entropy: Callable[[int], bytes],
+        login_secret: Callable[[str], Awaitable[str]],
+    ) -> None:
+        """`token` is asked for at each request: it may be renewed. `login_secret`: of a password."""
         self._server = server
         self._token = token
         self._entropy = entropy
+        self._login_secret = login_secret
 
     async def info(self) -> AccountInfo:
         """What the server knows of the account.
@@ -68,7 +75,7 @@ class OwnAccount:
         check_password(new_password)
         kdf = new_kdf(self._entropy)
         secret = await derive(new_password, kdf)
-        present = await self._secret(password)
+        present = await self._login_secret(password)
         body = NewSecret(present, secret, kdf, code, sign_out_others)
         await self._ask("PUT", "/v1/account/secret", Done, body)
 
@@ -81,7 +88,7 @@ class OwnAccount:
             print(begun.uri)
         ```
         """
-        proof = Proof(await self._secret(password))
+        proof = Proof(await self._login_secret(password))
         return await self._ask("POST", "/v1/account/factor", FactorBegun, proof)
 
     async def confirm_second_factor(self, code: str) -> list[str]:
@@ -107,7 +114,9 @@ class OwnAccount:
             await me.account.remove_second_factor("a long secret", codes[0])
         ```
         """
-        await self._ask("POST", "/v1/account/factor/remove", Done, Proof(await self._secret(password), code))
+        await self._ask(
+            "POST", "/v1/account/factor/remove", Done, Proof(await self._login_secret(password), code)
+        )
 
     async def set_phone(self, phone: str) -> None:
         """Have a code sent to a phone number, written with + and the country's code.
@@ -191,12 +200,7 @@ class OwnAccount:
             await me.account.delete("a long secret")
         ```
         """
-        await self._ask("POST", "/v1/account/delete", Done, Proof(await self._secret(password), code))
-
-    async def _secret(self, password: str) -> str:
-        handle = (await self.info()).handle
-        # Who has the device has typed this password here before; it is the account's own way to show it.
-        return await http.secret_of(self._server, handle, password, plain_password=True)
+        await self._ask("POST", "/v1/account/delete", Done, Proof(await self._login_secret(password), code))
 
     async def _ask(self, method: str, path: str, answer: type[http.T], body: http.Body = None) -> http.T:
         return await http.ask(self._server, method, path, answer, body, token=self._token())

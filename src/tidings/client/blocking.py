@@ -10,7 +10,7 @@ with Client.open("profiles/alice") as me:
 Written by scripts/spec; change the asynchronous classes and run `make spec`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self as Me
@@ -21,11 +21,14 @@ from tidings.client.chats import Chats as AsyncChats
 from tidings.client.client import Client as AsyncClient
 from tidings.client.devices import OwnDevices as AsyncOwnDevices
 from tidings.client.events import Event, PresenceEvent
+from tidings.client.keeping import Keep
 from tidings.client.messages import Messages as AsyncMessages
 from tidings.client.messages import SomeMessage
 from tidings.client.people import People as AsyncPeople
 from tidings.client.presence import OwnPresence as AsyncOwnPresence
 from tidings.client.profile import Account
+from tidings.client.safety import Safety as AsyncSafety
+from tidings.client.safety import SafetyNumber
 from tidings.client.state import State
 from tidings.client.surroundings import Surroundings
 from tidings.client.values import (
@@ -41,7 +44,7 @@ from tidings.client.values import (
 )
 from tidings.protocol.api import AccountInfo, DeviceInfo, FactorBegun
 from tidings.protocol.frames import Reference
-from tidings.protocol.ids import ConversationId, MessageId
+from tidings.protocol.ids import ConversationId, DeviceId, MessageId
 
 __all__ = [
     "Chats",
@@ -51,6 +54,7 @@ __all__ = [
     "OwnDevices",
     "OwnPresence",
     "People",
+    "Safety",
 ]
 
 
@@ -141,7 +145,7 @@ class Messages:
     def forward(self, message: SomeMessage, peer: str) -> SentMessage:
         """Send what somebody wrote to somebody else, marked as forwarded.
 
-        Raises ClientError if the message is gone; Refused.
+        Raises ClientError if the message is gone or cannot be read; Refused.
 
         ```python
         with Client.open("profiles/alice") as me:
@@ -712,7 +716,9 @@ class OwnDevices:
         return self._loop.call(self._inner.rename, device_id, name)
 
     def sign_out(self, device_id: str) -> None:
-        """End a device: its token is dead and its connections are closed. One's own may be named, too.
+        """End a device: its token is dead, its connections are closed, and it reads nothing from then on.
+
+        One's own may be named, too. If the device may be in wrong hands, see `revoke_stolen`.
 
         ```python
         with Client.open("profiles/alice", receive=False) as me:
@@ -722,6 +728,105 @@ class OwnDevices:
         ```
         """
         self._loop.call(self._inner.sign_out, device_id)
+
+    def revoke_stolen(self, device_id: str, password: str, *, code: str = "") -> None:
+        """End a device that may be in wrong hands, and with it the identity whose key is on it.
+
+        The user gets another identity, signed by the one before; people see that it has changed, and
+        safety numbers are to be compared again. `code` is of the second factor.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            for device in me.devices.list():
+                if device.name == "the stolen phone":
+                    me.devices.revoke_stolen(device.device_id, "a long secret")
+        ```
+        """
+        self._loop.call(self._inner.revoke_stolen, device_id, password, code=code)
+
+    def link_code(self) -> str:
+        """A code for this device, which is new: `approve` it on one that is in. Another call makes another.
+
+        ```python
+        with Client.open("profiles/tablet") as me:
+            print("On your other device: tidings link", me.devices.link_code())
+        ```
+        """
+        return self._loop.call(self._inner.link_code)
+
+    def approve(self, code: str) -> DeviceId:
+        """Let the device in that shows a code; from now on it can read. Raises ClientError if none does.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            me.devices.approve("7K3QX-M0TB4")
+        ```
+        """
+        return self._loop.call(self._inner.approve, code)
+
+    def is_linked(self) -> bool:
+        """Whether this device is in, and can read and write what is encrypted.
+
+        ```python
+        with Client.open("profiles/tablet") as me:
+            if not me.devices.is_linked():
+                print("not yet")
+        ```
+        """
+        return self._loop.call(self._inner.is_linked)
+
+    def linked(self) -> None:
+        """Wait until this device is in.
+
+        ```python
+        with Client.open("profiles/tablet") as me:
+            print("On your other device: tidings link", me.devices.link_code())
+            me.devices.linked()
+        ```
+        """
+        self._loop.call(self._inner.linked)
+
+
+class Safety:
+    """`me.safety`."""
+
+    def __init__(self, loop: LoopThread, inner: AsyncSafety) -> None:
+        self._loop = loop
+        self._inner = inner
+
+    def number(self, peer: str) -> SafetyNumber:
+        """The safety number with somebody. Raises Refused, ClientError if they have no keys.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            print(me.safety.number("@bob"))
+        ```
+        """
+        return self._loop.call(self._inner.number, peer)
+
+    def verify(self, peer: str, scanned: bytes | None = None) -> SafetyNumber:
+        """Note that the safety number was compared, and is the same; or compare a scanned QR code.
+
+        Raises ClientError if what was scanned is another one's, or of other keys.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            print(me.safety.number("@bob"))
+            if input("Is it the same at bob's? ") == "yes":
+                me.safety.verify("@bob")
+        ```
+        """
+        return self._loop.call(self._inner.verify, peer, scanned)
+
+    def accept(self, peer: str) -> None:
+        """Go on after a change of identity, without having compared (see `Surroundings.strict`).
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            me.safety.accept("@bob")
+        ```
+        """
+        self._loop.call(self._inner.accept, peer)
 
 
 class Client:
@@ -753,12 +858,16 @@ class Client:
         profile: str | Path,
         device_name: str = "",
         invite: str = "",
+        key: Keep | None = None,
+        sealed: bool = True,
     ) -> Account:
         """Make an account on a server, and a profile for it in an empty (or new) folder.
 
-        The server is shown a secret that is derived from the password, never the password.
+        The server is shown a secret that is derived from the password, never the password. The profile
+        is encrypted; `key` says how its key is kept (see `protect`): by default in a file beside it.
+        With `sealed` false nothing that is sent is end-to-end encrypted, and nobody can encrypt for it.
         Raises Refused (handle_taken, bad_handle, bad_invite, …), ClientError (a short password),
-        Unreachable, ProfileExists.
+        Unreachable, ProfileExists, ProfileLocked (the key cannot be kept so).
 
         ```python
         account = Client.register(
@@ -774,6 +883,8 @@ class Client:
             profile=profile,
             device_name=device_name,
             invite=invite,
+            key=key,
+            sealed=sealed,
         )
 
     @classmethod
@@ -787,12 +898,16 @@ class Client:
         device_name: str = "",
         code: str = "",
         plain_password: bool = False,
+        key: Keep | None = None,
+        sealed: bool = True,
     ) -> Account:
         """Make a further device of an account, with a profile of its own.
 
         It receives what comes from now on; what was before is in `history`.
         `code` is of the second factor, if the account has one. With `plain_password` the password itself
-        is sent where the server says that the account was made so.
+        is sent where the server says that the account was made so. `key` says how the profile's key is
+        kept, and whether messages are encrypted, as with `register`.
+        What is encrypted the device can read once it is linked (see `OwnDevices.link_code`).
         Raises Refused (wrong_credentials, code_needed, too_many_devices, …), Unreachable, ProfileExists,
         ClientError (the server wants the password, or a weak secret).
 
@@ -811,25 +926,56 @@ class Client:
             device_name=device_name,
             code=code,
             plain_password=plain_password,
+            key=key,
+            sealed=sealed,
         )
 
     @classmethod
+    def protect(
+        cls, profile: str | Path, *, key: Keep, passphrase: str | Callable[[], str] | None = None
+    ) -> Account:
+        """Give a profile another key, and keep it in another way.
+
+        `key` is a `Passphrase`, a `Keyring` or a `KeyFile`; `passphrase` is the one that it has now, if any.
+        The database is written anew under the new key; the old one, and old copies of the profile, keep
+        the old key. No other program may have the profile open. When this raises, nothing has changed.
+        Raises ProfileLocked (a wrong passphrase, no keyring, a file that exists, …), ProfileInUse,
+        ProfileMissing, ProfileDamaged, StorageFailed.
+
+        ```python
+        Client.protect("profiles/alice", key=Passphrase("some words of my own"))
+        with Client.open("profiles/alice", passphrase="some words of my own") as me:
+            print(me.handle)
+        ```
+        """
+        return LoopThread.once(AsyncClient.protect, profile, key=key, passphrase=passphrase)
+
+    @classmethod
     def open(
-        cls, path: str | Path, *, receive: bool | None = True, surroundings: Surroundings | None = None
+        cls,
+        path: str | Path,
+        *,
+        receive: bool | None = True,
+        passphrase: str | Callable[[], str] | None = None,
+        surroundings: Surroundings | None = None,
     ) -> "Client":
         """Open a profile, as a context; the connection is made in the background.
 
         Opening works while the server is away. With `receive` false this is a side client: it
         sends and asks, beside another process that receives, and has no events. With None it receives
         if no other process does.
-        Entering raises ProfileMissing, ProfileInUse, ProfileDamaged, ProfileTooNew, StorageFailed.
+        `passphrase` is what the profile's key is kept under, or a function that asks for it, which is called
+        (on another thread) only if there is one. With None it is read from the file that
+        TIDINGS_PASSPHRASE_FILE names.
+        Entering raises ProfileMissing, ProfileLocked (a wrong passphrase, no key file, …), ProfileInUse,
+        ProfileDamaged, ProfileTooNew, StorageFailed.
 
         ```python
         with Client.open("profiles/alice") as me:
             print(me.handle)
         ```
         """
-        return cls(AsyncClient.open(path, receive=receive, surroundings=surroundings))
+        return cls(AsyncClient.open(path, receive=receive, passphrase=passphrase, surroundings=surroundings))
 
     def __enter__(self) -> Me:
         self._loop.open(self._inner)
@@ -1036,6 +1182,17 @@ class Client:
         ```
         """
         return People(self._loop, self._inner.people)
+
+    @property
+    def safety(self) -> Safety:
+        """Whether the keys that one encrypts for are those of the people that one means.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            print(me.safety.number("@bob"))
+        ```
+        """
+        return Safety(self._loop, self._inner.safety)
 
     @property
     def presence(self) -> OwnPresence:

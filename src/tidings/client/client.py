@@ -5,7 +5,7 @@ profile's folder holds all state, so that a program may be killed at any moment 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self as Me
@@ -20,11 +20,14 @@ from tidings.client.errors import ClientError, ProfileInUse
 from tidings.client.events import Event
 from tidings.client.history import fetch
 from tidings.client.http import Server
+from tidings.client.keeping import Ask, Keep, asking
 from tidings.client.messages import Messages, SomeMessage
+from tidings.client.opening import open_profile, protect
 from tidings.client.parts import Parts
 from tidings.client.people import People
 from tidings.client.presence import OwnPresence
 from tidings.client.profile import Account, FileLock, Profile, take_receiver_lock
+from tidings.client.safety import Safety
 from tidings.client.state import State
 from tidings.client.surroundings import Surroundings
 from tidings.client.transmitter import POLL_S
@@ -51,10 +54,13 @@ class Client:
     ```
     """
 
-    def __init__(self, profile: Profile, *, receive: bool | None, surroundings: Surroundings) -> None:
+    def __init__(
+        self, profile: Profile, *, receive: bool | None, ask: Ask, surroundings: Surroundings
+    ) -> None:
         """Use `Client.open`."""
         self._profile = profile
         self._receive = receive
+        self._ask = ask
         self._surroundings = surroundings
         self._parts: Parts | None = None
 
@@ -68,12 +74,16 @@ class Client:
         profile: str | Path,
         device_name: str = "",
         invite: str = "",
+        key: Keep | None = None,
+        sealed: bool = True,
     ) -> Account:
         """Make an account on a server, and a profile for it in an empty (or new) folder.
 
-        The server is shown a secret that is derived from the password, never the password.
+        The server is shown a secret that is derived from the password, never the password. The profile
+        is encrypted; `key` says how its key is kept (see `protect`): by default in a file beside it.
+        With `sealed` false nothing that is sent is end-to-end encrypted, and nobody can encrypt for it.
         Raises Refused (handle_taken, bad_handle, bad_invite, …), ClientError (a short password),
-        Unreachable, ProfileExists.
+        Unreachable, ProfileExists, ProfileLocked (the key cannot be kept so).
 
         ```python
         account = await Client.register(
@@ -93,6 +103,9 @@ class Client:
                 invite=invite,
                 entropy=Surroundings().entropy,
             ),
+            key,
+            sealed=sealed,
+            is_new=True,
         )
 
     @classmethod
@@ -106,12 +119,16 @@ class Client:
         device_name: str = "",
         code: str = "",
         plain_password: bool = False,
+        key: Keep | None = None,
+        sealed: bool = True,
     ) -> Account:
         """Make a further device of an account, with a profile of its own.
 
         It receives what comes from now on; what was before is in `history`.
         `code` is of the second factor, if the account has one. With `plain_password` the password itself
-        is sent where the server says that the account was made so.
+        is sent where the server says that the account was made so. `key` says how the profile's key is
+        kept, and whether messages are encrypted, as with `register`.
+        What is encrypted the device can read once it is linked (see `OwnDevices.link_code`).
         Raises Refused (wrong_credentials, code_needed, too_many_devices, …), Unreachable, ProfileExists,
         ClientError (the server wants the password, or a weak secret).
 
@@ -133,33 +150,71 @@ class Client:
                 code=code,
                 plain_password=plain_password,
             ),
+            key,
+            sealed=sealed,
         )
 
     @classmethod
+    async def protect(
+        cls, profile: str | Path, *, key: Keep, passphrase: str | Callable[[], str] | None = None
+    ) -> Account:
+        """Give a profile another key, and keep it in another way.
+
+        `key` is a `Passphrase`, a `Keyring` or a `KeyFile`; `passphrase` is the one that it has now, if any.
+        The database is written anew under the new key; the old one, and old copies of the profile, keep
+        the old key. No other program may have the profile open. When this raises, nothing has changed.
+        Raises ProfileLocked (a wrong passphrase, no keyring, a file that exists, …), ProfileInUse,
+        ProfileMissing, ProfileDamaged, StorageFailed.
+
+        ```python
+        await Client.protect("profiles/alice", key=Passphrase("some words of my own"))
+        async with Client.open("profiles/alice", passphrase="some words of my own") as me:
+            print(me.handle)
+        ```
+        """
+        return await protect(Path(profile), key, asking(passphrase), Surroundings().entropy)
+
+    @classmethod
     def open(
-        cls, path: str | Path, *, receive: bool | None = True, surroundings: Surroundings | None = None
+        cls,
+        path: str | Path,
+        *,
+        receive: bool | None = True,
+        passphrase: str | Callable[[], str] | None = None,
+        surroundings: Surroundings | None = None,
     ) -> "Client":
         """Open a profile, as an asynchronous context; the connection is made in the background.
 
         Opening works while the server is away. With `receive` false this is a side client: it
         sends and asks, beside another process that receives, and has no events. With None it receives
         if no other process does.
-        Entering raises ProfileMissing, ProfileInUse, ProfileDamaged, ProfileTooNew, StorageFailed.
+        `passphrase` is what the profile's key is kept under, or a function that asks for it, which is called
+        (on another thread) only if there is one. With None it is read from the file that
+        TIDINGS_PASSPHRASE_FILE names.
+        Entering raises ProfileMissing, ProfileLocked (a wrong passphrase, no key file, …), ProfileInUse,
+        ProfileDamaged, ProfileTooNew, StorageFailed.
 
         ```python
         async with Client.open("profiles/alice") as me:
             print(me.handle)
         ```
         """
-        return cls(Profile(Path(path)), receive=receive, surroundings=surroundings or Surroundings())
+        return cls(
+            Profile(Path(path)),
+            receive=receive,
+            ask=asking(passphrase),
+            surroundings=surroundings or Surroundings(),
+        )
 
     async def __aenter__(self) -> Me:
-        account = self._profile.account()
-        lock = await self._lock()
-        self._receive = lock is not None
+        opened = await open_profile(self._profile, self._ask, self._surroundings.entropy)
+        lock = None
         try:
-            self._parts = await Parts.start(account, self._profile, lock, self._surroundings)
+            lock = await self._lock()
+            self._receive = lock is not None
+            self._parts = await Parts.start(opened, self._profile, lock, self._surroundings)
         except BaseException:
+            opened.hold.release()
             if lock is not None:
                 lock.release()
             raise
@@ -266,6 +321,8 @@ class Client:
         """
         parts = self._open
         known = await parts.find(peer)
+        if self._receive:
+            await parts.syncing.ready()  # the keys of what is new come with the inbox
         hidden = await parts.messages.hidden()
         return await fetch(
             parts.link.ask,
@@ -418,6 +475,17 @@ class Client:
         ```
         """
         return self._open.people
+
+    @property
+    def safety(self) -> Safety:
+        """Whether the keys that one encrypts for are those of the people that one means.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            print(await me.safety.number("@bob"))
+        ```
+        """
+        return self._open.safety
 
     @property
     def presence(self) -> OwnPresence:

@@ -20,10 +20,13 @@ from tidings.protocol.close import CloseCode
 from tidings.protocol.codec import MSGPACK
 from tidings.protocol.errors import INVALID, REGISTRY, TOO_LARGE, UNKNOWN_TAG, ProtocolError
 from tidings.protocol.frames import (
+    Bundles,
     Changed,
     Conversation,
     ConversationList,
     Deliver,
+    DeviceLists,
+    DevicesChanged,
     Drained,
     Error,
     Frame,
@@ -53,7 +56,18 @@ Arrival = Deliver | Receipt | Drained | Changed | Stale | InboxExpired | Heartbe
 """what is stored, in its order"""
 Passing = Presence | Typed
 """what is true for a moment and stored nowhere"""
-Answer = Ok | Page | Conversation | Synced | Presences | People | MessageInfo | ConversationList
+Answer = (
+    Ok
+    | Page
+    | Conversation
+    | Synced
+    | Presences
+    | People
+    | MessageInfo
+    | ConversationList
+    | DeviceLists
+    | Bundles
+)
 
 FRAME_BYTES = 32 * 1024
 """of a frame, beside what a message may have of content; no server is asked to take more"""
@@ -61,6 +75,14 @@ WELCOME_S = 10.0
 """how long the server may take from Hello to Welcome"""
 
 log = logging.getLogger("tidings.client")
+
+
+class SealedForOthers(Exception):
+    """A message was sealed for a device that was removed since."""
+
+    def __init__(self, changed: DevicesChanged) -> None:
+        super().__init__("a device was removed")
+        self.changed = changed
 
 
 class Connection:
@@ -160,7 +182,10 @@ class Connection:
                 await clock.sleep(refusal.retry_after_s)
 
     async def transmit(self, send: Send) -> Sent:
-        """Send a message and wait until it is durable there. Raises Refused, ConnectionLost."""
+        """Send a message and wait until it is durable there.
+
+        Raises Refused, ConnectionLost, SealedForOthers.
+        """
         future: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
         self.post(send)
         self._sends[send.client_id] = future
@@ -233,8 +258,12 @@ class Connection:
                 | People()
                 | MessageInfo()
                 | ConversationList()
+                | DeviceLists()
+                | Bundles()
             ):
                 _resolve(self._requests.get(frame.request_id), frame)
+            case DevicesChanged():
+                _reject(self._sends.get(frame.client_id), SealedForOthers(frame))
             case HeartbeatOk():
                 self._heartbeat_answered.set()
                 if frame.complete_to:

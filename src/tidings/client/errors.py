@@ -63,7 +63,11 @@ class ProfileMissing(ProfileError):
 
 
 class ProfileInUse(ProfileError):
-    """Another process receives on this profile."""
+    """Another process receives on this profile, or has it open while its key is to be changed."""
+
+
+class ProfileLocked(ProfileError):
+    """The profile's key cannot be had: a wrong passphrase, a missing file; or not be kept as wanted."""
 
 
 class ProfileDamaged(ProfileError):

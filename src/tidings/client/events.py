@@ -7,9 +7,10 @@ that loads a `State` and applies each event to it has what a fresh load would gi
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tidings.client.sealing.warnings import Kind as WarningKind
 from tidings.client.values import Message, Presence, Request
 from tidings.protocol.frames import Reference, SettingKind
-from tidings.protocol.ids import ConversationId, MessageId
+from tidings.protocol.ids import ConversationId, MessageId, UserId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +26,11 @@ class SentEvent(Message):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastEvent(Message):
     """A message from before this device was made: its profile is being filled from the history."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedEvent(Message):
+    """A message that could not be read before: its key has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +156,24 @@ class GapEvent:
     since: int
 
 
+@dataclass(frozen=True, slots=True)
+class WarningEvent:
+    """Something is wrong with keys or devices, or the server does not do its part."""
+
+    kind: WarningKind
+    peer: str
+    user_id: UserId
+    conversation_id: ConversationId
+    """empty where it is about none"""
+    detail: str
+
+
 Event = (
     MessageEvent
     | SentEvent
     | PastEvent
+    | OpenedEvent
+    | WarningEvent
     | EditEvent
     | DeleteEvent
     | ReactionEvent

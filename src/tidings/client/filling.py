@@ -15,6 +15,8 @@ from tidings.client import inbox, receipts, transcript
 from tidings.client.connection import Connection
 from tidings.client.conversations import Conversations
 from tidings.client.errors import Refused
+from tidings.client.outbox import Posting
+from tidings.client.sealing.opener import is_closed
 from tidings.client.stream import Stream
 from tidings.client.surroundings import Clock
 from tidings.client.tables import FILLED
@@ -28,6 +30,7 @@ from tidings.protocol.frames import (
     Frame,
     History,
     Page,
+    Reference,
     Status,
 )
 from tidings.protocol.ids import EPOCH_MS, ConversationId, MessageId, first_at, unix_ms
@@ -55,11 +58,18 @@ class Filling:
     """See the module's text."""
 
     def __init__(
-        self, vault: Vault, conversations: Conversations, stream: Stream, me: Self, clock: Clock
+        self,
+        vault: Vault,
+        conversations: Conversations,
+        stream: Stream,
+        posting: Posting,
+        me: Self,
+        clock: Clock,
     ) -> None:
         self._vault = vault
         self._conversations = conversations
         self._stream = stream
+        self._posting = posting
         self._me = me
         self._clock = clock
 
@@ -117,7 +127,8 @@ class Filling:
             before = page.next
 
     async def _store(self, page: Page, origin: Origin) -> None:
-        newest = await self._vault.write(lambda database: _add(database, page, self._me, origin))
+        posting = self._posting
+        newest = await self._vault.write(lambda database: _add(database, page, self._me, origin, posting))
         self._stream.stored(newest)
 
     async def _page(
@@ -153,16 +164,34 @@ def _listing(after: ConversationId | None) -> Callable[[int], Frame]:
     return lambda request_id: frames.Conversations(request_id, after)
 
 
-def _add(database: sqlite3.Connection, page: Page, me: Self, origin: Origin) -> int:
+def _add(database: sqlite3.Connection, page: Page, me: Self, origin: Origin, posting: Posting) -> int:
     is_past = origin == Origin.HISTORY
     for item in page.items:
         consumed = is_past and item.message.relation in CHANGES
-        transcript.add(database, item.message, me, origin, consumed=consumed, status=Status(item.status))
+        _add_one(database, item.message, me, origin, posting, consumed=consumed, status=Status(item.status))
     for change in page.relations:
         # Of what is told as the past they are a part; of what the program knows already they are news.
         consumed = is_past and not transcript.is_known(database, change.relates_to)
-        transcript.add(database, change, me, origin, consumed=consumed)
+        _add_one(database, change, me, origin, posting, consumed=consumed)
     return inbox.newest_seq(database)
+
+
+def _add_one(
+    database: sqlite3.Connection,
+    message: frames.Message,
+    me: Self,
+    origin: Origin,
+    posting: Posting,
+    *,
+    consumed: bool,
+    status: Status = Status.SENT,
+) -> None:
+    name = Reference(message.sender_device, message.client_id)
+    if not is_closed(message) or transcript.is_stored(database, name):
+        transcript.add(database, message, me, origin, consumed=consumed, status=status)
+    elif origin == Origin.INBOX:
+        inbox.miss(database, message, me, posting)
+    # What was sealed before this device was there was sealed for others.
 
 
 def _gap(database: sqlite3.Connection) -> Gap | None:

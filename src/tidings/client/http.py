@@ -5,6 +5,7 @@ spec §7
 
 import os
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -13,13 +14,11 @@ import msgspec
 
 from tidings.client.errors import ClientError, Refused, Unreachable
 from tidings.client.login_secret import check_password, derive, new_kdf, secret_for
+from tidings.client.surroundings import ANSWER_S, Request, request
 from tidings.protocol.api import Credentials, KdfAnswer, KdfOf, LoggedIn, NewAccount, Problem
 
 T = TypeVar("T")
 Body = msgspec.Struct | bytes | None
-
-ANSWER_S = 30.0
-"""how long the server may take: it hashes a password, perhaps after others"""
 
 
 class Server(NamedTuple):
@@ -27,6 +26,8 @@ class Server(NamedTuple):
 
     http: str
     ws: str
+    request: Request = request
+    """how it is reached over HTTP"""
 
     @classmethod
     def at(cls, url: str) -> "Server":
@@ -74,7 +75,13 @@ async def secret_of(server: Server, handle: str, password: str, *, plain_passwor
 
 
 async def ask(
-    server: Server, method: str, path: str, answer: type[T], body: Body = None, *, token: str = ""
+    server: Server,
+    method: str,
+    path: str,
+    answer: type[T],
+    body: Body = None,
+    *,
+    token: str = "",
 ) -> T:
     """One request; a body of bytes goes as it is. Raises Refused, Unreachable."""
     content = await _request(server, method, path, body, token)
@@ -90,20 +97,11 @@ async def fetch(server: Server, path: str, token: str) -> bytes:
 
 
 async def _request(server: Server, method: str, path: str, body: Body, token: str) -> bytes:
-    # Here and not above: it costs as much to import as all the rest, and few programs need it.
-    import httpx  # noqa: PLC0415
-
     content = msgspec.json.encode(body) if isinstance(body, msgspec.Struct) else body
-    try:
-        async with httpx.AsyncClient(timeout=ANSWER_S) as http:
-            response = await http.request(
-                method, server.http + path, content=content, headers=_headers(token, body)
-            )
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise _unreachable(server, error) from None
-    if not response.is_success:
-        raise _refused(server, response.status_code, response.content)
-    return response.content
+    status, answer = await server.request(method, server.http + path, content, _headers(token, body))
+    if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+        raise _refused(server, status, answer)
+    return answer
 
 
 async def download(server: Server, path: str, token: str, target: Path) -> None:

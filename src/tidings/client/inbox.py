@@ -11,20 +11,27 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from tidings.client import receipts, settings, transcript
+import msgspec
+
+from tidings.client import outbox, receipts, settings, transcript
 from tidings.client.connection import Arrival
 from tidings.client.events import (
     DeleteEvent,
     EditEvent,
     ExpiredEvent,
     MessageEvent,
+    OpenedEvent,
     PastEvent,
     ReactionEvent,
     SentEvent,
 )
+from tidings.client.outbox import Posting
+from tidings.client.sealing import asking, chains
+from tidings.client.sealing.opener import open_key, open_message, open_with
+from tidings.client.sealing.sealer import Self as Sealing
 from tidings.client.tables import COMPLETE_TO, NEWEST_ENTRY
 from tidings.client.transcript import Origin, Self
-from tidings.client.values import Message
+from tidings.client.values import Fault, Message
 from tidings.protocol import frames
 from tidings.protocol.frames import (
     CHANGES,
@@ -36,15 +43,18 @@ from tidings.protocol.frames import (
     Receipt,
     Reference,
     Relation,
+    Scheme,
 )
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
 
-Told = MessageEvent | SentEvent | PastEvent | EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent
+Whole = MessageEvent | SentEvent | PastEvent | OpenedEvent
+Told = Whole | EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent
 
-KINDS: dict[Origin, type[MessageEvent] | type[SentEvent] | type[PastEvent]] = {
+KINDS: dict[Origin, type[Whole]] = {
     Origin.INBOX: MessageEvent,
     Origin.HERE: SentEvent,
     Origin.HISTORY: PastEvent,
+    Origin.OPENED: OpenedEvent,
 }
 
 
@@ -53,21 +63,25 @@ class Waiting(NamedTuple):
 
     seq: int
     event: Told | None
+    fault: int = Fault.NONE
+    """that it had when it was read"""
 
 
-def store(database: sqlite3.Connection, arrived: Sequence[Arrival], me: Self) -> int:
-    """Store what arrived together; returns the newest row's `seq`."""
+def store(
+    database: sqlite3.Connection, arrived: Sequence[Arrival], me: Self, posting: Posting, now_ms: int
+) -> int:
+    """Open and store what arrived together; returns the newest row's `seq`."""
     newest_entry = 0
     for frame in arrived:
         match frame:
             case Deliver():
-                origin = _origin(database, frame.message, me)
-                transcript.add(database, frame.message, me, origin, stands=frame.stands)
+                _deliver(database, frame, me, posting, now_ms)
                 newest_entry = max(newest_entry, frame.entry_id)
             case Changed():
                 settings.apply(database, frame.settings)
             case InboxExpired():
                 _note_gap(database, frame)
+                chains.excuse_all(database)
             case Drained() | HeartbeatOk():
                 receipts.set_mark(database, COMPLETE_TO, frame.complete_to)
     receipts.apply(database, [frame for frame in arrived if isinstance(frame, Receipt)], me.user_id)
@@ -93,7 +107,7 @@ def newest_seq(database: sqlite3.Connection) -> int:
 def waiting(database: sqlite3.Connection, me: Self, limit: int) -> tuple[list[Waiting], int]:
     """The oldest rows that nobody has consumed, and the newest `seq` of all."""
     rows = database.execute(
-        f"SELECT {transcript.COLUMNS}, coalesce(c.peer, 'user ' || m.sender_id), m.seq, m.origin"  # noqa: S608
+        f"SELECT {transcript.COLUMNS}, coalesce(c.peer, 'user ' || m.sender_id), m.seq, m.origin, m.fault"  # noqa: S608
         " FROM messages m LEFT JOIN conversations c ON c.conversation_id = m.conversation_id"
         " WHERE m.consumed = 0 ORDER BY m.seq LIMIT ?",
         (limit,),
@@ -103,7 +117,12 @@ def waiting(database: sqlite3.Connection, me: Self, limit: int) -> tuple[list[Wa
 
 def consume(database: sqlite3.Connection, one: Waiting) -> None:
     """The program is done with a row."""
-    database.execute("UPDATE messages SET consumed = 1 WHERE seq = ?", (one.seq,))
+    done = database.execute(
+        "UPDATE messages SET consumed = 1 WHERE seq = ? AND fault = ?", (one.seq, one.fault)
+    ).rowcount
+    if not done and one.event is not None:
+        # It was told as one that cannot be read, and its key has come since.
+        database.execute("UPDATE messages SET origin = ? WHERE seq = ?", (Origin.OPENED, one.seq))
     if isinstance(one.event, Message) and one.event.content_type:
         # It may have had its time since it was read.
         transcript.tell_expired(database, "seq = ? AND expires_at IS NOT NULL AND content_type = ''", one.seq)
@@ -124,12 +143,107 @@ def newest_received(database: sqlite3.Connection, conversation_id: ConversationI
     return None if newest is None else MessageId(newest)
 
 
+def _deliver(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Posting, now_ms: int) -> None:
+    message = frame.message
+    name = Reference(message.sender_device, message.client_id)
+    if message.relation == Relation.ASK:
+        _answer(database, message, posting)
+    elif message.relation == Relation.KEYS:
+        _take_key(database, frame, me, now_ms)
+    elif transcript.is_stored(database, name) and not asking.is_unopened(database, name):
+        # It came before: only where it stands may be news.
+        transcript.add(database, message, me, _origin(database, message, me), stands=frame.stands)
+    elif message.sender_device == me.device_id:
+        _take_back(database, frame, me)
+    else:
+        _open(database, frame, me, posting, now_ms)
+
+
+def _open(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Posting, now_ms: int) -> None:
+    message = frame.message
+    name = Reference(message.sender_device, message.client_id)
+    opened = open_message(database, sealing(me), message, frame.envelope, now_ms)
+    if not transcript.is_stored(database, name):
+        transcript.add(database, opened.message, me, Origin.INBOX, stands=frame.stands, fault=opened.fault)
+    elif opened.fault == Fault.NONE:
+        asking.opened(database, name)
+        transcript.fill(database, opened.message, opened.fault)
+    if opened.sealed is not None:
+        asking.keep_unopened(database, message, opened.sealed)
+        if opened.fault == Fault.NO_KEY:
+            _ask(database, message, me, posting)
+
+
+def miss(database: sqlite3.Connection, message: frames.Message, me: Self, posting: Posting) -> None:
+    """Store what the inbox could not bring any more, without its key, and ask for that."""
+    empty = msgspec.structs.replace(message, content=b"")
+    transcript.add(database, empty, me, Origin.INBOX, fault=Fault.NO_KEY)
+    asking.keep_unopened(database, message, message.content)
+    _ask(database, message, me, posting)
+
+
+def _ask(database: sqlite3.Connection, message: frames.Message, me: Self, posting: Posting) -> None:
+    peer = _peer(database, message.conversation_id)
+    if peer is not None and asking.may_ask(database, message, me.device_id):
+        outbox.append(database, next(posting.names), outbox.asking_for(peer, message), posting.writer)
+
+
+def _take_back(database: sqlite3.Connection, frame: Deliver, me: Self) -> None:
+    """What this device wrote itself: it waits for its answer still, or the profile is an older copy."""
+    message, draft = frame.message, outbox.draft_of(database, frame.message.client_id)
+    fault = Fault.NONE
+    if draft is not None:
+        message = msgspec.structs.replace(message, content_type=draft.content_type, content=draft.content)
+    elif message.scheme != Scheme.PLAIN and message.content_type:
+        message, fault = msgspec.structs.replace(message, content=b""), Fault.NO_KEY
+    origin = Origin.INBOX if draft is None else Origin.HERE
+    transcript.add(database, message, me, origin, stands=frame.stands, fault=fault)
+
+
+def _take_key(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: int) -> None:
+    """A key that was asked for, or that comes late."""
+    name = frame.message.relates_to
+    key = open_key(database, sealing(me), frame.message, frame.envelope, now_ms)
+    if name is None or key is None:
+        return
+    sealed, stored = asking.unopened(database, name), transcript.stored(database, name)
+    if stored is None:
+        asking.keep_early(database, name, key)
+    elif sealed is not None:
+        whole = msgspec.structs.replace(stored, content=sealed, scheme=Scheme.DIRECT)
+        opened = open_with(database, whole, key, now_ms)
+        asking.opened(database, name)
+        transcript.fill(database, opened.message, opened.fault)
+
+
+def _answer(database: sqlite3.Connection, message: frames.Message, posting: Posting) -> None:
+    """Somebody asks for the key of an own message."""
+    name, peer = message.relates_to, _peer(database, message.conversation_id)
+    if name is None or peer is None:
+        return
+    if asking.may_answer(database, name, message.sender_device):
+        draft = outbox.answering(peer, name, message.target, [message.sender_device])
+        outbox.append(database, next(posting.names), draft, posting.writer)
+
+
+def _peer(database: sqlite3.Connection, conversation_id: ConversationId) -> str | None:
+    row = database.execute(
+        "SELECT peer FROM conversations WHERE conversation_id = ?", (conversation_id,)
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def _origin(database: sqlite3.Connection, message: frames.Message, me: Self) -> Origin:
     """HERE for what this profile wrote and the server sends back (after `Hello.have`) unanswered."""
     if message.sender_device != me.device_id:
         return Origin.INBOX
     row = database.execute("SELECT 1 FROM outbox WHERE client_id = ?", (message.client_id,)).fetchone()
     return Origin.INBOX if row is None else Origin.HERE
+
+
+def sealing(me: Self) -> Sealing:
+    """Who reads, as the one who seals and opens."""
+    return Sealing(me.user_id, me.device_id)
 
 
 def _note_gap(database: sqlite3.Connection, expired: InboxExpired) -> None:
@@ -143,13 +257,15 @@ def _note_gap(database: sqlite3.Connection, expired: InboxExpired) -> None:
 
 def _waiting(database: sqlite3.Connection, row: Any, me: Self) -> Waiting:
     message = transcript.wire(row)
-    peer, seq, origin = row[13:]
+    peer, seq, origin, fault = row[13:]
     if origin == Origin.EXPIRED:
         named = Reference(message.sender_device, message.client_id)
-        return Waiting(seq, ExpiredEvent(message.conversation_id, peer, named))
+        return Waiting(seq, ExpiredEvent(message.conversation_id, peer, named), fault)
     if message.relation in CHANGES:
+        if fault:
+            return Waiting(seq, None, fault)
         return Waiting(seq, _change(database, message, peer, seq, me))
-    return Waiting(seq, transcript.read_message(database, seq, me, KINDS[Origin(origin)]))
+    return Waiting(seq, transcript.read_message(database, seq, me, KINDS[Origin(origin)]), fault)
 
 
 def _change(

@@ -142,7 +142,7 @@ class Messages:
     async def forward(self, message: SomeMessage, peer: str) -> SentMessage:
         """Send what somebody wrote to somebody else, marked as forwarded.
 
-        Raises ClientError if the message is gone; Refused.
+        Raises ClientError if the message is gone or cannot be read; Refused.
 
         ```python
         async with Client.open("profiles/alice") as me:
@@ -154,6 +154,8 @@ class Messages:
         whole = await self.get(message.reference) or message
         if not isinstance(whole, Message) or whole.deleted or whole.expired:
             raise ClientError("cannot forward a message that is gone")
+        if whole.fault:
+            raise ClientError("cannot forward what cannot be read", "its key may come yet: try later")
         expires_in_ms = await timer_ms(self._conversations, self._settings, peer)
         draft = Draft(peer, whole.content_type, whole.content, Relation.FORWARD, expires_in_ms=expires_in_ms)
         return await self._transmitter.send(draft)
@@ -251,6 +253,7 @@ class Messages:
             return None
 
     async def _ask_for(self, known: Known, message_id: MessageId) -> Message:
+        await self._syncing.ready()  # its key comes with the inbox
         just_after = MessageId(message_id + 1)
         found = await fetch(self._ask, self._vault, known, self._me, limit=1, before=just_after, after=None)
         if not found or found[-1].message_id != message_id:

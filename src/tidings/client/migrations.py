@@ -56,7 +56,82 @@ CREATE TABLE gap (
 DELETE FROM marks WHERE name = 'synced_at';
 """
 
-MIGRATIONS = {1: TO_2}
+TO_3 = """
+ALTER TABLE outbox ADD COLUMN sealed BLOB;
+ALTER TABLE messages ADD COLUMN fault INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN is_sealed INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE own_keys (
+    only INTEGER PRIMARY KEY CHECK (only = 0), device BLOB NOT NULL, identity BLOB NOT NULL,
+    generation INTEGER NOT NULL, next_id INTEGER NOT NULL, link_key BLOB, fresh BLOB
+);
+
+CREATE TABLE prekeys (
+    kind INTEGER NOT NULL, key_id INTEGER NOT NULL, secret BLOB NOT NULL, made_ms INTEGER NOT NULL,
+    PRIMARY KEY (kind, key_id)
+) WITHOUT ROWID;
+
+CREATE TABLE device_lists (
+    user_id INTEGER PRIMARY KEY, version INTEGER NOT NULL, identity BLOB NOT NULL, body BLOB NOT NULL,
+    keys_at INTEGER NOT NULL, gone BLOB NOT NULL, blocked INTEGER NOT NULL,
+    verified INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE known_devices (
+    device_id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, signing BLOB NOT NULL, agreement BLOB NOT NULL,
+    listed_at INTEGER NOT NULL, removed_at INTEGER
+);
+CREATE INDEX known_devices_by_user ON known_devices (user_id);
+
+CREATE TABLE sessions (
+    device_id INTEGER NOT NULL, session_id BLOB NOT NULL, state BLOB NOT NULL, made_ms INTEGER NOT NULL,
+    used INTEGER NOT NULL, is_outbound_lost INTEGER NOT NULL, PRIMARY KEY (device_id, session_id)
+) WITHOUT ROWID;
+
+CREATE TABLE said (
+    conversation_id BLOB NOT NULL, epoch INTEGER NOT NULL, counter INTEGER NOT NULL, client_id BLOB NOT NULL,
+    previous BLOB NOT NULL, link BLOB NOT NULL, excused_ms INTEGER,
+    PRIMARY KEY (conversation_id, epoch, counter), UNIQUE (conversation_id, client_id)
+) WITHOUT ROWID;
+CREATE TABLE chains (
+    conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    counter INTEGER NOT NULL, link BLOB NOT NULL, place INTEGER NOT NULL, is_excused INTEGER NOT NULL,
+    PRIMARY KEY (conversation_id, device_id)
+) WITHOUT ROWID;
+CREATE TABLE gaps (
+    conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    counter INTEGER NOT NULL, sender_id INTEGER NOT NULL, since_ms INTEGER NOT NULL, excused_ms INTEGER,
+    PRIMARY KEY (conversation_id, device_id, epoch, counter)
+) WITHOUT ROWID;
+
+CREATE TABLE sealed_conversations (
+    conversation_id BLOB PRIMARY KEY
+) WITHOUT ROWID;
+CREATE TABLE message_keys (
+    sender_device INTEGER NOT NULL, client_id BLOB NOT NULL, key BLOB NOT NULL, devices BLOB NOT NULL,
+    sealed_ms INTEGER NOT NULL, PRIMARY KEY (sender_device, client_id)
+) WITHOUT ROWID;
+CREATE TABLE unopened (
+    sender_device INTEGER NOT NULL, client_id BLOB NOT NULL, sealed BLOB NOT NULL, asked INTEGER NOT NULL,
+    PRIMARY KEY (sender_device, client_id)
+) WITHOUT ROWID;
+CREATE INDEX unopened_unasked ON unopened (asked) WHERE asked = 0;
+CREATE TABLE early_keys (
+    sender_device INTEGER NOT NULL, client_id BLOB NOT NULL, key BLOB NOT NULL,
+    PRIMARY KEY (sender_device, client_id)
+) WITHOUT ROWID;
+CREATE TABLE answers (
+    device_id INTEGER NOT NULL, client_id BLOB NOT NULL, PRIMARY KEY (device_id, client_id)
+) WITHOUT ROWID;
+CREATE TABLE access (
+    only INTEGER PRIMARY KEY CHECK (only = 0), token TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE warnings (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, user_id INTEGER NOT NULL,
+    conversation_id BLOB NOT NULL, detail TEXT NOT NULL
+);
+"""
+
+MIGRATIONS = {1: TO_2, 2: TO_3}
 """by the format that they start from"""
 
 

@@ -7,14 +7,17 @@ first time, uses 1; the server then need not look for an earlier one.
 spec §6.3
 """
 
+import itertools
 import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
 from tidings.client import transcript
+from tidings.client.sealing import asking, chains
+from tidings.client.sealing.sealer import Sealed, sealed
 from tidings.client.transcript import Origin, Self
 from tidings.protocol import frames, ids
-from tidings.protocol.frames import Reference, Relation, Scheme, Sent
+from tidings.protocol.frames import UNSHOWN, Reference, Relation, Scheme, Sent
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, MessageId
 
 WRITER_BYTES = 16
@@ -43,6 +46,8 @@ class Row(NamedTuple):
     draft: Draft
     attempt: int
     expires_at: int | None = None
+    sealed: Sealed | None = None
+    """as it was sealed before; a repeat is the same"""
 
 
 class Outcome(NamedTuple):
@@ -62,13 +67,19 @@ class ClientIds:
 
     def renew(self, prefix: bytes) -> None:
         """A new connection stands."""
-        self._prefix = prefix
-        self._count = 0
+        self._names = prefix, itertools.count(1)
 
-    def next(self) -> ClientId:
-        """A name that was never given."""
-        self._count += 1
-        return ids.client_id(self._prefix, self._count)
+    def __next__(self) -> ClientId:
+        """A name that was never given. The vault's thread asks for some, too."""
+        prefix, counter = self._names
+        return ids.client_id(prefix, next(counter))
+
+
+class Posting(NamedTuple):
+    """What it takes to put messages into the outbox that nobody wrote: ASK and KEYS."""
+
+    names: ClientIds
+    writer: bytes
 
 
 def next_attempt(stored: int, *, is_writer: bool, was_tried: bool) -> int:
@@ -98,6 +109,17 @@ def append(database: sqlite3.Connection, client_id: ClientId, draft: Draft, writ
     )
 
 
+def asking_for(peer: str, message: frames.Message) -> Draft:
+    """What asks the author of a message for its key."""
+    about = Reference(message.sender_device, message.client_id)
+    return Draft(peer, "", b"", Relation.ASK, about, message.message_id, silent=True)
+
+
+def answering(peer: str, about: Reference, target: MessageId, devices: list[DeviceId]) -> Draft:
+    """What sends the key of an own message to devices."""
+    return Draft(peer, "", asking.naming(devices), Relation.KEYS, about, target, silent=True)
+
+
 def is_empty(database: sqlite3.Connection) -> bool:
     """Whether nothing waits."""
     return database.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is None
@@ -113,13 +135,13 @@ def take(
 ) -> list[Row]:
     """The next rows to transmit; the attempt and the end that they have now are stored with them."""
     found = database.execute(
-        "SELECT row_id, client_id, attempt, writer, expires_at, peer, content_type, content, relation,"
-        " target_device, target_client, target, silent, expires_in_ms FROM outbox"
+        "SELECT row_id, client_id, attempt, writer, expires_at, sealed, peer, content_type, content,"
+        " relation, target_device, target_client, target, silent, expires_in_ms FROM outbox"
         " WHERE row_id > ? ORDER BY row_id LIMIT ?",
         (after, limit),
     ).fetchall()
     rows = []
-    for row_id, client_id, stored, wrote, expires_at, *written in found:
+    for row_id, client_id, stored, wrote, expires_at, kept, *written in found:
         name = ClientId(client_id)
         attempt = next_attempt(stored, is_writer=wrote == writer, was_tried=name in tried)
         if attempt != stored:
@@ -129,7 +151,7 @@ def take(
         if end is None and draft.expires_in_ms is not None:
             end = now_ms + draft.expires_in_ms
             database.execute("UPDATE outbox SET expires_at = ? WHERE row_id = ?", (end, row_id))
-        rows.append(Row(row_id, name, draft, attempt, end))
+        rows.append(Row(row_id, name, draft, attempt, end, None if kept is None else sealed(kept)))
     return rows
 
 
@@ -166,12 +188,50 @@ def raise_attempt(database: sqlite3.Connection, row: Row) -> Row:
     return raised
 
 
+def keep_sealed(database: sqlite3.Connection, row: Row, made: Sealed) -> Row:
+    """The row as it was sealed, before it is sent."""
+    database.execute("UPDATE outbox SET sealed = ? WHERE row_id = ?", (made.bytes(), row.row_id))
+    return row._replace(sealed=made)
+
+
+def unseal(database: sqlite3.Connection, row: Row) -> Row:
+    """The row, to be sealed again: nobody was sent it as it was."""
+    database.execute("UPDATE outbox SET sealed = NULL WHERE row_id = ?", (row.row_id,))
+    return row._replace(sealed=None)
+
+
+def draft_of(database: sqlite3.Connection, client_id: ClientId) -> Draft | None:
+    """What waits under a name."""
+    row = database.execute(
+        "SELECT peer, content_type, content, relation, target_device, target_client, target, silent,"
+        " expires_in_ms FROM outbox WHERE client_id = ?",
+        (client_id,),
+    ).fetchone()
+    return None if row is None else _draft(*row)
+
+
 def record_sent(
-    database: sqlite3.Connection, row: Row, sent: Sent, conversation_id: ConversationId, me: Self
+    database: sqlite3.Connection,
+    row: Row,
+    sent: Sent,
+    conversation_id: ConversationId,
+    me: Self,
+    posting: Posting,
+    now_ms: int,
 ) -> None:
-    """The server has it: move the row to the messages."""
+    """The server has it: move the row to the messages. Devices that were added meanwhile are sent the key."""
     database.execute("DELETE FROM outbox WHERE row_id = ?", (row.row_id,))
     draft = row.draft
+    if draft.relation in UNSHOWN:
+        return
+    name = Reference(me.device_id, row.client_id)
+    if row.sealed is not None:
+        asking.keep_key(database, name, row.sealed, now_ms)
+        asking.add_devices(database, name, sent.missing)
+        missing = [device for device in sent.missing if asking.may_answer(database, name, device)]
+        if missing:
+            draft_of_key = answering(draft.peer, name, sent.message_id, missing)
+            append(database, next(posting.names), draft_of_key, posting.writer)
     message = frames.Message(
         message_id=sent.message_id,
         conversation_id=conversation_id,
@@ -179,7 +239,7 @@ def record_sent(
         sender_device=me.device_id,
         client_id=row.client_id,
         version=0,
-        scheme=Scheme.PLAIN,
+        scheme=Scheme.PLAIN if row.sealed is None else Scheme.DIRECT,
         content_type=draft.content_type,
         content=draft.content,
         created_at=sent.created_at,
@@ -194,6 +254,9 @@ def record_sent(
 def record_refused(database: sqlite3.Connection, row: Row, code: int, message: str, now_ms: int) -> None:
     """The server will never take it: remove the row, and keep the reason for who wrote it."""
     database.execute("DELETE FROM outbox WHERE row_id = ?", (row.row_id,))
+    chains.given_up(database, row.client_id)
+    if row.draft.relation in UNSHOWN:
+        return  # nobody wrote it
     database.execute(
         "INSERT OR REPLACE INTO refused VALUES (?, ?, ?, ?)", (row.client_id, code, message, now_ms)
     )

@@ -4,32 +4,41 @@ When a part fails for good, all that waits and all that is asked later gets its 
 """
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from tidings import __version__
-from tidings.client import inbox, outbox, transcript
+from tidings.client import access, http, inbox, outbox, transcript
 from tidings.client.account import OwnAccount
 from tidings.client.chats import Chats, timer_ms
-from tidings.client.connection import Connection, Passing
+from tidings.client.connection import Answer, Connection, Passing
 from tidings.client.conversations import Conversations, Known, normal
 from tidings.client.devices import OwnDevices
 from tidings.client.directory import Directory
-from tidings.client.errors import ClientClosed, StorageFailed
+from tidings.client.errors import ClientClosed, Refused, Unreachable
 from tidings.client.events import ConnectionEvent, TypingEvent
 from tidings.client.expiry import Expiry
 from tidings.client.filling import Filling
 from tidings.client.http import Server
 from tidings.client.link import Link, Work
 from tidings.client.messages import Messages, SomeMessage
+from tidings.client.opening import Opened
 from tidings.client.outbox import ClientIds, Draft
 from tidings.client.people import People
 from tidings.client.presence import OwnPresence
 from tidings.client.profile import Account, FileLock, Profile
 from tidings.client.reads import Reads
 from tidings.client.receiver import Receiver
+from tidings.client.safety import Safety
+from tidings.client.sealing import own
+from tidings.client.sealing.linking import Linking
+from tidings.client.sealing.press import Press
+from tidings.client.sealing.publishing import FULL, Publishing
+from tidings.client.sealing.supplies import Supplies
 from tidings.client.server_time import ServerTime, keep_offset, offset_of
 from tidings.client.settings import Settings
 from tidings.client.stream import Passing as PassingEvent
@@ -40,8 +49,12 @@ from tidings.client.transmitter import Transmitter
 from tidings.client.values import LONG_S, SentMessage, bounded
 from tidings.client.vault import Vault
 from tidings.client.watching import Watching
-from tidings.protocol.frames import Hello, Presence, Relation, Typed, Welcome
+from tidings.protocol.frames import Frame, Hello, Presence, Relation, Typed, Welcome
 from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES, EntryId, MessageId
+
+T = TypeVar("T")
+
+log = logging.getLogger("tidings.client")
 
 ELSEWHERE_S = 0.5
 """how often a client looks whether another process changed the profile"""
@@ -54,6 +67,7 @@ class Parts:
         self,
         account: Account,
         profile: Profile,
+        hold: FileLock,
         lock: FileLock | None,
         vault: Vault,
         seq: int,
@@ -66,12 +80,15 @@ class Parts:
         self.vault = vault
         self.trouble = ""
         """why there is no connection; empty while there is one, or before the first try"""
+        self._hold = hold
         self._receiver_lock = lock
         self._surroundings = surroundings
         self._last_send = asyncio.Event()
         """set once the last call of `send` so far has put its message into the outbox, or failed"""
         self._last_send.set()
         self._failure: Exception | None = None
+        self._generation = 0
+        """that this process told last"""
         self._tasks: list[asyncio.Task[None]] = []
         self._typings: set[asyncio.Task[None]] = set()
 
@@ -80,28 +97,64 @@ class Parts:
         self.conversations = Conversations(vault, me.user_id)
         self._expiry = Expiry(vault, clock, self.time, self._erased)
         self.stream = Stream(vault, me, seq, self._expiry.wake)
-        self.settings = Settings(vault, clock, self.stream.wake, FileLock(profile.settings_lock))
+        self.settings = Settings(
+            vault,
+            clock,
+            self.stream.wake,
+            FileLock(profile.settings_lock),
+            is_sealed=account.sealed,
+        )
         self.syncing = Syncing(vault, self.conversations, me, clock, self.stream.wake)
         self.reads = Reads(vault, me.user_id, clock, self.stream.wake)
         self._names = ClientIds(entropy(CLIENT_ID_PREFIX_BYTES))
+        self._writer = entropy(outbox.WRITER_BYTES)
+        server = Server.at(account.server)._replace(request=surroundings.request)
+        self._server = server
+        sealing = inbox.sealing(me)
+        self.supplies = Supplies(
+            vault, sealing, self.time.now_ms, strict=surroundings.strict, warned=self.stream.wake
+        )
+        self.publishing = Publishing(vault, sealing, self._http, self.supplies, self.time.now_ms)
+        self.press = Press(vault, sealing, self.supplies, self.publishing.published, clock, self.time.now_ms)
+        self.linking = Linking(
+            vault,
+            sealing,
+            self._http,
+            self.supplies,
+            clock,
+            self.time.now_ms,
+            self.settings.wake,
+            self._got_identity,
+        )
+        self._devices_changed = asyncio.Event()
+        self._is_asking_again = False
+        """whether settings can be opened that could not be: they are to be asked for once more"""
         self.transmitter = Transmitter(
             vault,
             self.conversations,
             FileLock(profile.outbox_lock),
             me,
             self._names,
-            entropy(outbox.WRITER_BYTES),
+            self._writer,
             clock,
             self.time,
+            self.press if account.sealed else None,
             self._changed,
         )
-        server = Server.at(account.server)
         self.link = Link(server.ws, self._hello, self._works(), self._welcomed, self._told, surroundings)
         self._watching = Watching(self.link.ask, clock, self._note)
         self.directory = Directory(vault, self.conversations, self.link.ask, me)
 
-        self.own_account = OwnAccount(server, self._token, entropy)
-        self.own_devices = OwnDevices(server, self._token)
+        self.own_account = OwnAccount(server, self._token, entropy, self._login_secret)
+        self.own_devices = OwnDevices(
+            server,
+            self._token,
+            self.linking if account.sealed else None,
+            self._ask_published,
+            self.publishing.published,
+            self._login_secret,
+        )
+        self.safety = Safety(vault, self.conversations, self.supplies, self._ask_published, me)
         self.presence = OwnPresence(self.directory, self._watching)
         self.messages = Messages(
             vault, self.conversations, self.transmitter, self.settings, self.syncing, self.link.ask, me
@@ -113,17 +166,19 @@ class Parts:
 
     @classmethod
     async def start(
-        cls, account: Account, profile: Profile, lock: FileLock | None, surroundings: Surroundings
+        cls, opened: Opened, profile: Profile, lock: FileLock | None, surroundings: Surroundings
     ) -> "Parts":
-        opened = await Vault.open(profile.database, surroundings.connect, surroundings.clock.wall_ms())
+        path, now_ms = profile.database(opened.account), surroundings.clock.wall_ms()
+        vault = await Vault.open(path, opened.key, surroundings.connect, now_ms)
         try:
             if lock is not None:
-                await opened.write(inbox.forget_own, durable=False)
-            seq = await opened.read(inbox.newest_seq)
-            offset_ms = await opened.read(offset_of)
-            parts = cls(account, profile, lock, opened, seq, offset_ms, surroundings)
+                await vault.write(inbox.forget_own, durable=False)
+            account = msgspec.structs.replace(opened.account, token=await vault.read(access.token))
+            seq = await vault.read(inbox.newest_seq)
+            offset_ms = await vault.read(offset_of)
+            parts = cls(account, profile, opened.hold, lock, vault, seq, offset_ms, surroundings)
         except BaseException:
-            await opened.close()
+            await vault.close()
             raise
         parts._begin()
         return parts
@@ -131,12 +186,26 @@ class Parts:
     def _works(self) -> Sequence[Work]:
         """What runs beside each connection."""
         works: list[Work] = [self.transmitter.run, self.reads.run, self.settings.run, self._watch]
+        if self.account.sealed:
+            works.append(self._publish)
         if self._receiver_lock is None:
             return [self.syncing.run, *works]
         clock = self._surroundings.clock
-        filling = Filling(self.vault, self.conversations, self.stream, self.me, clock)
+        posting = outbox.Posting(self._names, self._writer)
+        filling = Filling(self.vault, self.conversations, self.stream, posting, self.me, clock)
         receiver = Receiver(
-            self.vault, self.conversations, self.stream, self.syncing, filling, self.me, clock
+            self.vault,
+            self.conversations,
+            self.stream,
+            self.syncing,
+            filling,
+            self.supplies,
+            posting,
+            self.me,
+            clock,
+            self.time,
+            self.transmitter.wake,
+            self._told_of_devices,
         )
         return [receiver.run, *works]
 
@@ -203,10 +272,13 @@ class Parts:
         await self.vault.close()
         if self._receiver_lock is not None:
             self._receiver_lock.release()
+        self._hold.release()
 
     async def _hello(self) -> Hello:
         self._names.renew(self._surroundings.entropy(CLIENT_ID_PREFIX_BYTES))
         have = await self.vault.read(inbox.have)
+        # Durable before it is told: a copy of the profile that was restored is behind, and told so.
+        self._generation = await self.vault.write(own.next_generation)
         receive = self._receiver_lock is not None
         return Hello(
             self.account.token,
@@ -214,23 +286,77 @@ class Parts:
             # With nothing stored yet, say from where on it would have: a profile may be an old copy.
             EntryId(int(self.account.device_id) if have is None else have),
             receive,
+            self._generation,
         )
 
     async def _welcomed(self, welcome: Welcome) -> None:
         offset_ms = self.time.heard(welcome.now_ms)
         await self.vault.write(lambda database: keep_offset(database, offset_ms), durable=False)
         self._expiry.wake()
+        if self.account.sealed and await self.vault.write(
+            lambda database: own.is_copy(database, self._generation, welcome.generation)
+        ):
+            await self.press.recover()
         if welcome.token is not None:
             await self._renew(welcome.token)
 
     async def _renew(self, token: str) -> None:
         """The server gave this device another token; the old one holds until this one was used."""
-        account = msgspec.structs.replace(self.account, token=token)
-        try:
-            await asyncio.to_thread(self.profile.replace, account)
-        except OSError as error:
-            raise StorageFailed(f"cannot write profile {self.profile.path}: {error.strerror}") from error
-        self.account = account
+        await self.vault.write(lambda database: access.keep_token(database, token))
+        self.account = msgspec.structs.replace(self.account, token=token)
+
+    async def _ask_published(self, make: Callable[[int], Frame]) -> Answer:
+        """Ask the server, once it has this device's keys."""
+        await self.publishing.published()
+        return await self.link.ask(make)
+
+    async def _publish(self, connection: Connection) -> None:
+        """Keep what others need to write to this device in supply, over a connection until it is lost."""
+
+        async def ask(make: Callable[[int], Frame]) -> Answer:
+            return await connection.ask_patiently(make, self._surroundings.clock)
+
+        left = connection.welcome.one_time_keys
+        while True:
+            self._devices_changed.clear()
+            try:
+                await self.publishing.publish(ask, left=left)
+                await self.linking.finish()
+                await self.linking.collect(ask)
+                if self._is_asking_again:
+                    self._is_asking_again = False
+                    await self.syncing.sync(connection)
+            except (Refused, Unreachable) as error:
+                log.warning("this device's keys could not be published: %s", error)
+            self.publishing.tried()
+            self.transmitter.wake()
+            await self._devices_changed.wait()
+            left = FULL  # only the list is looked at again
+
+    def _got_identity(self) -> None:
+        self._is_asking_again = True
+        self._devices_changed.set()
+
+    def _told_of_devices(self) -> None:
+        """The account's devices have changed: there may be another list, or an answer for this one."""
+        self._devices_changed.set()
+
+    async def _http(self, method: str, path: str, answer: type[T], body: msgspec.Struct | None = None) -> T:
+        """A request as this device. Raises Refused, Unreachable."""
+        return await http.ask(
+            self._server,
+            method,
+            path,
+            answer,
+            body,
+            token=self._token(),
+        )
+
+    async def _login_secret(self, password: str) -> str:
+        """What the server is shown instead of the password. Raises Refused, Unreachable, ClientError."""
+        handle = (await self.own_account.info()).handle
+        # Who has the device has typed this password here before; it is the account's own way to show it.
+        return await http.secret_of(self._server, handle, password, plain_password=True)
 
     def _token(self) -> str:
         return self.account.token

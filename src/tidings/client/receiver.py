@@ -11,7 +11,7 @@ spec §6.4, §6.7
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tidings.client import inbox
 from tidings.client.connection import Arrival, Connection, refused
@@ -19,12 +19,26 @@ from tidings.client.conversations import Conversations
 from tidings.client.errors import ConnectionLost, Refused
 from tidings.client.events import CaughtUpEvent, GapEvent
 from tidings.client.filling import Filling
+from tidings.client.outbox import Posting
+from tidings.client.sealing.opener import needs_list
+from tidings.client.sealing.supplies import Supplies
+from tidings.client.server_time import ServerTime
 from tidings.client.stream import Stream
 from tidings.client.surroundings import Clock
 from tidings.client.syncing import Syncing
 from tidings.client.transcript import Self
 from tidings.client.vault import Vault
-from tidings.protocol.frames import Ack, Changed, Deliver, Drained, Error, InboxExpired, Stale
+from tidings.protocol.frames import (
+    Ack,
+    Changed,
+    Deliver,
+    Drained,
+    Error,
+    InboxExpired,
+    Scheme,
+    SettingKind,
+    Stale,
+)
 from tidings.protocol.ids import unix_ms
 
 log = logging.getLogger("tidings.client")
@@ -40,16 +54,27 @@ class Receiver:
         stream: Stream,
         syncing: Syncing,
         filling: Filling,
+        supplies: Supplies,
+        posting: Posting,
         me: Self,
         clock: Clock,
+        time: ServerTime,
+        posted: Callable[[], None],
+        devices_changed: Callable[[], None],
     ) -> None:
+        """`posted` is called when something may have been put into the outbox."""
         self._vault = vault
         self._conversations = conversations
         self._stream = stream
         self._syncing = syncing
         self._filling = filling
+        self._supplies = supplies
+        self._posting = posting
         self._me = me
         self._clock = clock
+        self._time = time
+        self._posted = posted
+        self._devices_changed = devices_changed
 
     async def run(self, connection: Connection) -> None:
         """Receive over a connection until it is lost."""
@@ -105,8 +130,28 @@ class Receiver:
                 await self._conversations.met(frame.message.conversation_id, connection, self._clock)
             elif isinstance(frame, Changed):
                 await self._conversations.timed(frame.settings, connection, self._clock)
-        newest = await self._vault.write(lambda database: inbox.store(database, arrived, self._me))
+        await self._get_to_know(connection, arrived)
+        now_ms = self._time.now_ms()
+        newest = await self._vault.write(
+            lambda database: inbox.store(database, arrived, self._me, self._posting, now_ms)
+        )
         self._stream.stored(newest)
+        self._posted()
+        changed = [setting for frame in arrived if isinstance(frame, Changed) for setting in frame.settings]
+        if any((setting.kind, setting.key) == (SettingKind.ACCOUNT, "devices") for setting in changed):
+            self._devices_changed()
+
+    async def _get_to_know(self, connection: Connection, arrived: Sequence[Arrival]) -> None:
+        """Ask for the device lists of senders whose device is not known yet. Raises ConnectionLost."""
+        messages = [frame.message for frame in arrived if isinstance(frame, Deliver)]
+        if all(message.scheme == Scheme.PLAIN for message in messages):
+            return
+        unknown = await self._vault.read(
+            lambda database: {one.sender_id for one in messages if needs_list(database, one)}
+        )
+        if unknown:
+            with contextlib.suppress(Refused):
+                await self._supplies.lists(unknown, lambda make: connection.ask_patiently(make, self._clock))
 
     async def _catch_up(self, connection: Connection) -> None:
         try:

@@ -19,9 +19,11 @@ from tidings.client.connection import Connection
 from tidings.client.errors import Refused
 from tidings.client.events import RequestEvent, SettingEvent
 from tidings.client.profile import FileLock
+from tidings.client.sealing import notes
 from tidings.client.surroundings import Clock
+from tidings.client.tables import SYNCED_AT
 from tidings.client.vault import Vault
-from tidings.protocol.errors import REGISTRY
+from tidings.protocol.errors import REGISTRY, UNSEALABLE
 from tidings.protocol.frames import Set, Setting, SettingKind
 
 TOLD_AT_ONCE = 512
@@ -57,9 +59,15 @@ class Untold(NamedTuple):
 class Settings:
     """Changes settings and sees to it that the server hears of it."""
 
-    def __init__(self, vault: Vault, clock: Clock, changed: Callable[[], None], lock: FileLock) -> None:
-        """`changed` is called when something holds here that did not before."""
+    def __init__(
+        self, vault: Vault, clock: Clock, changed: Callable[[], None], lock: FileLock, *, is_sealed: bool
+    ) -> None:
+        """`changed` is called when something holds here that did not before.
+
+        `is_sealed`: the server is not told what drafts and nicknames say.
+        """
         self._vault = vault
+        self._is_sealed = is_sealed
         self._lock = lock
         self._clock = clock
         self._changed = changed
@@ -128,8 +136,9 @@ class Settings:
 
     async def _send(self, connection: Connection, one: Pending) -> None:
         try:
+            value = await self._sealed(one)
             await connection.ask_patiently(
-                lambda request_id: Set(request_id, one.kind, one.key, one.value), self._clock
+                lambda request_id: Set(request_id, one.kind, one.key, value), self._clock
             )
         except Refused as refusal:
             await self._undo(one, refusal)
@@ -139,6 +148,15 @@ class Settings:
         await self._vault.write(lambda database: confirm(database, one))
         for waiter in self._waiting(one):
             waiter.answer(None)
+
+    async def _sealed(self, one: Pending) -> bytes:
+        """The value as the server is told it. Raises Refused on a device that is not linked."""
+        if not self._is_sealed:
+            return one.value
+        value = await self._vault.read(lambda database: notes.seal(database, one.kind, one.key, one.value))
+        if value is None:
+            raise Refused(UNSEALABLE.code, UNSEALABLE.name, "this device is not linked to the account yet")
+        return value
 
     async def _undo(self, one: Pending, refusal: Refused) -> None:
         waiting = self._waiting(one)
@@ -273,12 +291,30 @@ def apply(database: sqlite3.Connection, settings: Iterable[Setting]) -> None:
     """The server tells settings. An older one than it told before changes nothing."""
     counts = "CASE WHEN pending = 0 THEN excluded.value ELSE value END"
     for setting in settings:
+        value = notes.unseal(database, setting.kind, setting.key, setting.value)
         database.execute(
             "INSERT INTO settings VALUES (?, ?, ?, ?, ?, 0, x'') ON CONFLICT DO UPDATE SET"  # noqa: S608
             f" {_told(counts)}, value = {counts},"
             " confirmed = excluded.confirmed, at = excluded.at WHERE excluded.at > at",
-            (setting.kind, setting.key, setting.value, setting.value, setting.at),
+            (setting.kind, setting.key, value, value, setting.at),
         )
+
+
+def tell_again(database: sqlite3.Connection) -> None:
+    """What is sealed is told once more: it is sealed with another key now."""
+    kinds = ", ".join(str(int(kind)) for kind in notes.SEALED)
+    rows = database.execute(
+        f"SELECT kind, key, value FROM settings WHERE kind IN ({kinds}) AND value <> x'' AND pending = 0"  # noqa: S608
+    ).fetchall()
+    for kind, key, value in rows:
+        change(database, SettingKind(kind), key, bytes(value))
+
+
+def ask_again(database: sqlite3.Connection) -> None:
+    """What is sealed can be opened from now on: the next Sync tells it once more."""
+    kinds = ", ".join(str(int(kind)) for kind in notes.SEALED)
+    database.execute(f"UPDATE settings SET at = 0 WHERE kind IN ({kinds}) AND pending = 0")  # noqa: S608
+    database.execute("DELETE FROM marks WHERE name = ?", (SYNCED_AT,))
 
 
 def pending(database: sqlite3.Connection) -> list[Pending]:

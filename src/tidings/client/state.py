@@ -15,6 +15,7 @@ from tidings.client.events import (
     Event,
     ExpiredEvent,
     MessageEvent,
+    OpenedEvent,
     PastEvent,
     ReactionEvent,
     ReadEvent,
@@ -153,7 +154,7 @@ class State:
         ```
         """
         match event:
-            case MessageEvent() | SentEvent() | PastEvent():
+            case MessageEvent() | SentEvent() | PastEvent() | OpenedEvent():
                 self._add(event)
             case EditEvent():
                 self._change(
@@ -194,6 +195,9 @@ class State:
     def _add(self, event: Message) -> None:
         messages = self._messages.setdefault(event.conversation_id, {})
         known = messages.get(event.reference)
+        if known is not None and known.fault and not event.fault:
+            messages[event.reference] = replace(_plain(event), status=max(known.status, event.status))
+            return
         if known is not None:
             known = replace(known, status=max(known.status, event.status))
             # It may have had its time between being loaded and being told.

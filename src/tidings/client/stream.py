@@ -24,8 +24,11 @@ from tidings.client.events import (
     ReadEvent,
     ReceiptEvent,
     TypingEvent,
+    WarningEvent,
 )
 from tidings.client.inbox import Waiting
+from tidings.client.sealing import warnings
+from tidings.client.sealing.warnings import Warning
 from tidings.client.transcript import Self
 from tidings.client.vault import Vault
 
@@ -138,6 +141,10 @@ class Stream:
             for read in reads:
                 yield read
                 await self._tell_read(read)
+        while warned := await self._vault.read(self._warnings):
+            for warning, event in warned:
+                yield event
+                await self._tell_warning(warning)
         while changed := await self._vault.read(settings.untold):
             for setting in changed:
                 if setting.event is not None:
@@ -165,5 +172,23 @@ class Stream:
             lambda database: receipts.tell_read(database, read, self._me.user_id), durable=False
         )
 
+    def _warnings(self, database: sqlite3.Connection) -> list[tuple[Warning, WarningEvent]]:
+        return [
+            (one, WarningEvent(one.kind, _handle(database, one), *one[2:]))
+            for one in warnings.untold(database)
+        ]
+
+    async def _tell_warning(self, warning: Warning) -> None:
+        await self._vault.write(lambda database: warnings.tell(database, warning), durable=False)
+
     async def _tell_setting(self, setting: settings.Untold) -> None:
         await self._vault.write(lambda database: settings.tell(database, setting), durable=False)
+
+
+def _handle(database: sqlite3.Connection, warning: Warning) -> str:
+    row = database.execute(
+        "SELECT peer FROM conversations WHERE peer_id = ?1"
+        " UNION SELECT handle FROM people WHERE user_id = ?1",
+        (warning.user_id,),
+    ).fetchone()
+    return f"user {warning.user_id}" if row is None else str(row[0])

@@ -5,15 +5,18 @@ Tests pass their own, so that a seed replays a run; programs use the defaults.
 
 import asyncio
 import os
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Protocol
 
+from tidings.client.database import Connect, connect
+from tidings.client.errors import Unreachable
 from tidings.client.socket import Socket, dial
+
+ANSWER_S = 30.0
+"""how long the server may take: it hashes a password, perhaps after others"""
 
 
 class Clock(Protocol):
@@ -46,13 +49,27 @@ class SystemClock:
 Dial = Callable[[str], Awaitable[Socket]]
 """Opens a WebSocket to an URL. Raises ConnectionLost if that cannot be done now."""
 
-Connect = Callable[[Path], sqlite3.Connection]
-"""Opens an SQLite database that exists."""
+Request = Callable[[str, str, bytes | None, dict[str, str]], Awaitable[tuple[int, bytes]]]
+"""One HTTP request (method, URL, body, headers) and the status and body of its answer.
+
+Raises Unreachable."""
 
 
-def connect(path: Path) -> sqlite3.Connection:
-    """The database of a profile; waits up to 30 s for another process's transaction."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=30)
+async def request(method: str, url: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+    """Over the network, with a client of its own."""
+    # Here and not above: it costs as much to import as all the rest, and few programs need it.
+    import httpx  # noqa: PLC0415
+
+    try:
+        async with httpx.AsyncClient(timeout=ANSWER_S) as http:
+            response = await http.request(method, url, content=body, headers=headers)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error).lower() or type(error).__name__
+        raise Unreachable(
+            f"cannot reach {url.partition('/v1/')[0]}: {reason}",
+            "is the server running, and the address right?",
+        ) from None
+    return response.status_code, response.content
 
 
 @dataclass(frozen=True)
@@ -64,3 +81,6 @@ class Surroundings:
     entropy: Callable[[int], bytes] = os.urandom
     dial: Dial = dial
     connect: Connect = connect
+    request: Request = request
+    strict: bool = False
+    """nothing is encrypted for a user whose identity changed until that was agreed to"""

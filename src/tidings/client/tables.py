@@ -5,6 +5,12 @@ has come, and how far the user has been told. `messages` has everything that was
 reactions in rows of their own; they are folded when they are read. `settings.value` is what holds on this
 device, `confirmed` what the server last said, and `pending` the revision of a change that it has not heard
 of. `refused` has messages by client_id, and settings by what `settings.py` calls them.
+
+`access` has the device's token, which the server renews.
+
+Of sealing: `message_keys` has the keys of own messages and the devices that they were sealed for, and goes
+when the message does; `unopened` the content of messages whose key is still awaited; `answers` which device
+was sent the key of which message. `said` is one's own chain, `chains` and `gaps` are those of others.
 """
 
 SCHEMA = """
@@ -22,7 +28,7 @@ CREATE TABLE outbox (
     content_type TEXT NOT NULL, content BLOB NOT NULL, attempt INTEGER NOT NULL, writer BLOB NOT NULL,
     relation INTEGER NOT NULL DEFAULT 0, target_device INTEGER, target_client BLOB,
     target INTEGER NOT NULL DEFAULT 0, silent INTEGER NOT NULL DEFAULT 0,
-    expires_in_ms INTEGER, expires_at INTEGER
+    expires_in_ms INTEGER, expires_at INTEGER, sealed BLOB
 );
 
 CREATE TABLE refused (
@@ -43,8 +49,8 @@ CREATE TABLE messages (
     content_type TEXT NOT NULL, content BLOB NOT NULL, created_at INTEGER NOT NULL,
     own INTEGER NOT NULL, origin INTEGER NOT NULL DEFAULT 0, consumed INTEGER NOT NULL DEFAULT 0,
     relation INTEGER NOT NULL DEFAULT 0, target_device INTEGER, target_client BLOB,
-    silent INTEGER NOT NULL DEFAULT 0, expires_at INTEGER,
-    UNIQUE (sender_device, client_id)
+    silent INTEGER NOT NULL DEFAULT 0, expires_at INTEGER, fault INTEGER NOT NULL DEFAULT 0,
+    is_sealed INTEGER NOT NULL DEFAULT 0, UNIQUE (sender_device, client_id)
 );
 CREATE INDEX messages_waiting ON messages (seq) WHERE consumed = 0;
 CREATE INDEX messages_shown ON messages (conversation_id, message_id) WHERE relation IN (0, 1, 5);
@@ -77,6 +83,75 @@ CREATE INDEX people_by_handle ON people (handle);
 CREATE TABLE gap (
     only INTEGER PRIMARY KEY CHECK (only = 0), since INTEGER NOT NULL, until INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+CREATE TABLE own_keys (
+    only INTEGER PRIMARY KEY CHECK (only = 0), device BLOB NOT NULL, identity BLOB NOT NULL,
+    generation INTEGER NOT NULL, next_id INTEGER NOT NULL, link_key BLOB, fresh BLOB
+);
+
+CREATE TABLE prekeys (
+    kind INTEGER NOT NULL, key_id INTEGER NOT NULL, secret BLOB NOT NULL, made_ms INTEGER NOT NULL,
+    PRIMARY KEY (kind, key_id)
+) WITHOUT ROWID;
+
+CREATE TABLE device_lists (
+    user_id INTEGER PRIMARY KEY, version INTEGER NOT NULL, identity BLOB NOT NULL, body BLOB NOT NULL,
+    keys_at INTEGER NOT NULL, gone BLOB NOT NULL, blocked INTEGER NOT NULL,
+    verified INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE known_devices (
+    device_id INTEGER PRIMARY KEY, user_id INTEGER NOT NULL, signing BLOB NOT NULL, agreement BLOB NOT NULL,
+    listed_at INTEGER NOT NULL, removed_at INTEGER
+);
+CREATE INDEX known_devices_by_user ON known_devices (user_id);
+
+CREATE TABLE sessions (
+    device_id INTEGER NOT NULL, session_id BLOB NOT NULL, state BLOB NOT NULL, made_ms INTEGER NOT NULL,
+    used INTEGER NOT NULL, is_outbound_lost INTEGER NOT NULL, PRIMARY KEY (device_id, session_id)
+) WITHOUT ROWID;
+
+CREATE TABLE said (
+    conversation_id BLOB NOT NULL, epoch INTEGER NOT NULL, counter INTEGER NOT NULL, client_id BLOB NOT NULL,
+    previous BLOB NOT NULL, link BLOB NOT NULL, excused_ms INTEGER,
+    PRIMARY KEY (conversation_id, epoch, counter), UNIQUE (conversation_id, client_id)
+) WITHOUT ROWID;
+CREATE TABLE chains (
+    conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    counter INTEGER NOT NULL, link BLOB NOT NULL, place INTEGER NOT NULL, is_excused INTEGER NOT NULL,
+    PRIMARY KEY (conversation_id, device_id)
+) WITHOUT ROWID;
+CREATE TABLE gaps (
+    conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,
+    counter INTEGER NOT NULL, sender_id INTEGER NOT NULL, since_ms INTEGER NOT NULL, excused_ms INTEGER,
+    PRIMARY KEY (conversation_id, device_id, epoch, counter)
+) WITHOUT ROWID;
+
+CREATE TABLE sealed_conversations (
+    conversation_id BLOB PRIMARY KEY
+) WITHOUT ROWID;
+CREATE TABLE message_keys (
+    sender_device INTEGER NOT NULL, client_id BLOB NOT NULL, key BLOB NOT NULL, devices BLOB NOT NULL,
+    sealed_ms INTEGER NOT NULL, PRIMARY KEY (sender_device, client_id)
+) WITHOUT ROWID;
+CREATE TABLE unopened (
+    sender_device INTEGER NOT NULL, client_id BLOB NOT NULL, sealed BLOB NOT NULL, asked INTEGER NOT NULL,
+    PRIMARY KEY (sender_device, client_id)
+) WITHOUT ROWID;
+CREATE INDEX unopened_unasked ON unopened (asked) WHERE asked = 0;
+CREATE TABLE early_keys (
+    sender_device INTEGER NOT NULL, client_id BLOB NOT NULL, key BLOB NOT NULL,
+    PRIMARY KEY (sender_device, client_id)
+) WITHOUT ROWID;
+CREATE TABLE answers (
+    device_id INTEGER NOT NULL, client_id BLOB NOT NULL, PRIMARY KEY (device_id, client_id)
+) WITHOUT ROWID;
+CREATE TABLE access (
+    only INTEGER PRIMARY KEY CHECK (only = 0), token TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE warnings (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, user_id INTEGER NOT NULL,
+    conversation_id BLOB NOT NULL, detail TEXT NOT NULL
+);
 """
 
 SYNCED_AT = "synced_at"

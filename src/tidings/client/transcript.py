@@ -9,12 +9,16 @@ spec §6.3, §6.4
 
 import sqlite3
 from collections.abc import Collection
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from tidings.client import receipts
 from tidings.client.folding import folded
-from tidings.client.values import Message
+from tidings.client.sealing import asking
+from tidings.client.values import Fault, Message
 from tidings.protocol import frames
 from tidings.protocol.frames import CHANGES, Reference, Relation, Scheme, Status
 from tidings.protocol.ids import (
@@ -49,6 +53,8 @@ class Origin(IntEnum):
     """from before the device was made, or told again by the server's history"""
     EXPIRED = 3
     """it was told, and has had its time since: that is told in its place"""
+    OPENED = 4
+    """it was told as one that cannot be read, and its key has come since"""
 
 
 COLUMNS = (
@@ -62,7 +68,7 @@ _SHOWN = f"""
         coalesce((SELECT w.read FROM watermarks w WHERE w.conversation_id = m.conversation_id
             AND w.user_id = :me), 0),
         EXISTS (SELECT 1 FROM messages x WHERE x.target_device = m.sender_device
-            AND x.target_client = m.client_id AND x.relation IN (2, 3, 4))
+            AND x.target_client = m.client_id AND x.relation IN (2, 3, 4)), m.is_sealed, m.fault
     FROM messages m
     LEFT JOIN conversations c ON c.conversation_id = m.conversation_id
     LEFT JOIN outgoing o ON o.sender_device = m.sender_device AND o.client_id = m.client_id
@@ -78,11 +84,13 @@ def add(
     consumed: bool = False,
     status: Status = Status.SENT,
     stands: bool = False,
+    fault: Fault = Fault.NONE,
 ) -> None:
     """Store what was said, unless it is there. Told by `Client.events()` unless `consumed`.
 
     `status` is what else is known of how far an own message has come. `stands`: that it has this
-    message_id is certain; else, of twins (spec §6.3), the greater one counts.
+    message_id is certain; else, of twins (spec §6.3), the greater one counts. `fault`: why it has no
+    content.
     """
     name = (message.sender_device, message.client_id)
     own = message.sender_id == me.user_id
@@ -101,7 +109,63 @@ def add(
             # The history was quicker than the inbox, or than the answer: it is news all the same.
             database.execute("UPDATE messages SET origin = ?, consumed = 0 WHERE seq = ?", (origin, row[0]))
         return
-    _insert(database, message, own=own, origin=origin, consumed=consumed)
+    _insert(database, message, own=own, origin=origin, consumed=consumed, fault=fault)
+    if fault == Fault.NONE:
+        _settle(database, message)
+
+
+def fill(database: sqlite3.Connection, message: frames.Message, fault: Fault) -> None:
+    """The key of a message came after it: it is told (again), whole, or with another fault."""
+    name = (message.sender_device, message.client_id)
+    database.execute(
+        "UPDATE messages SET content_type = ?, content = ?, expires_at = ?, fault = ?,"
+        " origin = CASE WHEN consumed = 1 THEN ? ELSE origin END, consumed = 0"
+        " WHERE sender_device = ? AND client_id = ?",
+        (message.content_type, message.content, message.expires_at, fault, Origin.OPENED, *name),
+    )
+    if fault == Fault.NONE:
+        _settle(database, message)
+
+
+def is_stored(database: sqlite3.Connection, name: Reference) -> bool:
+    """Whether a message is there, whatever can be read of it."""
+    row = database.execute(
+        "SELECT 1 FROM messages WHERE sender_device = ? AND client_id = ?",
+        (name.sender_device, name.client_id),
+    ).fetchone()
+    return row is not None
+
+
+def stored(database: sqlite3.Connection, name: Reference) -> frames.Message | None:
+    """A message as it crossed the wire, with the content that the profile has."""
+    row = database.execute(
+        f"SELECT {COLUMNS} FROM messages m WHERE m.sender_device = ? AND m.client_id = ?",  # noqa: S608
+        (name.sender_device, name.client_id),
+    ).fetchone()
+    return None if row is None else wire(row)
+
+
+def readable(database: sqlite3.Connection, message: frames.Message) -> tuple[frames.Message, Fault]:
+    """A message that the server tells without its key, with the content that the profile has of it."""
+    if message.scheme == Scheme.PLAIN or not message.content_type:
+        return message, Fault.NONE
+    row = database.execute(
+        "SELECT content_type, content, expires_at, fault FROM messages"
+        " WHERE sender_device = ? AND client_id = ?",
+        (message.sender_device, message.client_id),
+    ).fetchone()
+    content_type, content, expires_at, fault = (
+        (message.content_type, b"", message.expires_at, Fault.NO_KEY) if row is None else row
+    )
+    whole = msgspec.structs.replace(
+        message, content_type=content_type, content=content, expires_at=expires_at
+    )
+    return whole, Fault(fault)
+
+
+def _settle(database: sqlite3.Connection, message: frames.Message) -> None:
+    """What follows from a message that is there and can be read."""
+    name = (message.sender_device, message.client_id)
     if message.relation == Relation.DELETE and message.relates_to is not None:
         _erase_deleted(database, message.relates_to)
     elif _is_gone(database, message):
@@ -237,11 +301,13 @@ def read_message(database: sqlite3.Connection, seq: int, me: Self, kind: type[M]
 def _whole(database: sqlite3.Connection, row: Any, me: Self, kind: type[M]) -> M:
     """A row of `_SHOWN` with what this profile knows to have been said about it."""
     message, has_changes = _message(row, me, kind), row[17]
+    if row[18] or row[19]:
+        message = replace(message, sealed=bool(row[18]), fault=Fault(row[19]))
     if not has_changes:
         return message
     rows = database.execute(
         f"SELECT {COLUMNS} FROM messages m"  # noqa: S608
-        " WHERE m.target_device = ? AND m.target_client = ? AND m.relation IN (2, 3, 4)",
+        " WHERE m.target_device = ? AND m.target_client = ? AND m.relation IN (2, 3, 4) AND m.fault = 0",
         (message.reference.sender_device, message.reference.client_id),
     ).fetchall()
     return folded(message, [wire(row) for row in rows], names_in(me, message))
@@ -340,13 +406,20 @@ def _place(*, stands: bool) -> str:
 
 
 def _insert(
-    database: sqlite3.Connection, message: frames.Message, *, own: bool, origin: Origin, consumed: bool
+    database: sqlite3.Connection,
+    message: frames.Message,
+    *,
+    own: bool,
+    origin: Origin,
+    consumed: bool,
+    fault: Fault,
 ) -> None:
     target = message.relates_to
     database.execute(
         "INSERT INTO messages (sender_device, client_id, message_id, conversation_id, sender_id,"
         " content_type, content, created_at, own, origin, consumed, relation, target_device, target_client,"
-        " silent, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " silent, expires_at, fault, is_sealed)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             message.sender_device,
             message.client_id,
@@ -364,6 +437,8 @@ def _insert(
             None if target is None else target.client_id,
             message.silent,
             message.expires_at,
+            fault,
+            message.scheme != Scheme.PLAIN,
         ),
     )
 
@@ -382,7 +457,7 @@ def _erase_deleted(database: sqlite3.Connection, target: Reference) -> None:
             "UPDATE messages SET content = x'', content_type = ''"
             " WHERE target_device = ? AND target_client = ? AND relation = 2"
             " AND sender_id IN (SELECT d.sender_id FROM messages d"
-            " WHERE d.target_device = ? AND d.target_client = ? AND d.relation = 3)",
+            " WHERE d.target_device = ? AND d.target_client = ? AND d.relation = 3 AND d.fault = 0)",
             (*name, *name),
         )
 
@@ -406,15 +481,22 @@ def _is_gone(database: sqlite3.Connection, message: frames.Message) -> bool:
 def _has_delete(database: sqlite3.Connection, target: Reference, author: UserId) -> bool:
     row = database.execute(
         "SELECT 1 FROM messages WHERE target_device = ? AND target_client = ? AND relation = ?"
-        " AND relation IN (2, 3, 4) AND sender_id = ? LIMIT 1",
+        " AND relation IN (2, 3, 4) AND sender_id = ? AND fault = 0 LIMIT 1",
         (target.sender_device, target.client_id, Relation.DELETE, author),
     ).fetchone()
     return row is not None
 
 
 def _erase(database: sqlite3.Connection, reference: Reference) -> None:
-    """Overwrite what a message and its edits and reactions said."""
+    """Overwrite what a message and its edits and reactions said, and forget their keys."""
     name = (reference.sender_device, reference.client_id)
+    changes = database.execute(
+        "SELECT sender_device, client_id FROM messages"
+        " WHERE target_device = ? AND target_client = ? AND relation IN (2, 4)",
+        name,
+    ).fetchall()
+    for gone in (reference, *(Reference(DeviceId(device), ClientId(named)) for device, named in changes)):
+        asking.forget(database, gone)
     database.execute(
         "UPDATE messages SET content = x'', content_type = '' WHERE sender_device = ? AND client_id = ?", name
     )

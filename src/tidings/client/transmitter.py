@@ -15,19 +15,21 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from tidings.client import outbox
-from tidings.client.connection import Connection
+from tidings.client.connection import Connection, SealedForOthers
 from tidings.client.conversations import Conversations, Known, normal
 from tidings.client.errors import Refused
-from tidings.client.outbox import ClientIds, Draft, Outcome, Row
+from tidings.client.outbox import ClientIds, Draft, Outcome, Posting, Row
 from tidings.client.profile import FileLock
+from tidings.client.sealing.press import Press
+from tidings.client.sealing.sealer import Unsealable
 from tidings.client.server_time import ServerTime
 from tidings.client.surroundings import Clock
 from tidings.client.transcript import Self, newest, place_of
 from tidings.client.values import SentMessage
 from tidings.client.vault import Vault
-from tidings.protocol.errors import NO_SUCH_CONVERSATION, NO_SUCH_MESSAGE, REGISTRY, TOO_LARGE
-from tidings.protocol.frames import Reference, Scheme, Send
-from tidings.protocol.ids import ClientId, ConversationId, MessageId
+from tidings.protocol.errors import NO_SUCH_CONVERSATION, NO_SUCH_MESSAGE, REGISTRY, TOO_LARGE, UNSEALABLE
+from tidings.protocol.frames import UNSHOWN, Reference, Scheme, Send, Sent
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId
 
 WINDOW = 64
 """messages that are sent and not answered"""
@@ -52,9 +54,13 @@ class Transmitter:
         writer: bytes,
         clock: Clock,
         time: ServerTime,
+        press: Press | None,
         changed: Callable[[], None],
     ) -> None:
-        """`writer` is this process's random name; `changed` is called when a message was accepted."""
+        """`press` seals what is sent; None: nothing is sealed. `writer` is this process's random name.
+
+        `changed` is called when a message was accepted.
+        """
         self._vault = vault
         self._conversations = conversations
         self._lock = lock
@@ -63,6 +69,7 @@ class Transmitter:
         self._writer = writer
         self._clock = clock
         self._time = time
+        self._press = press
         self._changed = changed
         self._awaited: dict[ClientId, asyncio.Future[SentMessage]] = {}
         self._tried: set[ClientId] = set()
@@ -80,7 +87,7 @@ class Transmitter:
         """
         if self._failure is not None:
             raise self._failure
-        name = self._names.next()
+        name = next(self._names)
         awaited: asyncio.Future[SentMessage] = asyncio.get_running_loop().create_future()
         self._awaited[name] = awaited
         self._has_awaited.set()
@@ -220,11 +227,16 @@ class Transmitter:
             await self._refused(row, _no_such_message())
             return
         while True:
-            self._tried.add(row.client_id)
-            after = await self._vault.read(lambda database: newest(database, known.conversation_id))
             try:
+                row = await self._sealed(connection, row, known)
+                self._tried.add(row.client_id)
+                after = await self._vault.read(lambda database: newest(database, known.conversation_id))
                 sent = await connection.transmit(_frame(row, known, target, after))
                 break
+            except SealedForOthers as outdated:
+                assert self._press is not None
+                row = await self._press.changed(row, outdated.changed)
+                row = await self._again(row)
             except Refused as refusal:
                 if refusal.code == NO_SUCH_CONVERSATION.code and not is_reopened:
                     # A server that was restored from a backup may not know what the profile knows.
@@ -237,10 +249,30 @@ class Transmitter:
                 else:
                     await self._clock.sleep(refusal.retry_after_s)
                 row = await self._again(row)
+        await self._sent(row, sent, known)
+
+    async def _sealed(self, connection: Connection, row: Row, known: Known) -> Row:
+        """The row as it is to be sent. Raises Refused, ConnectionLost."""
+        if self._press is None:
+            return row
+        try:
+            row = await self._press.seal(connection, row, known)
+        except Unsealable as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            raise Refused(UNSEALABLE.code, UNSEALABLE.name, error.reason + hint) from None
+        if row.sealed is not None and len(row.sealed.content) > connection.welcome.content_bytes:
+            raise Refused(TOO_LARGE.code, TOO_LARGE.name, "encrypted, it is more than the server takes")
+        return row
+
+    async def _sent(self, row: Row, sent: Sent, known: Known) -> None:
+        now_ms, posting = self._time.now_ms(), Posting(self._names, self._writer)
         await self._vault.write(
-            lambda database: outbox.record_sent(database, row, sent, known.conversation_id, self._me)
+            lambda database: outbox.record_sent(
+                database, row, sent, known.conversation_id, self._me, posting, now_ms
+            )
         )
         self._hear(row.client_id, Outcome(sent, known.conversation_id))
+        self._wake.set()  # others may need the key
         self._changed()
 
     async def _target(self, row: Row) -> MessageId | None:
@@ -315,16 +347,18 @@ def _no_such_message() -> Refused:
 
 
 def _frame(row: Row, known: Known, target: MessageId, after: MessageId) -> Send:
-    draft = row.draft
+    draft, sealed = row.draft, row.sealed
+    is_key = draft.relation in UNSHOWN
     return Send(
         row.client_id,
         row.attempt,
         known.conversation_id,
         known.version,
-        0,
-        Scheme.PLAIN,
-        draft.content_type,
-        draft.content,
+        EntryId(0) if sealed is None else EntryId(sealed.keys_at),
+        Scheme.PLAIN if sealed is None and not is_key else Scheme.DIRECT,
+        draft.content_type if sealed is None else sealed.content_type,
+        draft.content if sealed is None else sealed.content,
+        {} if sealed is None else {DeviceId(device): key for device, key in sealed.envelopes.items()},
         relates_to=draft.relates_to,
         silent=draft.silent,
         expires_at=row.expires_at,

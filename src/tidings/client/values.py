@@ -6,6 +6,7 @@ them are snapshots; `Client.events()` says what has changed since.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import NamedTuple
 
 from tidings.client.errors import ClientError
@@ -51,6 +52,20 @@ class Reaction(NamedTuple):
     """of the reaction: of two of a user the greater one counts"""
 
 
+class Fault(IntEnum):
+    """Why the content of a message cannot be shown."""
+
+    NONE = 0
+    NO_KEY = 1
+    """its key did not come, or could not be opened; it is asked for, and may come later"""
+    PLAINTEXT = 2
+    """it was not sealed, in a conversation that is"""
+    FORGED = 3
+    """it is not what its sender sealed"""
+    UNKNOWN_DEVICE = 4
+    """its sender's device is in no list that the sender signed"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """A message as it stands now. Any method that wants a message takes one, or a `SentMessage`."""
@@ -83,6 +98,10 @@ class Message:
     """what deleted it for everyone; 0: nothing did"""
     reacted: Mapping[str, Reaction] = field(default_factory=dict)
     """by handle; `reactions` leaves out what was taken back"""
+    sealed: bool = False
+    """end-to-end encrypted: nobody but the devices of the two could read it"""
+    fault: Fault = Fault.NONE
+    """why there is no content to show, where it could not be opened"""
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""The vault: the profile's SQLite database, on a thread of its own.
+"""The vault: the profile's encrypted SQLite database, on a thread of its own.
 
 What is submitted while a transaction runs makes up the next one: a group commit, fsynced once.
 A job either happened whole when its call returns, or its exception says that it did not. The
@@ -14,17 +14,17 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
-from tidings.client import transcript
+from tidings.client import access, transcript
+from tidings.client import database as databases
+from tidings.client.database import Connect, Failed
 from tidings.client.errors import ClientClosed, ClientError, StorageFailed, StorageFull
 from tidings.client.migrations import migrate
 from tidings.client.profile import FORMAT, damaged, too_new
 from tidings.client.server_time import offset_of, surely_ms
-from tidings.client.surroundings import Connect
 from tidings.client.tables import KEEP_MS, KEEP_REMOVED_MS, SCHEMA
 from tidings.protocol.ids import first_at
 
 T = TypeVar("T")
-Failed = sqlite3.Error
 Job = Callable[[sqlite3.Connection], T]
 
 
@@ -35,13 +35,15 @@ class _Ticket(NamedTuple):
     durable: bool
 
 
-def create(path: Path) -> None:
-    """Make an empty vault that only its owner can read."""
+def create(path: Path, key: bytes, token: str = "") -> None:
+    """Make a vault with nothing but the device's token, encrypted with a key; only its owner may read it."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-    database = sqlite3.connect(path, isolation_level=None)
+    database = databases.create(path, key)
     try:
         database.execute("PRAGMA journal_mode = WAL")
-        database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+        database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT};")
+        access.keep_token(database, token)
+        database.execute("COMMIT")
     finally:
         database.close()
 
@@ -49,8 +51,9 @@ def create(path: Path) -> None:
 class Vault:
     """See the module's text."""
 
-    def __init__(self, path: Path, connect: Connect, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, path: Path, key: bytes, connect: Connect, loop: asyncio.AbstractEventLoop) -> None:
         self._path = path
+        self._key = key
         self._connect = connect
         self._loop = loop
         self._queue: SimpleQueue[_Ticket | None] = SimpleQueue()
@@ -60,9 +63,12 @@ class Vault:
         self._is_closing = False
 
     @classmethod
-    async def open(cls, path: Path, connect: Connect, now_ms: int) -> "Vault":
-        """Open a vault and drop what is too old. Raises ProfileDamaged, ProfileTooNew, StorageFailed."""
-        vault = cls(path, connect, asyncio.get_running_loop())
+    async def open(cls, path: Path, key: bytes, connect: Connect, now_ms: int) -> "Vault":
+        """Open a vault and drop what is too old. Raises ProfileDamaged, ProfileTooNew, StorageFailed.
+
+        The key is taken to be the right one: with another, what is there looks damaged.
+        """
+        vault = cls(path, key, connect, asyncio.get_running_loop())
         vault._thread.start()
         try:
             await vault._opened
@@ -91,6 +97,7 @@ class Vault:
             self._is_closing = True
             self._queue.put(None)
         await asyncio.shield(self._closed)
+        self._thread.join()  # that was the last it did
 
     async def _submit(self, job: Job[T], *, writes: bool, durable: bool) -> T:
         if self._is_closing:
@@ -105,8 +112,8 @@ class Vault:
         database = None
         try:
             database = self._open()
-        except (sqlite3.Error, ClientError) as error:
-            self._later(_fail, self._opened, self._explain(error))
+        except (*Failed, ClientError) as error:
+            self._later(_fail, self._opened, explained(error, self._path))
         else:
             self._later(_settle, self._opened, None)
             self._serve(database)
@@ -116,13 +123,9 @@ class Vault:
             self._later(_settle, self._closed, None)
 
     def _open(self) -> sqlite3.Connection:
-        database = self._connect(self._path)
+        database = self._connect(self._path, self._key)
         try:
-            (found,) = database.execute("PRAGMA user_version").fetchone()
-            if found > FORMAT:
-                raise too_new(self._path.parent, found)
-            if found == 0:
-                raise damaged(self._path.parent, "profile.db has no format number")
+            found = format_of(database, self._path)
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             # What was deleted must be gone from the file, too.
@@ -156,7 +159,7 @@ class Vault:
                 for ticket in group:
                     self._commit(database, [ticket])
                 return
-            self._later(_fail, group[0].future, self._explain(error))
+            self._later(_fail, group[0].future, explained(error, self._path))
             return
         self._later(_settle_all, group, results)
 
@@ -180,20 +183,32 @@ class Vault:
             # The loop was closed over our head; nobody waits any more.
             return
 
-    def _explain(self, error: Exception) -> Exception:
-        if isinstance(error, OverflowError | UnicodeEncodeError):
-            return ClientError(f"this cannot be stored: {error}")
-        if not isinstance(error, sqlite3.Error):
-            return error
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code == sqlite3.SQLITE_FULL:
-            return StorageFull(
-                f"cannot write to profile {self._path.parent}: the disk is full",
-                "make room; what was not stored was not acknowledged and comes again",
-            )
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such table" in str(error):
-            return damaged(self._path.parent, f"profile.db: {error}")
-        return StorageFailed(f"cannot use profile {self._path.parent}: {error}")
+
+def format_of(database: sqlite3.Connection, path: Path) -> int:
+    """The format of a vault, a known one. Raises ProfileTooNew, ProfileDamaged."""
+    (found,) = database.execute("PRAGMA user_version").fetchone()
+    if found > FORMAT:
+        raise too_new(path.parent, found)
+    if found == 0:
+        raise damaged(path.parent, f"{path.name} has no format number")
+    return int(found)
+
+
+def explained(error: Exception, path: Path) -> Exception:
+    """What a failure of the vault at a path means for who uses it."""
+    if isinstance(error, OverflowError | UnicodeEncodeError):
+        return ClientError(f"this cannot be stored: {error}")
+    if not isinstance(error, Failed):
+        return error
+    code = databases.code_of(error)
+    if code == sqlite3.SQLITE_FULL:
+        return StorageFull(
+            f"cannot write to profile {path.parent}: the disk is full",
+            "make room; what was not stored was not acknowledged and comes again",
+        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such table" in str(error):
+        return damaged(path.parent, f"{path.name}: {error}")
+    return StorageFailed(f"cannot use profile {path.parent}: {error}")
 
 
 def _prune(database: sqlite3.Connection, now_ms: int) -> None:

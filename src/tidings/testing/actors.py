@@ -31,10 +31,11 @@ T = TypeVar("T")
 
 
 class Person:
-    """Somebody with an account, and up to three devices."""
+    """Somebody with an account, and up to three devices; `sealed` false: these encrypt nothing."""
 
-    def __init__(self, stage: Stage, handle: str) -> None:
+    def __init__(self, stage: Stage, handle: str, *, sealed: bool = True) -> None:
         self.handle = handle
+        self.sealed = sealed
         self.phone = Device(stage, self, "phone")
         self.laptop = Device(stage, self, "laptop")
         self.tablet = Device(stage, self, "tablet")
@@ -56,6 +57,8 @@ class Device:
         self._stage = stage
         self._name = name
         self._account: LoggedIn | None = None
+        self._linked_ms = 0
+        """0 also where it can read all that was before"""
         self._profile = stage.profile(f"{person}-{name}")
         self._program = Program(stage, str(self), self._profile)
 
@@ -65,19 +68,28 @@ class Device:
     # --- on and off, here and there -------------------------------------------------------
 
     async def logs_in(self) -> None:
-        """Become a device of the account, which is made with the first one, and turn on."""
+        """Become a device of the account, which is made with the first one, turn on, and be linked."""
         self._note("logs in")
         self._program.home = self._stage.home()
         handle, name = self.person.handle, self._name
-        if all(device._account is None for device in self.person.devices):
+        is_first = all(device._account is None for device in self.person.devices)
+        if is_first:
             new = NewAccount(handle, PASSWORD, name)
             self._account = await self._has_done(lambda node: node.accounts.register(new))
         else:
             known = Credentials(handle, PASSWORD, name)
             self._account = await self._has_done(lambda node: node.accounts.login(known))
         with self._profile.create():
-            save(self._profile, Server.at("http://memory"), self._account)
+            save(self._profile, Server.at("http://memory"), self._account, sealed=self.person.sealed)
         await self._program.start()
+        if not self.person.sealed:
+            return
+        if is_first:
+            await self._program.published()
+        else:
+            (_, other, *_) = sorted(self.person.devices, key=lambda one: (one is not self, not one.is_on))
+            await self._program.linked_by(other._program)
+            self._linked_ms = self._stage.clock.wall_ms()
 
     async def turns_on(self) -> None:
         """Start the program."""
@@ -325,8 +337,10 @@ class Device:
         here, there = self._order(), other._order()
         if [one for one in here if one in there] != [one for one in there if one in here]:
             return f"{self} and {other} disagree about the order"
-        if self.person is other.person and self._all_shown() != other._all_shown():
-            return f"{self} and {other} disagree:\n{self._all_shown()}\n{other._all_shown()}"
+        if self.person is other.person:
+            hers, his = self._all_shown(other), other._all_shown(self)
+            if hers != his:
+                return f"{self} and {other} disagree:\n{hers}\n{his}"
         return ""
 
     async def stop(self) -> None:
@@ -368,17 +382,25 @@ class Device:
         state = self._program.state
         return [one.reference for chat in state.chats for one in state.messages(chat.peer)]
 
-    def _all_shown(self) -> list[object]:
-        """What devices of one user agree on: a message that one of them never had may be deleted."""
+    def _all_shown(self, other: "Device") -> list[object]:
+        """What two devices of one user agree on.
+
+        A message that one of them never had may be deleted, or be from before it was linked.
+        """
         state = self._program.state
-        return [
-            *(
-                (chat_line(chat), chat_lines([one for one in state.messages(chat.peer) if not one.deleted]))
-                for chat in state.chats
-            ),
-            *state.requests,
-            *sorted(state.settings.items()),
-        ]
+        since_ms = max(self._linked_ms, other._linked_ms)
+        chats: list[object] = []
+        for chat in state.chats:
+            readable = self._readable(chat.peer)
+            both = {one.reference for one in readable} & {one.reference for one in other._readable(chat.peer)}
+            shown = [one for one in readable if one.reference in both or one.created_at > since_ms]
+            if shown:
+                is_whole = len(both) == len(readable) == len(other._readable(chat.peer))
+                chats.append((chat_line(chat) if is_whole else chat.peer, chat_lines(shown)))
+        return [*chats, *state.requests, *sorted(state.settings.items())]
+
+    def _readable(self, peer: str) -> list[Message]:
+        return [one for one in self._program.state.messages(peer) if not (one.deleted or one.fault)]
 
     @property
     def _ids(self) -> tuple[UserId, DeviceId]:

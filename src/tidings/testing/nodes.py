@@ -10,10 +10,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
+import httpx
 import structlog
+from litestar import Litestar
 
+from tidings.client.errors import Unreachable
 from tidings.domain.clock import Clock
+from tidings.protocol.api import Health, ServerInfo
 from tidings.protocol.frames import ClientFrame
+from tidings.server import http
 from tidings.server.cluster import Shared
 from tidings.server.config import Config
 from tidings.server.node import wire
@@ -140,6 +145,8 @@ class Node:
             self._log(),
             shared=self._backends.shared,
         )
+        application: Any = self._application()  # Litestar's own idea of ASGI's types is narrower
+        self._http = httpx.ASGITransport(application, raise_app_exceptions=False)
         if self.services.cluster is not None:
             self.services.cluster.start()
         self._upkeep = Upkeep(self.services, self._store)
@@ -172,6 +179,24 @@ class Node:
         """A connection to it."""
         self._sockets.append(NodeSocket(self.services, loses))
         return self._sockets[-1]
+
+    async def request(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        """Implements `tidings.client.surroundings.Request`; who dies meanwhile has answered nothing."""
+        incarnation = self._incarnation
+        async with httpx.AsyncClient(transport=self._http) as client:
+            answer = await client.request(method, url, content=body, headers=headers)
+        if incarnation != self._incarnation or not self.is_up.is_set():
+            raise Unreachable(f"cannot reach {self.name}: it died")
+        return answer.status_code, answer.content
+
+    def _application(self) -> Litestar:
+        config, limits = self._config, self.services.limits
+        about = ServerInfo("0", config.registration, phone=bool(config.phone_hook))
+        health = Health("ok", "0", "memory", 0)
+        log = self.services.log
+        return http.application(self.services, self._clock, limits, about, lambda: health, log)
 
     def _note(self, happened: str) -> None:
         self.happened(f"  {self.name} {happened}")

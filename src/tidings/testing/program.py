@@ -57,13 +57,28 @@ class Program:
 
     async def start(self) -> None:
         """Run."""
-        surroundings = Surroundings(clock=self._stage.clock, random=Undelayed(), dial=self._dial)
+        surroundings = Surroundings(
+            clock=self._stage.clock, random=Undelayed(), dial=self._dial, request=self._request
+        )
         client = Client.open(self._profile.path, surroundings=surroundings)
         self._client = await client.__aenter__()
         self.ended = None
         self.told.clear()
         self._state = await client.state(messages=SHOWN)
         self._task = asyncio.ensure_future(self._live(client))
+
+    async def published(self) -> None:
+        """Wait until others can write to this device, if it is the account's first one."""
+        async with self._stage.patience(lambda: f"{self.name} has not published its keys"):
+            while not await self.me.devices.is_linked():
+                await self._stage.moment()
+
+    async def linked_by(self, other: "Program") -> None:
+        """Come into the list of the account's devices, by one that is in."""
+        async with self._stage.patience(lambda: f"{self.name} is not linked"):
+            code = await self.me.devices.link_code()
+            await other.me.devices.approve(code)
+            await self.me.devices.linked()
 
     async def stop(self) -> None:
         """End, if it runs."""
@@ -143,6 +158,12 @@ class Program:
         await self.is_reachable.wait()
         self._socket = (await self.a_node()).connect()
         return self._socket
+
+    async def _request(
+        self, method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        await self.is_reachable.wait()
+        return await (await self.a_node()).request(method, url, body, headers)
 
     async def _live(self, client: Client) -> None:
         try:

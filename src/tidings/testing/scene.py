@@ -27,17 +27,20 @@ class Scene:
         self._stage = Stage(nodes, folder, clock)
         self._people: list[Person] = []
 
-    async def strangers(self, *handles: str) -> list[Person]:
-        """People who never heard of each other, each with a phone that is on."""
-        people = [Person(self._stage, handle) for handle in handles]
+    async def strangers(self, *handles: str, sealed: bool = True) -> list[Person]:
+        """People who never heard of each other, each with a phone that is on.
+
+        With `sealed` false their devices encrypt nothing.
+        """
+        people = [Person(self._stage, handle, sealed=sealed) for handle in handles]
         for person in people:
             self._people.append(person)
             await person.phone.logs_in()
         return people
 
-    async def friends(self, *handles: str) -> list[Person]:
+    async def friends(self, *handles: str, sealed: bool = True) -> list[Person]:
         """People who have each other in their contacts, each with a phone that is on."""
-        people = await self.strangers(*handles)
+        people = await self.strangers(*handles, sealed=sealed)
         for one, other in itertools.permutations(people, 2):
             await one.phone.adds(other)
         return people

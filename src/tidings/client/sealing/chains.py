@@ -1,0 +1,232 @@
+"""Chains: each device counts what it says in a conversation, and names what it said before.
+
+A server that drops, repeats, reorders or backdates is seen by that. What may rightly be missing (given
+up by its sender, deleted, or past its time) the sender's next messages excuse; what was kept back while
+the sender was blocked, or when the inbox was no longer complete, this device knows itself.
+
+spec §6.16
+"""
+
+import hashlib
+import sqlite3
+from typing import NamedTuple
+
+from tidings.client.sealing.inside import NO_LINK, Excuse, Inside
+from tidings.client.sealing.warnings import Kind, warn
+from tidings.protocol.frames import Message, SettingKind
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
+
+EXCUSED = 64
+"""own messages of a conversation that are looked at for excuses"""
+GAP_MAX = 256
+"""messages of a gap that are watched for one by one; of a longer one the newest"""
+SKEW_MS = 120_000
+"""by which the server's time of acceptance may precede the sender's time of sealing"""
+LATE_MS = 120_000
+"""after which what is missing is said to be missing; several nodes deliver in any order"""
+
+
+class Place(NamedTuple):
+    """Where the next own message stands in its chain."""
+
+    epoch: int
+    counter: int
+    previous: bytes
+
+
+class Missing(NamedTuple):
+    """Messages of a device that did not come."""
+
+    conversation_id: ConversationId
+    device_id: DeviceId
+    sender_id: UserId
+    messages: int
+
+
+def link(sealed: bytes) -> bytes:
+    """What the next message of a chain says of this one."""
+    return hashlib.sha256(sealed).digest()
+
+
+# --- one's own ------------------------------------------------------------------------------
+
+
+def place(
+    database: sqlite3.Connection, conversation_id: ConversationId, client_id: ClientId, epoch: int
+) -> Place:
+    """The place of an own message. Sealed again, it keeps the one that it has."""
+    row = database.execute(
+        "SELECT epoch, counter, previous FROM said WHERE conversation_id = ? AND client_id = ?",
+        (conversation_id, client_id),
+    ).fetchone()
+    if row is not None:
+        return Place(*row)
+    row = database.execute(
+        "SELECT epoch, counter, link FROM said WHERE conversation_id = ?"
+        " ORDER BY epoch DESC, counter DESC LIMIT 1",
+        (conversation_id,),
+    ).fetchone()
+    return Place(epoch, 1, NO_LINK) if row is None else Place(row[0], row[1] + 1, row[2])
+
+
+def said(
+    database: sqlite3.Connection,
+    conversation_id: ConversationId,
+    client_id: ClientId,
+    at: Place,
+    sealed: bytes,
+    expires_at: int | None,
+) -> None:
+    """Note that an own message was sealed at its place."""
+    database.execute(
+        "INSERT INTO said (conversation_id, epoch, counter, client_id, previous, link, excused_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (conversation_id, client_id)"
+        " DO UPDATE SET link = excluded.link",
+        (conversation_id, at.epoch, at.counter, client_id, at.previous, link(sealed), expires_at),
+    )
+    database.execute(
+        "DELETE FROM said WHERE conversation_id = ? AND (epoch < ? OR counter <= ?)",
+        (conversation_id, at.epoch, at.counter - EXCUSED),
+    )
+
+
+def given_up(database: sqlite3.Connection, client_id: ClientId) -> None:
+    """An own message will not be delivered, or is deleted."""
+    database.execute("UPDATE said SET excused_ms = 0 WHERE client_id = ?", (client_id,))
+
+
+def excuses(database: sqlite3.Connection, conversation_id: ConversationId, at: Place) -> list[Excuse]:
+    """What the message at a place says of those before it."""
+    rows = database.execute(
+        "SELECT counter, excused_ms FROM said"
+        " WHERE conversation_id = ? AND epoch = ? AND counter < ? AND excused_ms IS NOT NULL"
+        " ORDER BY counter",
+        (conversation_id, at.epoch, at.counter),
+    )
+    return [Excuse(*row) for row in rows]
+
+
+def begin_anew(database: sqlite3.Connection) -> None:
+    """This profile is an older copy: its counts were used before. New chains begin in a later epoch."""
+    database.execute("DELETE FROM said")
+
+
+# --- others' --------------------------------------------------------------------------------
+
+
+def follow(
+    database: sqlite3.Connection, message: Message, inside: Inside, sealed: bytes, now_ms: int
+) -> None:
+    """Note where a message stands in its sender's chain, and warn of what is wrong with that."""
+    where = (message.conversation_id, message.sender_device)
+    row = database.execute(
+        "SELECT epoch, counter, link, place, is_excused FROM chains"
+        " WHERE conversation_id = ? AND device_id = ?",
+        where,
+    ).fetchone()
+    if inside.sent_at > message.created_at + SKEW_MS:
+        _warn(database, "backdated", message, f"sealed {inside.sent_at - message.created_at} ms later")
+    if row is None:
+        _advance(database, message, inside, sealed)
+        return
+    epoch, counter, last_link, last_place, is_excused = row
+    if (inside.epoch, inside.counter) <= (epoch, counter):
+        _late(database, message, inside)
+        return
+    if inside.epoch == epoch and inside.counter == counter + 1:
+        if inside.previous != last_link:
+            _warn(database, "repeated", message, "it follows another message than the one that came")
+    elif inside.epoch == epoch or inside.counter > 1:
+        first = counter + 1 if inside.epoch == epoch else 1
+        if not (is_excused or _was_blocked(database, message.sender_id, last_place)):
+            _watch(database, message, inside, first, now_ms)
+    if message.message_id < last_place and inside.epoch == epoch:
+        _warn(database, "reordered", message, "it stands before what its sender said earlier")
+    _advance(database, message, inside, sealed)
+    _excuse(database, message, inside, now_ms)
+
+
+def excuse_all(database: sqlite3.Connection) -> None:
+    """The inbox is not complete: what is missing from now until each sender's next message may be."""
+    database.execute("UPDATE chains SET is_excused = 1")
+    database.execute("DELETE FROM gaps")
+
+
+def overdue(database: sqlite3.Connection, now_ms: int) -> list[Missing]:
+    """What has not come for so long that the user is to be told."""
+    rows = database.execute(
+        "SELECT conversation_id, device_id, sender_id, count(*) FROM gaps WHERE since_ms < ?"
+        " AND (excused_ms IS NULL OR excused_ms > ?) GROUP BY conversation_id, device_id",
+        (now_ms - LATE_MS, now_ms),
+    ).fetchall()
+    return [Missing(*row) for row in rows]
+
+
+def report(database: sqlite3.Connection, now_ms: int) -> None:
+    """Warn of what is overdue, once; forget what had its time."""
+    for one in overdue(database, now_ms):
+        text = f"{one.messages} of the messages of device {one.device_id} did not come"
+        warn(database, "missing", one.sender_id, text, one.conversation_id)
+    database.execute("DELETE FROM gaps WHERE since_ms < ?", (now_ms - LATE_MS,))
+
+
+def _advance(database: sqlite3.Connection, message: Message, inside: Inside, sealed: bytes) -> None:
+    database.execute(
+        "INSERT OR REPLACE INTO chains VALUES (?, ?, ?, ?, ?, ?, 0)",
+        (
+            message.conversation_id,
+            message.sender_device,
+            inside.epoch,
+            inside.counter,
+            link(sealed),
+            message.message_id,
+        ),
+    )
+
+
+def _watch(database: sqlite3.Connection, message: Message, inside: Inside, first: int, now_ms: int) -> None:
+    for counter in range(max(first, inside.counter - GAP_MAX), inside.counter):
+        database.execute(
+            "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            (
+                message.conversation_id,
+                message.sender_device,
+                inside.epoch,
+                counter,
+                message.sender_id,
+                now_ms,
+            ),
+        )
+
+
+def _late(database: sqlite3.Connection, message: Message, inside: Inside) -> None:
+    """One that comes after a later one: it was waited for, or it is one too many."""
+    found = database.execute(
+        "DELETE FROM gaps WHERE conversation_id = ? AND device_id = ? AND epoch = ? AND counter = ?",
+        (message.conversation_id, message.sender_device, inside.epoch, inside.counter),
+    ).rowcount
+    if not found:
+        _warn(database, "repeated", message, f"there was another with the number {inside.counter}")
+
+
+def _excuse(database: sqlite3.Connection, message: Message, inside: Inside, now_ms: int) -> None:
+    for one in inside.excused:
+        database.execute(
+            "UPDATE gaps SET excused_ms = ?"
+            " WHERE conversation_id = ? AND device_id = ? AND epoch = ? AND counter = ?",
+            (one.since_ms, message.conversation_id, message.sender_device, inside.epoch, one.counter),
+        )
+    database.execute("DELETE FROM gaps WHERE excused_ms <= ?", (now_ms,))
+
+
+def _was_blocked(database: sqlite3.Connection, sender: UserId, since: int) -> bool:
+    """Whether the user blocked (or let in again) the sender since a place."""
+    row = database.execute(
+        "SELECT 1 FROM settings WHERE kind = ? AND key = ? AND at > ?",
+        (SettingKind.BLOCK, str(sender), since),
+    ).fetchone()
+    return row is not None
+
+
+def _warn(database: sqlite3.Connection, kind: Kind, message: Message, detail: str) -> None:
+    warn(database, kind, message.sender_id, detail, message.conversation_id)

@@ -1,0 +1,356 @@
+"""Linking: how a device comes into the user's list, and out of it.
+
+```
+ new device: shows a code, publishes its keys and a mark of both ---> server
+ one that is in: is told the code, checks the mark, signs the next list with the new device in it,
+                 and answers with the user's identity, sealed for it, and a mark of its own ---> server
+ new device: checks that mark, and is in
+```
+
+Who takes a device out signs a list without it; if it may be in wrong hands the user gets another
+identity, signed by the one before, which the devices that stay are sent.
+
+spec §6.16, §7
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+import tidings_core as core
+
+from tidings.client import settings
+from tidings.client.errors import ClientError, Refused
+from tidings.client.sealing import codes, lists, own, sessions
+from tidings.client.sealing.inside import unwrapped_identity, wrapped_identity
+from tidings.client.sealing.lists import Listed
+from tidings.client.sealing.publishing import Http, sign
+from tidings.client.sealing.sealer import Self
+from tidings.client.sealing.sessions import End, Unopened
+from tidings.client.sealing.supplies import Ask, Storage, Supplies
+from tidings.client.sealing.warnings import warn
+from tidings.client.surroundings import Clock
+from tidings.protocol.api import DeviceInfo, DeviceKeys, Done, KeysState, LinkReply, NewDevices
+from tidings.protocol.errors import LIST_CHANGED
+from tidings.protocol.frames import Bundle, SignedDevices
+from tidings.protocol.ids import DeviceId
+from tidings.protocol.keys import ListedDevice
+
+LOOK_S = 1.0
+"""how often to look for an answer, beside hearing of it"""
+TRIES = 5
+"""of signing the next list, where another device does the same at the same time"""
+
+
+class Answer(msgspec.Struct, array_like=True, frozen=True):
+    """What a device is answered that is linked, or whose user has another identity now."""
+
+    identity: bytes
+    """the public key"""
+    sender: int
+    """the device that answers"""
+    envelope: bytes
+    """the private key, through a session of its own"""
+    mark: bytes = b""
+    """by the code; empty where the identity before signed the list"""
+
+
+class Changed(NamedTuple):
+    """A list that was signed, and what it was signed with."""
+
+    signed: SignedDevices
+    identity: core.SigningKey
+
+
+class Linking:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        vault: Storage,
+        me: Self,
+        http: Http,
+        supplies: Supplies,
+        clock: Clock,
+        now_ms: Callable[[], int],
+        settings_changed: Callable[[], None],
+        taken: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`settings_changed` is called when settings wait to be told to the server.
+
+        `taken` is called when this device got the identity: more settings can be opened, once asked for.
+        """
+        self._settings_changed = settings_changed
+        self._taken = taken
+        self._vault = vault
+        self._me = me
+        self._http = http
+        self._supplies = supplies
+        self._clock = clock
+        self._now_ms = now_ms
+
+    # --- the new device -------------------------------------------------------------------
+
+    async def offer(self) -> str:
+        """Ask to be linked: the code to show. Raises Refused, Unreachable."""
+        code = codes.new_code()
+        key = await asyncio.to_thread(codes.stretched, code, self._me.user_id, self._me.device_id)
+        mine = await self._vault.write(lambda database: own.offered(database, key))
+        prekey, last_resort = await self._vault.write(
+            lambda database: own.renewed(database, mine.keys, self._now_ms())
+        )
+        mark = codes.mark_of_keys(key, mine.keys.signing, mine.keys.agreement)
+        body = DeviceKeys(
+            mine.keys.signing, mine.keys.agreement, mine.keys.agreement_signature, prekey, last_resort, mark
+        )
+        await self._http("PUT", "/v1/keys", KeysState, body)
+        return code
+
+    async def collect(self, ask: Ask) -> bool:
+        """Take what this device was answered, if it was; whether it is in.
+
+        Raises Refused, Unreachable, and what `ask` raises.
+        """
+        state = await self._http("GET", "/v1/keys", KeysState)
+        if not state.link_reply:
+            return await self._vault.write(self._is_in)
+        try:
+            answer = msgspec.msgpack.decode(state.link_reply, type=Answer)
+        except msgspec.DecodeError:
+            return False
+        if not await self._vault.write(lambda database: self._is_credible(database, answer)):
+            # It may be in by this very answer: what was taken is not taken twice.
+            return await self._vault.write(self._is_in)
+        await self._supplies.lists([self._me.user_id], ask)
+        is_in = await self._vault.write(lambda database: self._take(database, answer))
+        if is_in:
+            self._taken()
+        return is_in
+
+    async def linked(self, ask: Ask) -> None:
+        """Return once this device is in. Raises as `collect`."""
+        while not await self.collect(ask):
+            await self._clock.sleep(LOOK_S)
+
+    async def finish(self) -> None:
+        """Go on with a change of identity that was cut off. Raises as `approve`."""
+        fresh = await self._vault.write(self._taken_fresh)
+        known = await self._vault.write(lambda database: lists.known(database, self._me.user_id))
+        if fresh is not None and known is not None:
+            await self._hand_over_all(fresh, known.devices)
+            await self._tell_settings()
+
+    def _taken_fresh(self, database: sqlite3.Connection) -> core.SigningKey | None:
+        """The identity that the server has and this device did not know that it has."""
+        fresh, known = own.fresh(database), lists.known(database, self._me.user_id)
+        if fresh is None or known is None or known.identity != fresh.public:
+            return None
+        own.adopt(database, fresh)
+        return fresh
+
+    def _is_credible(self, database: sqlite3.Connection, answer: Answer) -> bool:
+        """Whether it is of who was told the code, or of a device that is in, as we are."""
+        key, mine = own.link_key(database), own.load(database)
+        if mine is None:
+            return False
+        if mine.identity is not None:
+            return answer.identity != mine.identity.public
+        if key is None:
+            return False
+        if codes.is_same(answer.mark, codes.mark_of_answer(key, answer.identity, answer.envelope)):
+            return True
+        warn(database, "list_forged", self._me.user_id, "the answer to the code was not of who knows it")
+        return False
+
+    def _take(self, database: sqlite3.Connection, answer: Answer) -> bool:
+        mine, known = own.load(database), lists.known(database, self._me.user_id)
+        sender = lists.device(database, self._me.user_id, DeviceId(answer.sender))
+        if mine is None or known is None or sender is None or known.identity != answer.identity:
+            return False
+        end = End(self._me.user_id, sender.device_id, known.identity)
+        me = End(self._me.user_id, self._me.device_id, known.identity)
+        try:
+            data = sessions.unwrap(database, mine, me, end, sender, answer.envelope, self._now_ms())
+            identity = core.SigningKey.load(unwrapped_identity(data))
+        except (Unopened, ValueError, core.CryptoError):
+            return False
+        if identity.public != known.identity:
+            return False
+        own.adopt(database, identity)
+        settings.ask_again(database)
+        return self._is_in(database)
+
+    def _is_in(self, database: sqlite3.Connection) -> bool:
+        mine, known = own.load(database), lists.known(database, self._me.user_id)
+        return (
+            mine is not None
+            and mine.identity is not None
+            and known is not None
+            and known.identity == mine.identity.public
+            and any(device.device_id == self._me.device_id for device in known.devices)
+        )
+
+    # --- one that is in -------------------------------------------------------------------
+
+    async def is_linked(self, device_id: DeviceId | None = None) -> bool:
+        """Whether a device is in the newest list that is known here; of this one, with the identity."""
+        if device_id is None or device_id == self._me.device_id:
+            return await self._vault.write(self._is_in)
+        known = await self._vault.write(lambda database: lists.known(database, self._me.user_id))
+        return known is not None and any(device.device_id == device_id for device in known.devices)
+
+    async def approve(self, code: str, ask: Ask) -> DeviceId:
+        """Link the device that shows a code. Raises ClientError, Refused, Unreachable, what `ask` raises."""
+        found = await self._waiting(code, ask)
+        if found is None:
+            raise ClientError(
+                "no device of this account shows this code",
+                "is it typed right, and the newest that the device shows?",
+            )
+        device, keys, key = found
+
+        def with_it(known: Listed) -> list[ListedDevice]:
+            return [*(one for one in known.devices if one.device_id != device.device_id), device]
+
+        changed = await self._change(with_it, ask)
+        await self._hand_over(changed.identity, device, keys, key)
+        return device.device_id
+
+    async def remove(self, device_id: DeviceId, ask: Ask) -> None:
+        """Take a device out: it is logged out, and reads nothing from then on.
+
+        Raises as `approve`.
+        """
+        await self._change(lambda known: _without(known, device_id), ask)
+
+    async def renew_identity(self, stolen: DeviceId, secret: str, code: str, ask: Ask) -> None:
+        """Take a device out that may be in wrong hands: with the identity's key, which is on it.
+
+        `secret` is the login secret, `code` of the second factor. Raises as `approve`.
+        """
+        fresh = core.SigningKey.generate()
+        changed = await self._change(
+            lambda known: _without(known, stolen), ask, fresh=fresh, secret=secret, code=code
+        )
+        await self._hand_over_all(fresh, lists.checked(changed.signed).devices)
+        await self._tell_settings()
+
+    async def _tell_settings(self) -> None:
+        await self._vault.write(settings.tell_again)
+        self._settings_changed()
+
+    async def _hand_over_all(self, identity: core.SigningKey, devices: list[ListedDevice]) -> None:
+        """Send another identity to the devices that stay."""
+        for device in devices:
+            if device.device_id != self._me.device_id:
+                keys = await self._http("GET", f"/v1/devices/{device.device_id}/keys", DeviceKeys)
+                await self._hand_over(identity, device, keys, None)
+
+    async def _waiting(self, code: str, ask: Ask) -> tuple[ListedDevice, DeviceKeys, bytes] | None:
+        """The device that shows a code, its keys, and the code's key."""
+        await self._supplies.lists([self._me.user_id], ask)
+        known = await self._vault.write(lambda database: lists.known(database, self._me.user_id))
+        are_in = set() if known is None else {one.device_id for one in known.devices}
+        for info in await self._http("GET", "/v1/devices", list[DeviceInfo]):
+            device_id = DeviceId(int(info.device_id))
+            if device_id in are_in:
+                continue
+            try:
+                keys = await self._http("GET", f"/v1/devices/{device_id}/keys", DeviceKeys)
+            except Refused:
+                continue  # it has published none
+            key = await asyncio.to_thread(codes.stretched, code, self._me.user_id, device_id)
+            if codes.is_same(keys.link, codes.mark_of_keys(key, keys.signing, keys.agreement)):
+                return ListedDevice(device_id, keys.signing, keys.agreement), keys, key
+        return None
+
+    async def _change(
+        self,
+        devices: Callable[[Listed], list[ListedDevice]],
+        ask: Ask,
+        *,
+        fresh: core.SigningKey | None = None,
+        secret: str = "",
+        code: str = "",
+    ) -> Changed:
+        """Sign the next list and have the server take it."""
+        for _ in range(TRIES):
+            await self._supplies.lists([self._me.user_id], ask)
+            changed = await self._vault.write(lambda database: self._signed(database, devices, fresh))
+            signed = changed.signed
+            body = NewDevices(signed.body, signed.signature, signed.previous_signature, secret, code)
+            try:
+                await self._http("PUT", "/v1/keys/devices", Done, body)
+            except Refused as refusal:
+                if refusal.code != LIST_CHANGED.code:
+                    raise
+                continue
+            if fresh is not None:
+                await self._vault.write(lambda database: own.adopt(database, fresh))
+            await self._supplies.lists([self._me.user_id], ask)
+            return changed
+        raise ClientError("another device changes the device list at the same time", "try again")
+
+    def _signed(
+        self,
+        database: sqlite3.Connection,
+        devices: Callable[[Listed], list[ListedDevice]],
+        fresh: core.SigningKey | None,
+    ) -> Changed:
+        mine, known = own.load(database), lists.known(database, self._me.user_id)
+        if mine is None or mine.identity is None or known is None:
+            raise ClientError("this device is not linked itself", "use one that is: `tidings devices list`")
+        identity = fresh or mine.identity
+        if fresh is not None:
+            # What nobody can make again must not be lost between the server and here.
+            own.keep_fresh(database, fresh)
+        previous = mine.identity if fresh is not None else None
+        return Changed(sign(identity, self._me, known.version + 1, devices(known), previous), identity)
+
+    async def _hand_over(
+        self, identity: core.SigningKey, device: ListedDevice, keys: DeviceKeys, key: bytes | None
+    ) -> None:
+        """Send a device the identity's private key."""
+
+        def seal(database: sqlite3.Connection) -> Answer:
+            mine = own.load(database)
+            assert mine is not None
+            me = End(self._me.user_id, self._me.device_id, identity.public)
+            bundle = _bundle(self._me, device, keys)
+            sessions.begin(database, mine, me, device, bundle, self._now_ms())
+            envelope = sessions.wrap(database, device.device_id, wrapped_identity(identity.secret()))
+            mark = b"" if key is None else codes.mark_of_answer(key, identity.public, envelope)
+            return Answer(identity.public, self._me.device_id, envelope, mark)
+
+        try:
+            answer = await self._vault.write(seal)
+        except Unopened as error:
+            raise ClientError(f"the keys of device {device.device_id} are wrong: {error}", "") from None
+        reply = LinkReply(msgspec.msgpack.encode(answer))
+        await self._http("PUT", f"/v1/devices/{device.device_id}/link", Done, reply)
+
+
+def _without(known: Listed, device_id: DeviceId) -> list[ListedDevice]:
+    left = [one for one in known.devices if one.device_id != device_id]
+    if len(left) == len(known.devices):
+        raise ClientError(f"device {device_id} is not in the list", "see: tidings devices list")
+    return left
+
+
+def _bundle(me: Self, device: ListedDevice, keys: DeviceKeys) -> Bundle:
+    """What begins a session with a device of one's own; nobody else asks for it, so no one-time key."""
+    return Bundle(
+        me.user_id,
+        device.device_id,
+        keys.signing,
+        keys.agreement,
+        keys.agreement_signature,
+        keys.prekey.id,
+        keys.prekey.key,
+        keys.prekey.signature,
+        keys.kem.id,
+        keys.kem.key,
+        keys.kem.signature,
+    )

@@ -1,0 +1,196 @@
+"""The opener: from what was delivered to the message that was written, or to what is wrong with it.
+
+It runs in the transaction that stores the message, before that is acknowledged: the ratchet has stepped
+exactly if the message is there.
+
+spec §6.16
+"""
+
+import sqlite3
+from typing import NamedTuple
+
+import msgspec
+
+from tidings.client.sealing import chains, lists, own, sessions
+from tidings.client.sealing.inside import Inside, Outside, unseal, unwrapped
+from tidings.client.sealing.sealer import Self
+from tidings.client.sealing.sessions import End, Unopened
+from tidings.client.sealing.warnings import warn
+from tidings.client.values import Fault
+from tidings.protocol.frames import Message, Relation, Scheme
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId
+
+
+class Opened(NamedTuple):
+    """A message as it is to be stored."""
+
+    message: Message
+    """with what was inside, or without content"""
+    fault: Fault = Fault.NONE
+    sealed: bytes | None = None
+    """the content as it came, until the key comes"""
+    key: bytes | None = None
+
+
+def open_message(
+    database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None, now_ms: int
+) -> Opened:
+    """Open what was delivered."""
+    is_erased = not message.content_type and message.relation != Relation.DELETE
+    if message.scheme == Scheme.PLAIN:
+        if is_erased or not is_sealed(database, message.conversation_id):
+            return Opened(message)
+        warn(database, "plaintext", message.sender_id, "it was not encrypted", message.conversation_id)
+        return Opened(_emptied(message), Fault.PLAINTEXT)
+    if is_erased:
+        return Opened(message)  # on the server, by time or by a delete that comes by itself
+    note_sealed(database, message.conversation_id)
+    key = early_key(database, message)
+    if key is None:
+        try:
+            key = _key(database, me, message, envelope, now_ms)
+        except Unopened:
+            return Opened(_emptied(message), Fault.NO_KEY, message.content)
+        except LookupError:
+            warn(
+                database,
+                "device_unknown",
+                message.sender_id,
+                str(message.sender_device),
+                message.conversation_id,
+            )
+            return Opened(_emptied(message), Fault.UNKNOWN_DEVICE, message.content)
+    return open_with(database, message, key, now_ms)
+
+
+def open_with(database: sqlite3.Connection, message: Message, key: bytes, now_ms: int) -> Opened:
+    """Open a message with its key."""
+    sealed = message.content
+    try:
+        inside = unseal(key, sealed, _outside(message))
+    except ValueError:
+        warn(database, "forged", message.sender_id, "it is not what was sealed", message.conversation_id)
+        return Opened(_emptied(message), Fault.FORGED)
+    chains.follow(database, message, inside, sealed, now_ms)
+    return Opened(_whole(message, inside), key=key)
+
+
+def open_key(
+    database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None, now_ms: int
+) -> bytes | None:
+    """The key that a KEYS brings for the message that it names; None if it brings none."""
+    target = message.relates_to
+    if target is None or target.sender_device != message.sender_device:
+        return None
+    try:
+        return _unwrap(database, me, message, envelope, target.client_id, now_ms)
+    except (Unopened, LookupError):
+        return None
+
+
+def is_closed(message: Message) -> bool:
+    """Whether a message has content that is sealed."""
+    return message.scheme != Scheme.PLAIN and bool(message.content_type)
+
+
+def needs_list(database: sqlite3.Connection, message: Message) -> bool:
+    """Whether the sender's signed list must be asked for before a message can be opened."""
+    if message.scheme == Scheme.PLAIN or not (message.content_type or message.relation):
+        return False
+    return lists.device(database, message.sender_id, message.sender_device) is None
+
+
+def is_sealed(database: sqlite3.Connection, conversation_id: ConversationId) -> bool:
+    """Whether something sealed was said in a conversation: it stays so."""
+    row = database.execute(
+        "SELECT 1 FROM sealed_conversations WHERE conversation_id = ?", (conversation_id,)
+    ).fetchone()
+    return row is not None
+
+
+def note_sealed(database: sqlite3.Connection, conversation_id: ConversationId) -> None:
+    """From now on nothing else is shown in it."""
+    database.execute("INSERT OR IGNORE INTO sealed_conversations VALUES (?)", (conversation_id,))
+
+
+def early_key(database: sqlite3.Connection, message: Message) -> bytes | None:
+    """A key that came before its message."""
+    name = (message.sender_device, message.client_id)
+    row = database.execute(
+        "SELECT key FROM early_keys WHERE sender_device = ? AND client_id = ?", name
+    ).fetchone()
+    if row is None:
+        return None
+    database.execute("DELETE FROM early_keys WHERE sender_device = ? AND client_id = ?", name)
+    return bytes(row[0])
+
+
+def _key(
+    database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None, now_ms: int
+) -> bytes:
+    """The key of a message. Raises Unopened, LookupError."""
+    return _unwrap(database, me, message, envelope, message.client_id, now_ms)
+
+
+def _unwrap(
+    database: sqlite3.Connection,
+    me: Self,
+    message: Message,
+    envelope: bytes | None,
+    names: ClientId,
+    now_ms: int,
+) -> bytes:
+    """What an envelope brings for the message of a name. Raises Unopened; LookupError: of no known device."""
+    listed = lists.device(database, message.sender_id, message.sender_device)
+    if listed is None:
+        raise LookupError
+    gone_at = lists.removed_at(database, message.sender_device)
+    if gone_at is not None and message.message_id > gone_at:
+        raise LookupError
+    mine, mine_listed = own.load(database), lists.known(database, me.user_id)
+    sender = lists.known(database, message.sender_id)
+    if envelope is None or mine is None or mine_listed is None or sender is None:
+        raise Unopened("there is no envelope for this device")
+    data = sessions.unwrap(
+        database,
+        mine,
+        End(me.user_id, me.device_id, mine_listed.identity),
+        End(message.sender_id, message.sender_device, sender.identity),
+        listed,
+        envelope,
+        now_ms,
+    )
+    try:
+        wrapped = unwrapped(data)
+    except ValueError as error:
+        raise Unopened(str(error)) from None
+    if wrapped.client_id != names:
+        raise Unopened("the envelope is of another message")
+    return wrapped.key
+
+
+def _outside(message: Message) -> Outside:
+    return Outside(
+        message.conversation_id,
+        message.sender_id,
+        DeviceId(message.sender_device),
+        message.client_id,
+        message.relation,
+        message.relates_to,
+        message.silent,
+    )
+
+
+def _whole(message: Message, inside: Inside) -> Message:
+    # The server may let it vanish sooner, with the message that it is about; never later.
+    ends = [end for end in (message.expires_at, inside.expires_at) if end is not None]
+    return msgspec.structs.replace(
+        message,
+        content_type=inside.content_type,
+        content=inside.content,
+        expires_at=min(ends) if ends else None,
+    )
+
+
+def _emptied(message: Message) -> Message:
+    return msgspec.structs.replace(message, content=b"")

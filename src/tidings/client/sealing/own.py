@@ -1,0 +1,227 @@
+"""What is this device's own: its keys, its prekeys, and the user's identity once it is linked.
+
+The identity's private key is on every linked device, and nowhere else: each of them may sign the
+device list. A device that was not linked has keys, and no identity.
+
+spec §6.16
+"""
+
+import sqlite3
+from enum import IntEnum
+from typing import NamedTuple
+
+import tidings_core as core
+
+from tidings.protocol.api import OneTimeKey, SignedKey
+
+WEEK_MS = 7 * 24 * 3600 * 1000
+RENEW_MS = WEEK_MS
+"""how old a signed prekey gets before there is another one"""
+KEEP_MS = 5 * WEEK_MS
+"""how long it opens what was sealed for it, from when it was made; the inbox is kept for 45 days"""
+ONE_TIME_KEPT = 400
+"""one-time secrets that are kept at most; the server keeps fewer"""
+SECRET_BYTES = 32
+
+
+class Kind(IntEnum):
+    """Of a row of `prekeys`."""
+
+    PREKEY = 1
+    LAST_RESORT = 2
+    ONE_TIME = 3
+    """an X25519 secret, then an ML-KEM seed"""
+
+
+class Own(NamedTuple):
+    """This device's keys."""
+
+    keys: core.DeviceKeys
+    identity: core.SigningKey | None
+    """None: not linked"""
+    generation: int
+    """grows with each connection; a restored copy of the profile falls behind"""
+
+
+class Secrets(NamedTuple):
+    """What opens the first message of a session."""
+
+    prekey: core.Prekey
+    kem: core.KemPrekey
+    one_time: core.Prekey | None
+
+
+def create(database: sqlite3.Connection) -> None:
+    """Make this device's keys, unless it has them."""
+    keys = core.DeviceKeys.generate()
+    database.execute(
+        "INSERT OR IGNORE INTO own_keys (only, device, identity, generation, next_id)"
+        " VALUES (0, ?, x'', 0, 1)",
+        (keys.save(),),
+    )
+
+
+def load(database: sqlite3.Connection) -> Own | None:
+    """The keys; None before `create`."""
+    row = database.execute("SELECT device, identity, generation FROM own_keys").fetchone()
+    if row is None:
+        return None
+    identity = core.SigningKey.load(row[1]) if row[1] else None
+    return Own(core.DeviceKeys.load(row[0]), identity, row[2])
+
+
+def adopt(database: sqlite3.Connection, identity: core.SigningKey) -> None:
+    """The user's identity is known here: this device is linked. One that had another begins anew."""
+    secret = identity.secret()
+    if database.execute("SELECT 1 FROM own_keys WHERE identity NOT IN (x'', ?)", (secret,)).fetchone():
+        database.execute("UPDATE sessions SET is_outbound_lost = 1")
+    database.execute("UPDATE own_keys SET identity = ?, link_key = NULL, fresh = NULL", (secret,))
+
+
+def offered(database: sqlite3.Connection, key: bytes) -> Own:
+    """Remember the key of the code that this device shows."""
+    create(database)
+    database.execute("UPDATE own_keys SET link_key = ?", (key,))
+    mine = load(database)
+    assert mine is not None
+    return mine
+
+
+def link_key(database: sqlite3.Connection) -> bytes | None:
+    """The key of the code that this device shows, until it is linked."""
+    row = database.execute("SELECT link_key FROM own_keys").fetchone()
+    return None if row is None or row[0] is None else bytes(row[0])
+
+
+def keep_fresh(database: sqlite3.Connection, identity: core.SigningKey) -> None:
+    """Another identity is about to be told to the server."""
+    database.execute("UPDATE own_keys SET fresh = ?", (identity.secret(),))
+
+
+def fresh(database: sqlite3.Connection) -> core.SigningKey | None:
+    """An identity of which it is not known whether the server has it."""
+    row = database.execute("SELECT fresh FROM own_keys").fetchone()
+    return None if row is None or row[0] is None else core.SigningKey.load(row[0])
+
+
+def next_generation(database: sqlite3.Connection) -> int:
+    """The generation to tell at the next connection; durable before it is told."""
+    database.execute("UPDATE own_keys SET generation = generation + 1")
+    row = database.execute("SELECT generation FROM own_keys").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def is_copy(database: sqlite3.Connection, told: int, newest: int) -> bool:
+    """Whether the generation that was told had been told before; then the next one is greater.
+
+    What another process of this profile told meanwhile is no sign of that.
+    """
+    row = database.execute("SELECT generation FROM own_keys").fetchone()
+    if row is None or row[0] != told or newest < told:
+        return False
+    database.execute("UPDATE own_keys SET generation = ?", (newest + 1,))
+    return True
+
+
+def raise_ids(database: sqlite3.Connection, newest: int) -> None:
+    """The server knows ids up to one that this profile does not: it is an older copy."""
+    database.execute("UPDATE own_keys SET next_id = max(next_id, ?)", (newest + 1,))
+
+
+def renewed(database: sqlite3.Connection, keys: core.DeviceKeys, now_ms: int) -> tuple[SignedKey, SignedKey]:
+    """The signed prekey and the KEM key of the last resort to publish: new ones once they are a week old."""
+    newest = [_newest(database, kind) for kind in (Kind.PREKEY, Kind.LAST_RESORT)]
+    if any(row is None or not now_ms - RENEW_MS < row[2] <= now_ms for row in newest):
+        _keep(database, Kind.PREKEY, core.Prekey.generate().secret(), now_ms)
+        _keep(database, Kind.LAST_RESORT, core.KemPrekey.generate().secret(), now_ms)
+        _prune(database, now_ms)
+        newest = [_newest(database, kind) for kind in (Kind.PREKEY, Kind.LAST_RESORT)]
+    prekey, last_resort = newest
+    assert prekey is not None
+    assert last_resort is not None
+    return (
+        _signed_prekey(keys, prekey[0], core.Prekey.load(prekey[1]).public),
+        _signed_kem(keys, last_resort[0], core.KemPrekey.load(last_resort[1]).public),
+    )
+
+
+def one_time(
+    database: sqlite3.Connection, keys: core.DeviceKeys, count: int, now_ms: int
+) -> list[OneTimeKey]:
+    """So many fresh pairs, to be handed to one who asks each."""
+    made = []
+    for _ in range(count):
+        prekey, kem = core.Prekey.generate(), core.KemPrekey.generate()
+        key_id = _keep(database, Kind.ONE_TIME, prekey.secret() + kem.secret(), now_ms)
+        signed = _signed_kem(keys, key_id, kem.public)
+        made.append(OneTimeKey(key_id, prekey.public, kem.public, signed.signature))
+    return made
+
+
+def secrets(
+    database: sqlite3.Connection, prekey_id: int, kem_id: int, one_time_id: int | None
+) -> Secrets | None:
+    """What a first message was sealed for; None if that is not (or no longer) here."""
+    prekey = _secret(database, Kind.PREKEY, prekey_id)
+    if prekey is None:
+        return None
+    if one_time_id is None:
+        last_resort = _secret(database, Kind.LAST_RESORT, kem_id)
+        if last_resort is None:
+            return None
+        return Secrets(core.Prekey.load(prekey), core.KemPrekey.load(last_resort), None)
+    pair = _secret(database, Kind.ONE_TIME, one_time_id) if kem_id == one_time_id else None
+    if pair is None:
+        return None
+    return Secrets(
+        core.Prekey.load(prekey),
+        core.KemPrekey.load(pair[SECRET_BYTES:]),
+        core.Prekey.load(pair[:SECRET_BYTES]),
+    )
+
+
+def spend(database: sqlite3.Connection, one_time_id: int) -> None:
+    """A one-time pair was used: it opens nothing more."""
+    database.execute("DELETE FROM prekeys WHERE kind = ? AND key_id = ?", (Kind.ONE_TIME, one_time_id))
+
+
+def _keep(database: sqlite3.Connection, kind: Kind, secret: bytes, now_ms: int) -> int:
+    (key_id,) = database.execute("SELECT next_id FROM own_keys").fetchone()
+    database.execute("UPDATE own_keys SET next_id = next_id + 1")
+    database.execute("INSERT INTO prekeys VALUES (?, ?, ?, ?)", (kind, key_id, secret, now_ms))
+    return int(key_id)
+
+
+def _newest(database: sqlite3.Connection, kind: Kind) -> tuple[int, bytes, int] | None:
+    row: tuple[int, bytes, int] | None = database.execute(
+        "SELECT key_id, secret, made_ms FROM prekeys WHERE kind = ? ORDER BY key_id DESC LIMIT 1", (kind,)
+    ).fetchone()
+    return row
+
+
+def _secret(database: sqlite3.Connection, kind: Kind, key_id: int) -> bytes | None:
+    row = database.execute(
+        "SELECT secret FROM prekeys WHERE kind = ? AND key_id = ?", (kind, key_id)
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def _prune(database: sqlite3.Connection, now_ms: int) -> None:
+    database.execute(
+        "DELETE FROM prekeys WHERE kind IN (?, ?) AND made_ms < ? AND key_id <"
+        " (SELECT max(key_id) FROM prekeys p WHERE p.kind = prekeys.kind)",
+        (Kind.PREKEY, Kind.LAST_RESORT, now_ms - KEEP_MS),
+    )
+    database.execute(
+        "DELETE FROM prekeys WHERE kind = ? AND key_id <= coalesce((SELECT key_id FROM prekeys WHERE kind = ?"
+        " ORDER BY key_id DESC LIMIT 1 OFFSET ?), 0)",
+        (Kind.ONE_TIME, Kind.ONE_TIME, ONE_TIME_KEPT),
+    )
+
+
+def _signed_prekey(keys: core.DeviceKeys, key_id: int, public: bytes) -> SignedKey:
+    return SignedKey(key_id, public, keys.sign_prekey(key_id, public))
+
+
+def _signed_kem(keys: core.DeviceKeys, key_id: int, public: bytes) -> SignedKey:
+    return SignedKey(key_id, public, keys.sign_kem_prekey(key_id, public))

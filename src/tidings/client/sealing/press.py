@@ -1,0 +1,141 @@
+"""The press: seals what is about to be sent, asking the server for what is lacking.
+
+spec §6.16
+"""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+
+from tidings.client import outbox
+from tidings.client.connection import Connection
+from tidings.client.conversations import Known
+from tidings.client.outbox import Row
+from tidings.client.sealing import asking, chains, lists, sessions
+from tidings.client.sealing.lists import Listed
+from tidings.client.sealing.opener import note_sealed
+from tidings.client.sealing.sealer import Lacking, Sealed, Self, Unsealable, Writing, seal_key, seal_message
+from tidings.client.sealing.supplies import Supplies
+from tidings.client.surroundings import Clock
+from tidings.client.vault import Vault
+from tidings.protocol.frames import DevicesChanged, Relation
+from tidings.protocol.ids import DeviceId, UserId
+
+ROUNDS = 6
+"""of asking for lists and bundles for one message; each brings something that was not there"""
+
+
+class Press:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        me: Self,
+        supplies: Supplies,
+        published: Callable[[], Awaitable[None]],
+        clock: Clock,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """`published` returns once this device's keys are published, or cannot be."""
+        self._vault = vault
+        self._me = me
+        self._supplies = supplies
+        self._clock = clock
+        self._now_ms = now_ms
+        self._published = published
+
+    async def seal(self, connection: Connection, row: Row, known: Known) -> Row:
+        """The row as it crosses the wire, durably so. Raises Unsealable, Refused, ConnectionLost."""
+        if row.sealed is not None or row.draft.relation == Relation.ASK:
+            return row
+        await self._published()
+        if row.draft.relation == Relation.KEYS and not await self._vault.read(_knows_devices(row)):
+            # One that was added just now, say.
+            await self._supplies.lists(
+                [self._me.user_id, known.peer_id],
+                lambda make: connection.ask_patiently(make, self._clock),
+            )
+        without: set[DeviceId] = set()
+        for _ in range(ROUNDS):
+            made = await self._vault.write(self._sealing(row, known, frozenset(without)))
+            if isinstance(made, Row):
+                return made
+            without |= await self._supplies.fetch(
+                made, lambda make: connection.ask_patiently(make, self._clock)
+            )
+            if made.lists_of:
+                await self._check_lists(made)
+        raise Unsealable("the server gives no keys of their devices", "try again later")
+
+    async def changed(self, row: Row, changed: DevicesChanged) -> Row:
+        """A device was removed: the row, to be sealed again."""
+        await self._supplies.take(changed.lists, changed.keys_at)
+        return await self._vault.write(lambda database: outbox.unseal(database, row))
+
+    async def recover(self) -> None:
+        """This profile is an older copy: nothing that it knew of sealing is used for sealing again."""
+
+        def forget(database: sqlite3.Connection) -> None:
+            sessions.forget_outbound(database)
+            chains.begin_anew(database)
+
+        await self._vault.write(forget)
+
+    def _sealing(
+        self, row: Row, known: Known, without: frozenset[DeviceId]
+    ) -> Callable[[sqlite3.Connection], Row | Lacking]:
+        def job(database: sqlite3.Connection) -> Row | Lacking:
+            made = self._made(database, row, known, without)
+            if isinstance(made, Lacking):
+                return made
+            note_sealed(database, known.conversation_id)
+            return outbox.keep_sealed(database, row, made)
+
+        return job
+
+    def _made(
+        self, database: sqlite3.Connection, row: Row, known: Known, without: frozenset[DeviceId]
+    ) -> Sealed | Lacking:
+        draft = row.draft
+        if draft.relation == Relation.KEYS:
+            assert draft.relates_to is not None
+            answer = asking.answer(database, draft.relates_to, asking.devices_in(draft.content))
+            if answer is None or not answer.devices:
+                raise Unsealable("its key is gone", "")
+            return seal_key(
+                database, self._me, known.peer_id, answer.wrapped, answer.devices, answer.sealed_ms, without
+            )
+        writing = Writing(
+            known.conversation_id,
+            known.peer_id,
+            row.client_id,
+            draft.content_type,
+            draft.content,
+            draft.relation,
+            draft.relates_to,
+            draft.silent,
+            row.expires_at,
+        )
+        return seal_message(database, self._me, writing, self._now_ms(), without)
+
+    async def _check_lists(self, lacking: Lacking) -> None:
+        """Raise Unsealable if the server had no list to give."""
+        for user_id in lacking.lists_of:
+            if await self._vault.read(_knowing(user_id)) is None:
+                if user_id == self._me.user_id:
+                    raise Unsealable("this account has no device list", "open the profile again, connected")
+                raise Unsealable(
+                    "they have no keys: nothing can be encrypted for them",
+                    "they use a client that does not encrypt; a profile made with --plain can write to them",
+                )
+
+
+def _knows_devices(row: Row) -> Callable[[sqlite3.Connection], bool]:
+    """Whether the devices that a KEYS is for are in lists that this device has."""
+    return lambda database: all(
+        lists.owner(database, device) is not None for device in asking.devices_in(row.draft.content)
+    )
+
+
+def _knowing(user_id: UserId) -> Callable[[sqlite3.Connection], Listed | None]:
+    return lambda database: lists.known(database, user_id)

@@ -1,0 +1,192 @@
+"""Sessions: a ratchet for each pair of devices, kept in the transaction of what it seals or opens.
+
+Two devices that write to each other first at the same time have two; each goes on with the one that
+opened something last. A few older ones are kept for what is still on its way.
+
+PQXDH and the Double Ratchet as Signal published them; see docs/concepts/encryption.md. spec §6.16
+"""
+
+import sqlite3
+from typing import NamedTuple
+
+import msgspec
+import tidings_core as core
+
+from tidings.client.sealing import lists, own
+from tidings.client.sealing.own import Own
+from tidings.protocol.frames import Bundle
+from tidings.protocol.ids import DeviceId, UserId
+from tidings.protocol.keys import ListedDevice
+
+KEPT = 5
+"""sessions with one device"""
+
+
+class Unopened(Exception):
+    """An envelope could not be opened. The database is as it was."""
+
+
+class End(NamedTuple):
+    """One end of a session, as both bind it into their keys."""
+
+    user_id: UserId
+    device_id: DeviceId
+    identity: bytes
+
+
+def has(database: sqlite3.Connection, device: DeviceId, since_ms: int = 0) -> bool:
+    """Whether there is a session with a device, made after a moment."""
+    row = database.execute(
+        "SELECT 1 FROM sessions WHERE device_id = ? AND made_ms > ? AND is_outbound_lost = 0 LIMIT 1",
+        (device, since_ms),
+    ).fetchone()
+    return row is not None
+
+
+def begin(
+    database: sqlite3.Connection, mine: Own, me: End, listed: ListedDevice, bundle: Bundle, now_ms: int
+) -> None:
+    """Make a session from a bundle. Raises Unopened if that is not of this device, or is wrong."""
+    if (bundle.signing, bundle.agreement) != (listed.signing, listed.agreement):
+        raise Unopened("the bundle has other keys than the signed list")
+    peer = lists.known(database, bundle.user_id)
+    assert peer is not None
+    end = End(bundle.user_id, bundle.device_id, peer.identity)
+    try:
+        session = core.Session.outbound(mine.keys, _bundle(bundle), _context(me, end))
+    except core.CryptoError as error:
+        raise Unopened(f"the bundle is wrong: {error}") from None
+    _save(database, bundle.device_id, session, made_ms=now_ms, used=True)
+
+
+def wrap(database: sqlite3.Connection, device: DeviceId, data: bytes) -> bytes:
+    """Encrypt for a device, over the session that opened something last. There must be one."""
+    row = database.execute(
+        "SELECT state, made_ms FROM sessions WHERE device_id = ? AND is_outbound_lost = 0"
+        " ORDER BY used DESC LIMIT 1",
+        (device,),
+    ).fetchone()
+    session = core.Session.load(row[0])
+    envelope = session.encrypt(data)
+    _save(database, device, session, made_ms=row[1], used=False)
+    return envelope
+
+
+def unwrap(
+    database: sqlite3.Connection,
+    mine: Own,
+    me: End,
+    sender: End,
+    listed: ListedDevice,
+    envelope: bytes,
+    now_ms: int,
+) -> bytes:
+    """Decrypt what a device sent. Raises Unopened."""
+    try:
+        handshake = core.handshake_of(envelope)
+        if handshake is None:
+            return _by_ratchet(database, sender.device_id, envelope)
+        if (handshake.signing, handshake.agreement) != (listed.signing, listed.agreement):
+            raise Unopened("the session is of another device than the signed list says")
+        row = _row(database, sender.device_id, handshake.session_id)
+        if row is not None:
+            return _by_session(database, sender.device_id, row, envelope)
+        return _first(database, mine, me, sender, handshake, envelope, now_ms)
+    except core.CryptoError as error:
+        raise Unopened(str(error)) from None
+
+
+def forget_outbound(database: sqlite3.Connection) -> None:
+    """This profile is an older copy: what it would seal over its sessions was sealed before."""
+    database.execute("UPDATE sessions SET is_outbound_lost = 1")
+
+
+def _first(
+    database: sqlite3.Connection,
+    mine: Own,
+    me: End,
+    sender: End,
+    handshake: core.Handshake,
+    envelope: bytes,
+    now_ms: int,
+) -> bytes:
+    secrets = own.secrets(database, handshake.prekey_id, handshake.kem_id, handshake.one_time_id)
+    if secrets is None:
+        raise Unopened("sealed for a prekey that is not here any more")
+    session, data = core.Session.inbound(
+        mine.keys, envelope, secrets.prekey, secrets.kem, secrets.one_time, _context(sender, me)
+    )
+    if handshake.one_time_id is not None:
+        own.spend(database, handshake.one_time_id)
+    _save(database, sender.device_id, session, made_ms=now_ms, used=True)
+    return data
+
+
+def _by_ratchet(database: sqlite3.Connection, device: DeviceId, envelope: bytes) -> bytes:
+    rows = database.execute(
+        "SELECT session_id, state, made_ms FROM sessions WHERE device_id = ? ORDER BY used DESC", (device,)
+    ).fetchall()
+    for row in rows:
+        try:
+            return _by_session(database, device, row, envelope)
+        except core.Undecryptable:
+            continue
+    raise Unopened("no session opens it" if rows else "there is no session with its sender")
+
+
+def _by_session(
+    database: sqlite3.Connection, device: DeviceId, row: tuple[bytes, bytes, int], envelope: bytes
+) -> bytes:
+    session = core.Session.load(row[1])
+    data = session.decrypt(envelope)
+    _save(database, device, session, made_ms=row[2], used=True)
+    return data
+
+
+def _row(
+    database: sqlite3.Connection, device: DeviceId, session_id: bytes
+) -> tuple[bytes, bytes, int] | None:
+    row: tuple[bytes, bytes, int] | None = database.execute(
+        "SELECT session_id, state, made_ms FROM sessions WHERE device_id = ? AND session_id = ?",
+        (device, session_id),
+    ).fetchone()
+    return row
+
+
+def _save(
+    database: sqlite3.Connection, device: DeviceId, session: core.Session, *, made_ms: int, used: bool
+) -> None:
+    """Keep a session's state. `used`: it opened something, or is new: what is sealed next goes over it."""
+    database.execute(
+        "INSERT INTO sessions (device_id, session_id, state, made_ms, used, is_outbound_lost)"
+        " VALUES (?1, ?2, ?3, ?4, (SELECT coalesce(max(used), 0) + 1 FROM sessions WHERE device_id = ?1), 0)"
+        " ON CONFLICT DO UPDATE SET state = excluded.state,"
+        " used = CASE WHEN ?5 THEN excluded.used ELSE used END",
+        (device, session.session_id, session.save(), made_ms, used),
+    )
+    database.execute(
+        "DELETE FROM sessions WHERE device_id = ? AND session_id NOT IN"
+        " (SELECT session_id FROM sessions WHERE device_id = ? ORDER BY used DESC LIMIT ?)",
+        (device, device, KEPT),
+    )
+
+
+def _bundle(bundle: Bundle) -> core.Bundle:
+    return core.Bundle(
+        signing=bundle.signing,
+        agreement=bundle.agreement,
+        agreement_signature=bundle.agreement_signature,
+        prekey_id=bundle.prekey_id,
+        prekey=bundle.prekey,
+        prekey_signature=bundle.prekey_signature,
+        kem_id=bundle.kem_id,
+        kem=bundle.kem,
+        kem_signature=bundle.kem_signature,
+        one_time_id=bundle.one_time_id,
+        one_time=bundle.one_time,
+    )
+
+
+def _context(initiator: End, responder: End) -> bytes:
+    """Who talks to whom: both ends bind it into the session's keys."""
+    return msgspec.msgpack.encode(("tidings session", initiator, responder))
