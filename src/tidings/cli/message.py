@@ -16,6 +16,7 @@ from tidings.cli.running import (
     ProfileOption,
     TimeoutOption,
     asking,
+    leave,
     patience,
     run,
     tell,
@@ -208,7 +209,9 @@ def _about(
             async with patience(me, timeout_s, "find the message"):
                 found = await choose(me, peer, name, own=own)
             async with patience(me, timeout_s, "tell the server", hint=hint):
-                return found, await act(me, found)
+                done = await act(me, found)
+            await leave(me)
+            return found, done
 
     return run(acting())
 

@@ -27,6 +27,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON to stdout, one ob
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the server.")]
 PeerArgument = Annotated[str, typer.Argument(help="A handle, like @bob.", show_default=False)]
 
+LEAVE_S = 2.0
+"""how long a command stays for what is not its own"""
 RUNNING = "is the server running?"
 LATER = "it waits in the profile and goes out with the next command that reaches the server; do not repeat it"
 
@@ -51,8 +53,18 @@ async def asking(
     With `receive` None it takes in what waits on the server, unless another process does that; it is
     told by the next `listen` or `chat` all the same.
     """
-    async with opened(profile, receive=receive) as me, patience(me, timeout_s, cannot, hint=hint):
-        yield me
+    async with opened(profile, receive=receive) as me:
+        async with patience(me, timeout_s, cannot, hint=hint):
+            yield me
+        if receive is None:
+            await leave(me)
+
+
+async def leave(me: Client) -> None:
+    """Give what waits besides a moment to go out, as the keys of a message for a device that is just new."""
+    with contextlib.suppress(TimeoutError, ClientError):
+        async with asyncio.timeout(LEAVE_S):
+            await me.flushed()
 
 
 @contextlib.asynccontextmanager

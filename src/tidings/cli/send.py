@@ -14,6 +14,7 @@ from tidings.cli.running import (
     PeerArgument,
     ProfileOption,
     TimeoutOption,
+    leave,
     patience,
     run,
     tell,
@@ -66,4 +67,6 @@ async def _send(
             async with patience(me, timeout_s, "find the message to answer"):
                 answered = await choose(me, peer, reply, own=False)
         async with patience(me, timeout_s, f"send to {peer}", hint=LATER):
-            return await me.send(peer, text, reply_to=answered, expires_in_s=expires_in_s, silent=silent)
+            sent = await me.send(peer, text, reply_to=answered, expires_in_s=expires_in_s, silent=silent)
+        await leave(me)
+        return sent
