@@ -6,6 +6,7 @@ import pytest
 
 from cli.rig import User, tidings
 from client.rig import PASSWORD, People
+from tidings.client import enrolment
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +92,21 @@ def test_a_stolen_device_is_out_and_people_are_told(
     assert after["digits"] != before["digits"]
     bob.says("send", alice.at, "it was in the tram")
     assert alice.objects("history", bob.at)[-1]["text"] == "it was in the tram"
+
+
+@pytest.mark.parametrize("command", [("people", "add"), ("send",)])
+def test_keys_that_could_not_be_published_are_by_the_next_command(
+    command: tuple[str, ...], bob: User, people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def in_vain(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(enrolment, "_publish", in_vain)
+    alice = User.new(people.server.url, people.handle("alice"), tmp_path / "alice")
+    text = ("hello",) if command == ("send",) else ("--nickname", "Bobby")
+    alice.says(*command, bob.at, *text)
+    bob.says("send", alice.at, "hello yourself")
+    assert alice.objects("history", bob.at)[-1]["text"] == "hello yourself"
 
 
 def test_a_plain_profile_is_not_linked_and_is_not_written_to_by_others(

@@ -57,7 +57,8 @@ class Speaker:
     async def hear(self) -> None:
         """Note what arrives, for ever. Raises what the client ends with."""
         async for event in self._client.events():
-            if isinstance(event, MessageEvent) and not event.own:
+            # What cannot be read has not arrived; it comes again once it can.
+            if isinstance(event, MessageEvent | OpenedEvent) and not (event.own or event.fault):
                 self.tally.arrived.append(event.reference.client_id)
                 self.heard.set()
 

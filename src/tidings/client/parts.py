@@ -103,6 +103,7 @@ class Parts:
             self.stream.wake,
             FileLock(profile.settings_lock),
             is_sealed=account.sealed,
+            published=self._published,
         )
         self.syncing = Syncing(vault, self.conversations, me, clock, self.stream.wake)
         self.reads = Reads(vault, me.user_id, clock, self.stream.wake)
@@ -304,6 +305,9 @@ class Parts:
         """The server gave this device another token; the old one holds until this one was used."""
         await self.vault.write(lambda database: access.keep_token(database, token))
         self.account = msgspec.structs.replace(self.account, token=token)
+
+    async def _published(self) -> None:
+        await self.publishing.published()
 
     async def _ask_published(self, make: Callable[[int], Frame]) -> Answer:
         """Ask the server, once it has this device's keys."""

@@ -11,7 +11,7 @@ spec §6.11
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from tidings.client import keys
@@ -56,16 +56,29 @@ class Untold(NamedTuple):
     event: SettingEvent | RequestEvent | None
 
 
+async def _at_once() -> None:
+    pass
+
+
 class Settings:
     """Changes settings and sees to it that the server hears of it."""
 
     def __init__(
-        self, vault: Vault, clock: Clock, changed: Callable[[], None], lock: FileLock, *, is_sealed: bool
+        self,
+        vault: Vault,
+        clock: Clock,
+        changed: Callable[[], None],
+        lock: FileLock,
+        *,
+        is_sealed: bool,
+        published: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         """`changed` is called when something holds here that did not before.
 
-        `is_sealed`: the server is not told what drafts and nicknames say.
+        `is_sealed`: the server is not told what drafts and nicknames say. `published` returns once this
+        device has the keys for that, if it can have them by itself.
         """
+        self._published = published
         self._vault = vault
         self._is_sealed = is_sealed
         self._lock = lock
@@ -154,6 +167,11 @@ class Settings:
         if not self._is_sealed:
             return one.value
         value = await self._vault.read(lambda database: notes.seal(database, one.kind, one.key, one.value))
+        if value is None:
+            await self._published()
+            value = await self._vault.read(
+                lambda database: notes.seal(database, one.kind, one.key, one.value)
+            )
         if value is None:
             raise Refused(UNSEALABLE.code, UNSEALABLE.name, "this device is not linked to the account yet")
         return value

@@ -123,15 +123,23 @@ def is_copy(database: sqlite3.Connection, told: int, newest: int) -> bool:
     return True
 
 
-def raise_ids(database: sqlite3.Connection, newest: int) -> None:
-    """The server knows ids up to one that this profile does not: it is an older copy."""
-    database.execute("UPDATE own_keys SET next_id = max(next_id, ?)", (newest + 1,))
+def raise_ids(database: sqlite3.Connection, newest: int) -> bool:
+    """Whether the server knows ids that this profile does not: it is an older copy, and gives later ones."""
+    raised = database.execute(
+        "UPDATE own_keys SET next_id = ? WHERE next_id <= ?", (newest + 1, newest)
+    ).rowcount
+    return raised > 0
 
 
-def renewed(database: sqlite3.Connection, keys: core.DeviceKeys, now_ms: int) -> tuple[SignedKey, SignedKey]:
-    """The signed prekey and the KEM key of the last resort to publish: new ones once they are a week old."""
+def renewed(
+    database: sqlite3.Connection, keys: core.DeviceKeys, now_ms: int, *, anew: bool = False
+) -> tuple[SignedKey, SignedKey]:
+    """The signed prekey and the KEM key of the last resort to publish.
+
+    New ones once they are a week old, or with `anew`.
+    """
     newest = [_newest(database, kind) for kind in (Kind.PREKEY, Kind.LAST_RESORT)]
-    if any(row is None or not now_ms - RENEW_MS < row[2] <= now_ms for row in newest):
+    if anew or any(row is None or row[2] <= now_ms - RENEW_MS for row in newest):
         _keep(database, Kind.PREKEY, core.Prekey.generate().secret(), now_ms)
         _keep(database, Kind.LAST_RESORT, core.KemPrekey.generate().secret(), now_ms)
         _prune(database, now_ms)

@@ -87,14 +87,15 @@ class Publishing:
         """
         async with self._busy:
             mine = await self._vault.write(_load)
-            prekey, last_resort = await self._vault.write(
-                lambda database: own.renewed(database, mine.keys, self._now_ms())
-            )
-            state = None
+            state, is_behind = None, False
             if left is not None:
                 state = await self._http("GET", "/v1/keys", KeysState)
                 newest = max(state.newest_one_time_id, state.prekey_id, state.kem_id)
-                await self._vault.write(lambda database: own.raise_ids(database, newest))
+                # Of an older copy of the profile: what the server has since, nothing here opens.
+                is_behind = await self._vault.write(lambda database: own.raise_ids(database, newest))
+            prekey, last_resort = await self._vault.write(
+                lambda database: own.renewed(database, mine.keys, self._now_ms(), anew=is_behind)
+            )
             if state is None or (state.prekey_id, state.kem_id) != (prekey.id, last_resort.id):
                 body = DeviceKeys(
                     mine.keys.signing,
@@ -104,15 +105,17 @@ class Publishing:
                     last_resort,
                 )
                 await self._http("PUT", "/v1/keys", KeysState, body)
-            if left is None or left < LOW:
-                await self._refill(mine, left or 0)
+            if left is None or left < LOW or is_behind:
+                await self._refill(mine, 0 if is_behind else left or 0, replace=is_behind)
             await self._list_first(mine, ask)
 
-    async def _refill(self, mine: Own, left: int) -> None:
+    async def _refill(self, mine: Own, left: int, *, replace: bool) -> None:
         while left < FULL:
             count = min(UPLOAD, FULL - left)
             made = await self._vault.write(self._making(mine, count))
-            answer = await self._http("POST", "/v1/keys/one-time", KeysLeft, OneTimeKeys(made))
+            body = OneTimeKeys(made, replace)
+            answer = await self._http("POST", "/v1/keys/one-time", KeysLeft, body)
+            replace = False
             if answer.left <= left:
                 return
             left = answer.left
