@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tidings.cli.tally import Tally
-from tidings.client import Client, MessageEvent, ProfileMissing, Refused
+from tidings.client import Client, MessageEvent, OpenedEvent, ProfileMissing, Refused
 from tidings.client.profile import Profile
 from tidings.protocol.ids import ClientId, MessageId
 
