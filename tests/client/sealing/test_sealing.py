@@ -229,6 +229,25 @@ def test_an_identity_that_the_one_before_did_not_sign_is_told_apart(four: Four) 
     assert not verdict.verified
 
 
+def test_nobody_but_ones_own_identity_gives_one_another(four: Four) -> None:
+    mallory = Device(four.office, 1, 19)
+    four.office.lists.pop(ALICE)
+    mallory.found()
+    for _ in range(3):
+        mallory.sign([mallory])
+    assert not four.alice.learn(ALICE)
+    assert kinds(four.alice) == ["list_forged"]
+    assert set(four.alice.send(BOB, "hello").sealed.envelopes) == {12, 21, 22}
+
+
+def test_a_key_that_nobody_may_ask_for_any_more_is_forgotten(four: Four) -> None:
+    post = four.alice.send(BOB, "hello")
+    asking.prune(four.alice.database, NOW_MS + asking.KEEP_MS)
+    assert asking.answer(four.alice.database, post.name, [four.bob.me.device_id]) is not None
+    asking.prune(four.alice.database, NOW_MS + asking.KEEP_MS + 1)
+    assert asking.answer(four.alice.database, post.name, [four.bob.me.device_id]) is None
+
+
 def test_a_bundle_with_other_keys_is_not_used(four: Four) -> None:
     four.alice.learn(BOB)
     mallory = Device(four.office, 2, 21)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 import tidings_core as core
 
+from tidings.client.sealing import own
 from tidings.client.sealing.warnings import warn
 from tidings.protocol.frames import SignedDevices
 from tidings.protocol.ids import DeviceId, EntryId, UserId
@@ -91,8 +92,9 @@ def store(
 ) -> bool:
     """Take a list that the server told; whether it is one to go by.
 
-    One that is forged, or older than what is known, is not, and the user is told. `strict`: after a
-    change of identity nothing is sealed for the user until `trust`.
+    One that is forged, or older than what is known, is not, and the user is told. Nor is one of one's
+    own that our identity did not sign. `strict`: after a change of identity nothing is sealed for the
+    user until `trust`.
     """
     try:
         body = checked(signed)
@@ -166,6 +168,10 @@ def _may_follow(
         if body.version > version or signed.body == known_body:
             return True
         warn(database, "list_old", signed.user_id, f"version {body.version} after {version}")
+        return False
+    if body.previous != identity and own.has_identity(database, identity):
+        # Who lost all devices begins so; but this one is in, and would have to have signed it.
+        warn(database, "list_forged", signed.user_id, "your identity was not asked before another one came")
         return False
     if body.version <= version:
         warn(

@@ -78,6 +78,12 @@ def adopt(database: sqlite3.Connection, identity: core.SigningKey) -> None:
     database.execute("UPDATE own_keys SET identity = ?, link_key = NULL, fresh = NULL", (secret,))
 
 
+def has_identity(database: sqlite3.Connection, public: bytes) -> bool:
+    """Whether this is the user's own identity, as this device has it."""
+    row = database.execute("SELECT identity FROM own_keys WHERE identity <> x''").fetchone()
+    return row is not None and core.SigningKey.load(row[0]).public == public
+
+
 def offered(database: sqlite3.Connection, key: bytes) -> Own:
     """Remember the key of the code that this device shows."""
     create(database)
