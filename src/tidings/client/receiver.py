@@ -11,6 +11,7 @@ spec §6.4, §6.7
 import asyncio
 import contextlib
 import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 
 from tidings.client import inbox
@@ -20,6 +21,7 @@ from tidings.client.errors import ConnectionLost, Refused
 from tidings.client.events import CaughtUpEvent, GapEvent
 from tidings.client.filling import Filling
 from tidings.client.outbox import Posting
+from tidings.client.sealing import chains
 from tidings.client.sealing.opener import needs_list
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.server_time import ServerTime
@@ -40,6 +42,9 @@ from tidings.protocol.frames import (
     Stale,
 )
 from tidings.protocol.ids import unix_ms
+
+GAPS_S = 60.0
+"""how often to look whether something is overdue that a sender has counted"""
 
 log = logging.getLogger("tidings.client")
 
@@ -120,6 +125,7 @@ class Receiver:
         if any(isinstance(frame, Drained) for frame in arrived):
             self._stream.note(CaughtUpEvent())
             tasks.append(asyncio.ensure_future(self._catch_up(connection)))
+            tasks.append(asyncio.ensure_future(self._look_for_gaps()))
         elif any(isinstance(frame, Stale) for frame in arrived):
             tasks.append(asyncio.ensure_future(self._sync(connection)))
         return tasks
@@ -162,6 +168,16 @@ class Receiver:
         except Refused as refusal:
             log.warning("what was missed could not be fetched: %s", refusal.reason)
         self._syncing.settled()
+
+    async def _look_for_gaps(self) -> None:
+        """While the connection lasts, have the user told of what was sent and has not come."""
+        while True:
+            await self._clock.sleep(GAPS_S)
+            await self._vault.write(self._report_gaps, durable=False)
+            self._stream.wake()
+
+    def _report_gaps(self, database: sqlite3.Connection) -> None:
+        chains.report(database, self._time.now_ms())
 
     async def _sync(self, connection: Connection) -> None:
         with contextlib.suppress(ConnectionLost, Refused):

@@ -20,6 +20,7 @@ from tidings.client.database import Connect, Failed
 from tidings.client.errors import ClientClosed, ClientError, StorageFailed, StorageFull
 from tidings.client.migrations import migrate
 from tidings.client.profile import FORMAT, damaged, too_new
+from tidings.client.sealing import asking
 from tidings.client.server_time import offset_of, surely_ms
 from tidings.client.tables import KEEP_MS, KEEP_REMOVED_MS, SCHEMA
 from tidings.protocol.ids import first_at
@@ -218,6 +219,7 @@ def _prune(database: sqlite3.Connection, now_ms: int) -> None:
         "DELETE FROM settings WHERE value = x'' AND told = x'' AND pending = 0 AND at < ?",
         (first_at(now_ms - KEEP_REMOVED_MS),),
     )
+    asking.prune(database, now_ms)
     transcript.expire(database, surely_ms(now_ms, offset_of(database)))
 
 

@@ -322,3 +322,28 @@ async def test_a_copy_of_a_profile_that_was_restored_uses_no_key_again(
             )
         assert not warned(bob)
         assert not any(one.fault for one in bob.state.messages("alice"))
+
+
+async def test_what_does_not_come_is_told(devices: Devices, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidings.client.receiver.GAPS_S", 0.05)
+    monkeypatch.setattr("tidings.client.sealing.chains.LATE_MS", 0)
+    async with await devices.register("alice") as alice, await devices.register("bob") as bob:
+        await alice.client.send("@bob", "1")
+        await texts(bob, "alice", "1")
+        # As if the server had kept back a message between: alice has counted one more.
+        await in_profile(alice, lambda database: database.execute("UPDATE said SET counter = counter + 1"))
+        await alice.client.send("@bob", "3")
+        await texts(bob, "alice", "1", "3")
+        await bob.until(lambda _: "missing" in warned(bob))
+
+
+async def test_old_keys_are_forgotten_when_a_profile_is_opened(devices: Devices) -> None:
+    async with await devices.register("bob"):
+        alice = await devices.register("alice")
+        async with alice:
+            await alice.client.send("@bob", "1")
+            old = "UPDATE message_keys SET sealed_ms = 0"
+            await in_profile(alice, lambda database: database.execute(old))
+        async with Screen(devices.world, alice._profile, devices._requests) as again:
+            query = "SELECT count(*) FROM message_keys"
+            assert await in_profile(again, lambda database: database.execute(query).fetchone()) == (0,)
