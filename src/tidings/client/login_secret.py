@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable
 
 from tidings.client.errors import ClientError, Refused
+from tidings.client.stretching import stretched
 from tidings.protocol.api import Kdf
 from tidings.protocol.errors import BAD_PASSWORD
 
@@ -75,18 +76,10 @@ def _checked(kdf: Kdf) -> bytes:
 
 
 def _derive(password: str, salt: bytes, kdf: Kdf) -> str:
-    # Here and not above: only a new device, or another password, needs them.
-    from argon2.low_level import Type, hash_secret_raw  # noqa: PLC0415
+    # Here and not above: only a new device, or another password, needs it.
     from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415
     from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
 
-    hashed = hash_secret_raw(
-        unicodedata.normalize("NFC", password).encode(),
-        salt,
-        time_cost=kdf.passes,
-        memory_cost=kdf.memory_kib,
-        parallelism=kdf.lanes,
-        hash_len=SECRET_BYTES,
-        type=Type.ID,
-    )
+    plain = unicodedata.normalize("NFC", password).encode()
+    hashed = stretched(plain, salt, passes=kdf.passes, memory_kib=kdf.memory_kib, lanes=kdf.lanes)
     return base64.b64encode(HKDF(SHA256(), SECRET_BYTES, None, INFO).derive(hashed)).decode()

@@ -324,9 +324,9 @@ class Parts:
         while True:
             self._devices_changed.clear()
             try:
-                await self.publishing.publish(ask, left=left)
+                state = await self.publishing.publish(ask, left=left)
                 await self.linking.finish()
-                await self.linking.collect(ask)
+                await self.linking.collect(ask, state)
                 if self._is_asking_again:
                     self._is_asking_again = False
                     await self.syncing.sync(connection)

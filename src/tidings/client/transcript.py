@@ -8,7 +8,6 @@ spec §6.3, §6.4
 """
 
 import sqlite3
-from collections.abc import Collection
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
@@ -253,16 +252,6 @@ def is_known(database: sqlite3.Connection, reference: Reference | None) -> bool:
         (reference.sender_device, reference.client_id, Origin.HISTORY),
     ).fetchone()
     return row is not None
-
-
-def newest_ids(database: sqlite3.Connection, names: Collection[Name]) -> dict[Name, MessageId]:
-    """The greatest message_id that this device knows of messages, for those that it knows."""
-    found: dict[Name, MessageId] = {}
-    for name in names:
-        place = place_of(database, Reference(*name))
-        if place is not None:
-            found[name] = place
-    return found
 
 
 def expire(database: sqlite3.Connection, now_ms: int) -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from tidings.client.database import KEY_BYTES
 from tidings.client.errors import ProfileDamaged, ProfileLocked
+from tidings.client.stretching import stretched
 
 PASSPHRASE_CHARS_MIN = 8
 LABEL = b"tidings profile key v1"
@@ -93,17 +94,14 @@ def _checked(kept: UnderPassphrase, folder: Path) -> tuple[bytes, bytes]:
 
 def _stretched(text: str, salt: bytes, costs: UnderPassphrase) -> bytes:
     from argon2.exceptions import HashingError  # noqa: PLC0415
-    from argon2.low_level import Type, hash_secret_raw  # noqa: PLC0415
 
     try:
-        return hash_secret_raw(
+        return stretched(
             unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass"),
             salt,
-            time_cost=costs.passes,
-            memory_cost=costs.memory_kib,
-            parallelism=costs.lanes,
-            hash_len=KEY_BYTES,
-            type=Type.ID,
+            passes=costs.passes,
+            memory_kib=costs.memory_kib,
+            lanes=costs.lanes,
         )
     except HashingError as error:
         raise ProfileLocked(

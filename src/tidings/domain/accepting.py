@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tidings.domain.accounts import User
 from tidings.domain.conversations import Conversation
 from tidings.domain.erasing import expiry_of
-from tidings.domain.inboxes import Entry, inbox_row
+from tidings.domain.inboxes import MESSAGE_ENTRY, Entry, inbox_row
 from tidings.domain.log import row_of
 from tidings.domain.relations import Related, related_row
 from tidings.protocol.codec import encode_message
@@ -115,7 +115,7 @@ def message_of(
     )
 
 
-def entry_of(message: Message, send: Send) -> Entry:
+def entry_of(message: Message, envelopes: dict[DeviceId, bytes], kind: int = MESSAGE_ENTRY) -> Entry:
     """What recipients' inboxes get of it."""
     return Entry(
         EntryId(message.message_id),
@@ -124,5 +124,6 @@ def entry_of(message: Message, send: Send) -> Entry:
         message.sender_id,
         message.sender_device,
         encode_message(message),
-        send.envelopes,
+        envelopes,
+        kind,
     )

@@ -9,6 +9,7 @@ spec §6.16
 
 from typing import NamedTuple
 
+from tidings.domain.accepting import entry_of, message_of
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversations import Conversation
@@ -17,10 +18,9 @@ from tidings.domain.relations import Related
 from tidings.domain.router import Router
 from tidings.domain.sealing import Sealing
 from tidings.domain.users import User
-from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import INVALID, TOO_LARGE, ProtocolError
-from tidings.protocol.frames import Message, Relation, Send, Sent
-from tidings.protocol.ids import DeviceId, EntryId, MessageId, UserId
+from tidings.protocol.frames import Relation, Send, Sent
+from tidings.protocol.ids import DeviceId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Write
 from tidings.store.schema import INBOX
@@ -112,32 +112,10 @@ class Asides:
         envelopes: dict[DeviceId, bytes],
     ) -> _Given:
         message_id = MessageId(self._ids.next())
-        ends = [at for at in (send.expires_at, related.expires_at) if at is not None]
-        message = Message(
-            message_id,
-            conversation.conversation_id,
-            user.user_id,
-            device,
-            send.client_id,
-            conversation.version,
-            send.scheme,
-            send.content_type,
-            send.content,
-            self._clock.wall_ms(),
-            send.relates_to,
-            min(ends, default=None),
-            True,
-            send.relation,
-            send.target,
+        message = message_of(message_id, self._clock.wall_ms(), user, device, conversation, send)
+        message.expires_at = min(
+            (at for at in (send.expires_at, related.expires_at) if at is not None), default=None
         )
-        entry = Entry(
-            EntryId(message_id),
-            conversation.conversation_id,
-            message_id,
-            user.user_id,
-            device,
-            encode_message(message),
-            envelopes,
-            KEYS_ENTRY,
-        )
+        message.silent = True
+        entry = entry_of(message, envelopes, KEYS_ENTRY)
         return _Given(entry, Sent(send.client_id, message_id, [], message.created_at), message.expires_at)

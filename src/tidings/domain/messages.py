@@ -313,7 +313,7 @@ class Messages:
             recipients = [member for member in recipients if member not in shut]
         if len(user.devices) > 1:
             recipients.append(user.user_id)
-        entry = entry_of(message, send)
+        entry = entry_of(message, send.envelopes)
         conversation.newest = max(conversation.newest, message_id)
         bucket = conversation.bucket
         missing: list[DeviceId] = []

@@ -86,6 +86,14 @@ def keep_early(database: sqlite3.Connection, name: Reference, key: bytes) -> Non
     )
 
 
+def take_early(database: sqlite3.Connection, name: Reference) -> bytes | None:
+    """The key that came before its message, once."""
+    row = database.execute(
+        "DELETE FROM early_keys WHERE sender_device = ? AND client_id = ? RETURNING key", name_of(name)
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
 # --- the author -------------------------------------------------------------------------------
 
 

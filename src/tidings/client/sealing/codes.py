@@ -10,6 +10,7 @@ import hmac
 import secrets
 from hashlib import sha256
 
+from tidings.client import stretching
 from tidings.client.errors import ClientError
 from tidings.protocol.ids import DeviceId, UserId
 
@@ -17,7 +18,6 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no letter that is mistaken for another"""
 CHARS = 10
 HALF = 5
-KEY_BYTES = 32
 MEMORY_KIB, PASSES, LANES = 64 * 1024, 3, 4
 _READ_AS = str.maketrans("ILO", "110")
 
@@ -30,16 +30,9 @@ def new_code() -> str:
 
 def stretched(code: str, user_id: UserId, device_id: DeviceId) -> bytes:
     """The key of a code; takes about 0.1 s. Raises ClientError if it cannot be one."""
-    from argon2.low_level import Type, hash_secret_raw  # noqa: PLC0415 - only a new device needs it
-
-    return hash_secret_raw(
-        _normal(code).encode(),
-        b"tidings link" + user_id.to_bytes(8, "big") + device_id.to_bytes(8, "big"),
-        time_cost=PASSES,
-        memory_cost=MEMORY_KIB,
-        parallelism=LANES,
-        hash_len=KEY_BYTES,
-        type=Type.ID,
+    salt = b"tidings link" + user_id.to_bytes(8, "big") + device_id.to_bytes(8, "big")
+    return stretching.stretched(
+        _normal(code).encode(), salt, passes=PASSES, memory_kib=MEMORY_KIB, lanes=LANES
     )
 
 

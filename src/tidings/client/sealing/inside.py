@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 import tidings_core as core
 
-from tidings.protocol.frames import Reference, Relation, Scheme
+from tidings.protocol.frames import Reference, Scheme
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 
 FORMAT = 1
@@ -125,11 +125,6 @@ def unseal(key: bytes, sealed: bytes, outside: Outside) -> Inside:
     if inside.format != FORMAT:
         raise ValueError(f"sealed in the unknown format {inside.format}")
     return inside
-
-
-def is_change(relation: int) -> bool:
-    """Whether such a message says something about another one's look."""
-    return relation in (Relation.EDIT, Relation.DELETE, Relation.REACTION)
 
 
 _encode = msgspec.msgpack.Encoder().encode

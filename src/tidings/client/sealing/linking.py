@@ -26,7 +26,7 @@ from tidings.client.errors import ClientError, Refused
 from tidings.client.sealing import codes, lists, own, sessions
 from tidings.client.sealing.inside import unwrapped_identity, wrapped_identity
 from tidings.client.sealing.lists import Listed
-from tidings.client.sealing.publishing import Http, sign
+from tidings.client.sealing.publishing import Http, public_keys, sign
 from tidings.client.sealing.sealer import Self
 from tidings.client.sealing.sessions import End, Unopened
 from tidings.client.sealing.supplies import Ask, Storage, Supplies
@@ -102,27 +102,24 @@ class Linking:
             lambda database: own.renewed(database, mine.keys, self._now_ms())
         )
         mark = codes.mark_of_keys(key, mine.keys.signing, mine.keys.agreement)
-        body = DeviceKeys(
-            mine.keys.signing, mine.keys.agreement, mine.keys.agreement_signature, prekey, last_resort, mark
-        )
+        body = public_keys(mine, prekey, last_resort, mark)
         await self._http("PUT", "/v1/keys", KeysState, body)
         return code
 
-    async def collect(self, ask: Ask) -> bool:
-        """Take what this device was answered, if it was; whether it is in.
+    async def collect(self, ask: Ask, state: KeysState) -> bool:
+        """Take what this device was answered, if it was; whether it is in. Raises what `ask` raises.
 
-        Raises Refused, Unreachable, and what `ask` raises.
+        `state` is what the server has of this device.
         """
-        state = await self._http("GET", "/v1/keys", KeysState)
         if not state.link_reply:
-            return await self._vault.write(self._is_in)
+            return await self._vault.read(self._is_in)
         try:
             answer = msgspec.msgpack.decode(state.link_reply, type=Answer)
         except msgspec.DecodeError:
             return False
         if not await self._vault.write(lambda database: self._is_credible(database, answer)):
             # It may be in by this very answer: what was taken is not taken twice.
-            return await self._vault.write(self._is_in)
+            return await self._vault.read(self._is_in)
         await self._supplies.lists([self._me.user_id], ask)
         is_in = await self._vault.write(lambda database: self._take(database, answer))
         if is_in:
@@ -130,14 +127,14 @@ class Linking:
         return is_in
 
     async def linked(self, ask: Ask) -> None:
-        """Return once this device is in. Raises as `collect`."""
-        while not await self.collect(ask):
+        """Return once this device is in. Raises Refused, Unreachable, and what `ask` raises."""
+        while not await self.collect(ask, await self._http("GET", "/v1/keys", KeysState)):
             await self._clock.sleep(LOOK_S)
 
     async def finish(self) -> None:
         """Go on with a change of identity that was cut off. Raises as `approve`."""
         fresh = await self._vault.write(self._taken_fresh)
-        known = await self._vault.write(lambda database: lists.known(database, self._me.user_id))
+        known = await self._vault.read(lambda database: lists.known(database, self._me.user_id))
         if fresh is not None and known is not None:
             await self._hand_over_all(fresh, known.devices)
             await self._tell_settings()
@@ -197,8 +194,8 @@ class Linking:
     async def is_linked(self, device_id: DeviceId | None = None) -> bool:
         """Whether a device is in the newest list that is known here; of this one, with the identity."""
         if device_id is None or device_id == self._me.device_id:
-            return await self._vault.write(self._is_in)
-        known = await self._vault.write(lambda database: lists.known(database, self._me.user_id))
+            return await self._vault.read(self._is_in)
+        known = await self._vault.read(lambda database: lists.known(database, self._me.user_id))
         return known is not None and any(device.device_id == device_id for device in known.devices)
 
     async def approve(self, code: str, ask: Ask) -> DeviceId:
@@ -251,7 +248,7 @@ class Linking:
     async def _waiting(self, code: str, ask: Ask) -> tuple[ListedDevice, DeviceKeys, bytes] | None:
         """The device that shows a code, its keys, and the code's key."""
         await self._supplies.lists([self._me.user_id], ask)
-        known = await self._vault.write(lambda database: lists.known(database, self._me.user_id))
+        known = await self._vault.read(lambda database: lists.known(database, self._me.user_id))
         are_in = set() if known is None else {one.device_id for one in known.devices}
         for info in await self._http("GET", "/v1/devices", list[DeviceInfo]):
             device_id = DeviceId(int(info.device_id))

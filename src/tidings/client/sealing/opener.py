@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from tidings.client.sealing import chains, lists, own, sessions
+from tidings.client.sealing import asking, chains, lists, own, sessions
 from tidings.client.sealing.inside import Inside, Outside, unseal, unwrapped
 from tidings.client.sealing.sealer import Self
 from tidings.client.sealing.sessions import End, Unopened
 from tidings.client.sealing.warnings import warn
 from tidings.client.values import Fault
-from tidings.protocol.frames import Message, Relation, Scheme
+from tidings.protocol.frames import Message, Reference, Relation, Scheme
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId
 
 
@@ -29,7 +29,6 @@ class Opened(NamedTuple):
     fault: Fault = Fault.NONE
     sealed: bytes | None = None
     """the content as it came, until the key comes"""
-    key: bytes | None = None
 
 
 def open_message(
@@ -45,10 +44,10 @@ def open_message(
     if is_erased:
         return Opened(message)  # on the server, by time or by a delete that comes by itself
     note_sealed(database, message.conversation_id)
-    key = early_key(database, message)
+    key = asking.take_early(database, Reference(message.sender_device, message.client_id))
     if key is None:
         try:
-            key = _key(database, me, message, envelope, now_ms)
+            key = _unwrap(database, me, message, envelope, message.client_id, now_ms)
         except Unopened:
             return Opened(_emptied(message), Fault.NO_KEY, message.content)
         except LookupError:
@@ -72,7 +71,7 @@ def open_with(database: sqlite3.Connection, message: Message, key: bytes, now_ms
         warn(database, "forged", message.sender_id, "it is not what was sealed", message.conversation_id)
         return Opened(_emptied(message), Fault.FORGED)
     chains.follow(database, message, inside, sealed, now_ms)
-    return Opened(_whole(message, inside), key=key)
+    return Opened(_whole(message, inside))
 
 
 def open_key(
@@ -111,25 +110,6 @@ def is_sealed(database: sqlite3.Connection, conversation_id: ConversationId) -> 
 def note_sealed(database: sqlite3.Connection, conversation_id: ConversationId) -> None:
     """From now on nothing else is shown in it."""
     database.execute("INSERT OR IGNORE INTO sealed_conversations VALUES (?)", (conversation_id,))
-
-
-def early_key(database: sqlite3.Connection, message: Message) -> bytes | None:
-    """A key that came before its message."""
-    name = (message.sender_device, message.client_id)
-    row = database.execute(
-        "SELECT key FROM early_keys WHERE sender_device = ? AND client_id = ?", name
-    ).fetchone()
-    if row is None:
-        return None
-    database.execute("DELETE FROM early_keys WHERE sender_device = ? AND client_id = ?", name)
-    return bytes(row[0])
-
-
-def _key(
-    database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None, now_ms: int
-) -> bytes:
-    """The key of a message. Raises Unopened, LookupError."""
-    return _unwrap(database, me, message, envelope, message.client_id, now_ms)
 
 
 def _unwrap(

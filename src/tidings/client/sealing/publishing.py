@@ -29,6 +29,7 @@ from tidings.protocol.api import (
     NewDevices,
     OneTimeKey,
     OneTimeKeys,
+    SignedKey,
 )
 from tidings.protocol.errors import LIST_CHANGED
 from tidings.protocol.frames import SignedDevices
@@ -79,8 +80,10 @@ class Publishing:
         """Who waits in `published` goes on."""
         self._is_done.set()
 
-    async def publish(self, ask: Ask | None = None, *, left: int | None = None) -> None:
-        """See to it that others can write to this device. Raises Refused, Unreachable, and what `ask` does.
+    async def publish(self, ask: Ask | None = None, *, left: int | None = None) -> KeysState:
+        """See to it that others can write to this device; what the server has of its keys.
+
+        Raises Refused, Unreachable, and what `ask` raises.
 
         `ask` asks over a connection for the account's list; without it the account is known to be new.
         `left`: one-time keys that the server says it has; None: it has no keys of this device.
@@ -97,17 +100,12 @@ class Publishing:
                 lambda database: own.renewed(database, mine.keys, self._now_ms(), anew=is_behind)
             )
             if state is None or (state.prekey_id, state.kem_id) != (prekey.id, last_resort.id):
-                body = DeviceKeys(
-                    mine.keys.signing,
-                    mine.keys.agreement,
-                    mine.keys.agreement_signature,
-                    prekey,
-                    last_resort,
-                )
-                await self._http("PUT", "/v1/keys", KeysState, body)
+                body = public_keys(mine, prekey, last_resort)
+                state = await self._http("PUT", "/v1/keys", KeysState, body)
             if left is None or left < LOW or is_behind:
                 await self._refill(mine, 0 if is_behind else left or 0, replace=is_behind)
             await self._list_first(mine, ask)
+            return state
 
     async def _refill(self, mine: Own, left: int, *, replace: bool) -> None:
         while left < FULL:
@@ -127,7 +125,7 @@ class Publishing:
         """Become the account's first device, if it has none that is listed."""
         if ask is not None:
             await self._supplies.lists([self._me.user_id], ask)
-        if await self._vault.write(lambda database: lists.known(database, self._me.user_id)) is not None:
+        if await self._vault.read(lambda database: lists.known(database, self._me.user_id)) is not None:
             return
         identity = core.SigningKey.generate()
         signed = sign(identity, self._me, 1, [listed(mine, self._me)])
@@ -140,6 +138,12 @@ class Publishing:
                 raise
             return  # another device was the first
         await self._vault.write(lambda database: lists.store(database, signed, EntryId(self._me.device_id)))
+
+
+def public_keys(mine: Own, prekey: SignedKey, last_resort: SignedKey, link: bytes = b"") -> DeviceKeys:
+    """What this device publishes of itself."""
+    keys = mine.keys
+    return DeviceKeys(keys.signing, keys.agreement, keys.agreement_signature, prekey, last_resort, link)
 
 
 def listed(mine: Own, me: Self) -> ListedDevice:

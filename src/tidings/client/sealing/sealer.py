@@ -16,9 +16,8 @@ from tidings.client.sealing import chains, lists, own, sessions
 from tidings.client.sealing.inside import SEALED_TYPE, Inside, Outside, Wrapped, seal
 from tidings.client.sealing.lists import Listed
 from tidings.client.sealing.own import Own
-from tidings.client.sealing.sessions import End
 from tidings.protocol.frames import Reference, Relation
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, UserId
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.keys import ListedDevice
 
 
@@ -138,11 +137,6 @@ def wrap_for(
     return {int(device.device_id): sessions.wrap(database, device.device_id, data) for device in devices}
 
 
-def end(listed: Listed, device_id: DeviceId) -> End:
-    """A device of a user, as an end of a session."""
-    return End(listed.user_id, device_id, listed.identity)
-
-
 def _ready(database: sqlite3.Connection, me: Self, peer_id: UserId) -> tuple[Own, list[Listed] | Lacking]:
     """This device's keys, and the lists of both users. Raises Unsealable."""
     mine = own.load(database)
@@ -193,8 +187,3 @@ def _outside(me: Self, writing: Writing) -> Outside:
         writing.relates_to,
         writing.silent,
     )
-
-
-def keys_at(sealed: Sealed) -> EntryId:
-    """As of when its lists were read."""
-    return EntryId(sealed.keys_at)

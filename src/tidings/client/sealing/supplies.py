@@ -32,6 +32,8 @@ class Storage(Protocol):
 
     async def write(self, job: Callable[[sqlite3.Connection], T], *, durable: bool = True) -> T: ...
 
+    async def read(self, job: Callable[[sqlite3.Connection], T]) -> T: ...
+
 
 class Supplies:
     """Fetches lists and bundles, and keeps what may be gone by."""
