@@ -127,6 +127,7 @@ class Parts:
             self.settings.wake,
             self._got_identity,
         )
+            surroundings.stretch,
         self._devices_changed = asyncio.Event()
         self._is_asking_again = False
         """whether settings can be opened that could not be: they are to be asked for once more"""
@@ -170,7 +171,7 @@ class Parts:
         cls, opened: Opened, profile: Profile, lock: FileLock | None, surroundings: Surroundings
     ) -> "Parts":
         path, now_ms = profile.database(opened.account), surroundings.clock.wall_ms()
-        vault = await Vault.open(path, opened.key, surroundings.connect, now_ms)
+        vault = await Vault.open(path, opened.key, surroundings.connect, now_ms, surroundings.worker)
         try:
             if lock is not None:
                 await vault.write(inbox.forget_own, durable=False)

@@ -1,6 +1,14 @@
 """Stretching: what people can remember or type, made costly to guess. Argon2id (RFC 9106)."""
 
+from typing import Protocol
+
 STRETCHED_BYTES = 32
+
+
+class Stretch(Protocol):
+    """Makes a key of a text, at a cost."""
+
+    def __call__(self, text: bytes, salt: bytes, *, passes: int, memory_kib: int, lanes: int) -> bytes: ...
 
 
 def stretched(text: bytes, salt: bytes, *, passes: int, memory_kib: int, lanes: int) -> bytes:

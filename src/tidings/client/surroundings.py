@@ -14,6 +14,8 @@ from typing import Protocol
 from tidings.client.database import Connect, connect
 from tidings.client.errors import Unreachable
 from tidings.client.socket import Socket, dial
+from tidings.client.stretching import Stretch, stretched
+from tidings.client.worker import Thread, Worker
 
 ANSWER_S = 30.0
 """how long the server may take: it hashes a password, perhaps after others"""
@@ -81,6 +83,10 @@ class Surroundings:
     entropy: Callable[[int], bytes] = os.urandom
     dial: Dial = dial
     connect: Connect = connect
+    worker: Callable[[], Worker] = Thread
+    """what does the work of the profile's database"""
+    stretch: Stretch = stretched
+    """what makes a code that people type costly to guess"""
     request: Request = request
     strict: bool = False
     """nothing is encrypted for a user whose identity changed until that was agreed to"""

@@ -1,4 +1,4 @@
-"""The vault: the profile's encrypted SQLite database, on a thread of its own.
+"""The vault: the profile's encrypted SQLite database, on a thread of its own (see `worker.py`).
 
 What is submitted while a transaction runs makes up the next one: a group commit, fsynced once.
 A job either happened whole when its call returns, or its exception says that it did not. The
@@ -8,10 +8,8 @@ database is in WAL mode, so that several processes of one profile work at the sa
 import asyncio
 import os
 import sqlite3
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from tidings.client import access, transcript
@@ -23,6 +21,7 @@ from tidings.client.profile import FORMAT, damaged, too_new
 from tidings.client.sealing import asking
 from tidings.client.server_time import offset_of, surely_ms
 from tidings.client.tables import KEEP_MS, KEEP_REMOVED_MS, SCHEMA
+from tidings.client.worker import Thread, Worker
 from tidings.protocol.ids import first_at
 
 T = TypeVar("T")
@@ -34,6 +33,10 @@ class _Ticket(NamedTuple):
     future: "asyncio.Future[Any]"
     writes: bool
     durable: bool
+
+
+_OPEN, _CLOSE = object(), object()
+"""given to the worker first, and last"""
 
 
 def create(path: Path, key: bytes, token: str = "") -> None:
@@ -52,25 +55,29 @@ def create(path: Path, key: bytes, token: str = "") -> None:
 class Vault:
     """See the module's text."""
 
-    def __init__(self, path: Path, key: bytes, connect: Connect, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, path: Path, key: bytes, connect: Connect, worker: Worker) -> None:
         self._path = path
         self._key = key
         self._connect = connect
-        self._loop = loop
-        self._queue: SimpleQueue[_Ticket | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="vault", daemon=True)
+        self._worker = worker
+        self._loop = loop = asyncio.get_running_loop()
+        self._database: sqlite3.Connection | None = None
+        """only the worker has it"""
         self._opened: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
         self._is_closing = False
 
     @classmethod
-    async def open(cls, path: Path, key: bytes, connect: Connect, now_ms: int) -> "Vault":
+    async def open(
+        cls, path: Path, key: bytes, connect: Connect, now_ms: int, worker: Callable[[], Worker] = Thread
+    ) -> "Vault":
         """Open a vault and drop what is too old. Raises ProfileDamaged, ProfileTooNew, StorageFailed.
 
         The key is taken to be the right one: with another, what is there looks damaged.
         """
-        vault = cls(path, key, connect, asyncio.get_running_loop())
-        vault._thread.start()
+        vault = cls(path, key, connect, worker())
+        vault._worker.start(vault._work)
+        vault._worker.give(_OPEN)
         try:
             await vault._opened
             await vault.write(lambda database: _prune(database, now_ms))
@@ -96,32 +103,45 @@ class Vault:
         """Finish what was submitted and close. May be called twice."""
         if not self._is_closing:
             self._is_closing = True
-            self._queue.put(None)
+            self._worker.give(_CLOSE)
         await asyncio.shield(self._closed)
-        self._thread.join()  # that was the last it did
+        self._worker.join()  # that was the last it did
 
     async def _submit(self, job: Job[T], *, writes: bool, durable: bool) -> T:
         if self._is_closing:
             raise ClientClosed("the client is closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Ticket(job, future, writes, durable))
+        self._worker.give(_Ticket(job, future, writes, durable))
         return await future
 
-    # --- on the thread --------------------------------------------------------------------
+    # --- at the worker --------------------------------------------------------------------
 
-    def _run(self) -> None:
-        database = None
-        try:
-            database = self._open()
-        except (*Failed, ClientError) as error:
-            self._later(_fail, self._opened, explained(error, self._path))
-        else:
+    def _work(self, pieces: list[Any]) -> bool:
+        """Open, commit what came together, close; whether there may be more to do."""
+        if pieces[0] is _OPEN:
+            del pieces[0]
+            try:
+                self._database = self._open()
+            except (*Failed, ClientError) as error:
+                self._later(_fail, self._opened, explained(error, self._path))
+                self._end()
+                return False
             self._later(_settle, self._opened, None)
-            self._serve(database)
+        is_last = bool(pieces) and pieces[-1] is _CLOSE
+        group = pieces[:-1] if is_last else pieces
+        try:
+            if group:
+                assert self._database is not None
+                self._commit(self._database, group)
         finally:
-            if database is not None:
-                database.close()
-            self._later(_settle, self._closed, None)
+            if is_last:
+                self._end()
+        return not is_last
+
+    def _end(self) -> None:
+        if self._database is not None:
+            self._database.close()
+        self._later(_settle, self._closed, None)
 
     def _open(self) -> sqlite3.Connection:
         database = self._connect(self._path, self._key)
@@ -136,20 +156,6 @@ class Vault:
             database.close()
             raise
         return database
-
-    def _serve(self, database: sqlite3.Connection) -> None:
-        while True:
-            ticket = self._queue.get()
-            if ticket is None:
-                return
-            group = [ticket]
-            while not self._queue.empty():
-                ticket = self._queue.get()
-                if ticket is None:
-                    self._commit(database, group)
-                    return
-                group.append(ticket)
-            self._commit(database, group)
 
     def _commit(self, database: sqlite3.Connection, group: list[_Ticket]) -> None:
         try:

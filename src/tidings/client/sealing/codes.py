@@ -12,6 +12,7 @@ from hashlib import sha256
 
 from tidings.client import stretching
 from tidings.client.errors import ClientError
+from tidings.client.stretching import Stretch
 from tidings.protocol.ids import DeviceId, UserId
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -28,12 +29,12 @@ def new_code() -> str:
     return f"{code[:HALF]}-{code[HALF:]}"
 
 
-def stretched(code: str, user_id: UserId, device_id: DeviceId) -> bytes:
+def stretched(
+    code: str, user_id: UserId, device_id: DeviceId, stretch: Stretch = stretching.stretched
+) -> bytes:
     """The key of a code; takes about 0.1 s. Raises ClientError if it cannot be one."""
     salt = b"tidings link" + user_id.to_bytes(8, "big") + device_id.to_bytes(8, "big")
-    return stretching.stretched(
-        _normal(code).encode(), salt, passes=PASSES, memory_kib=MEMORY_KIB, lanes=LANES
-    )
+    return stretch(_normal(code).encode(), salt, passes=PASSES, memory_kib=MEMORY_KIB, lanes=LANES)
 
 
 def mark_of_keys(key: bytes, signing: bytes, agreement: bytes) -> bytes:

@@ -32,6 +32,7 @@ from tidings.client.sealing.sessions import End, Unopened
 from tidings.client.sealing.supplies import Ask, Storage, Supplies
 from tidings.client.sealing.warnings import warn
 from tidings.client.surroundings import Clock
+from tidings.client.stretching import Stretch, stretched
 from tidings.protocol.api import DeviceInfo, DeviceKeys, Done, KeysState, LinkReply, NewDevices
 from tidings.protocol.errors import LIST_CHANGED
 from tidings.protocol.frames import Bundle, SignedDevices
@@ -78,11 +79,14 @@ class Linking:
         settings_changed: Callable[[], None],
         taken: Callable[[], None] = lambda: None,
     ) -> None:
+        stretch: Stretch = stretched,
         """`settings_changed` is called when settings wait to be told to the server.
 
         `taken` is called when this device got the identity: more settings can be opened, once asked for.
         """
+        `stretch` makes codes costly to guess.
         self._settings_changed = settings_changed
+        self._stretch = stretch
         self._taken = taken
         self._vault = vault
         self._me = me
@@ -96,7 +100,7 @@ class Linking:
     async def offer(self) -> str:
         """Ask to be linked: the code to show. Raises Refused, Unreachable."""
         code = codes.new_code()
-        key = await asyncio.to_thread(codes.stretched, code, self._me.user_id, self._me.device_id)
+        key = await self._key_of(code, self._me.device_id)
         mine = await self._vault.write(lambda database: own.offered(database, key))
         prekey, last_resort = await self._vault.write(
             lambda database: own.renewed(database, mine.keys, self._now_ms())
@@ -258,7 +262,7 @@ class Linking:
                 keys = await self._http("GET", f"/v1/devices/{device_id}/keys", DeviceKeys)
             except Refused:
                 continue  # it has published none
-            key = await asyncio.to_thread(codes.stretched, code, self._me.user_id, device_id)
+            key = await self._key_of(code, device_id)
             if codes.is_same(keys.link, codes.mark_of_keys(key, keys.signing, keys.agreement)):
                 return ListedDevice(device_id, keys.signing, keys.agreement), keys, key
         return None
@@ -285,6 +289,9 @@ class Linking:
                     raise
                 continue
             if fresh is not None:
+    async def _key_of(self, code: str, device_id: DeviceId) -> bytes:
+        return await asyncio.to_thread(codes.stretched, code, self._me.user_id, device_id, self._stretch)
+
                 await self._vault.write(lambda database: own.adopt(database, fresh))
             await self._supplies.lists([self._me.user_id], ask)
             return changed
