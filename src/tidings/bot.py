@@ -171,9 +171,12 @@ class Bot:
         profile: str | Path,
         *,
         accept_requests: bool = False,
+        passphrase: str | Callable[[], str] | None = None,
         surroundings: Surroundings | None = None,
     ) -> None:
+        """`passphrase`: as `Client.open` takes it."""
         self._profile = profile
+        self._passphrase = passphrase
         self._accepts = accept_requests
         self._surroundings = surroundings
         self._handlers: list[Handler] = []
@@ -262,7 +265,8 @@ class Bot:
         stopping = asyncio.Event()
         self._stop = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, stopping.set)
         try:
-            async with Client.open(self._profile, surroundings=self._surroundings) as self._client:
+            opened = Client.open(self._profile, passphrase=self._passphrase, surroundings=self._surroundings)
+            async with opened as self._client:
                 await self._until(stopping, self._client)
         finally:
             self._client = self._stop = None

@@ -49,6 +49,24 @@ def test_a_code_that_nobody_types_is_waited_for_in_vain(bob: User, people: Peopl
     assert "run `tidings link` again" in done.err
 
 
+def test_who_lost_every_device_starts_over(alice: User, bob: User, people: People, tmp_path: Path) -> None:
+    alice.says("send", bob.at, "before")
+    phone = bob.logs_in(people.server.url, tmp_path / "phone")
+    start_over = ("link", "--start-over", "--yes", "--password")
+    assert "this device is linked" in bob.fails(*start_over, PASSWORD)
+    assert "wrong_credentials" in phone.fails(*start_over, "something else")
+    assert phone.says(*start_over, PASSWORD) == "this device is in\n"
+    assert "does not accept this device's token" in bob.run("send", alice.at, "from the lost one").err
+
+    alice.says("send", bob.at, "after")
+    assert phone.objects("history", alice.at)[-1]["text"] == "after"
+    assert phone.objects("history", alice.at)[0]["fault"] == "no_key"
+    phone.says("send", alice.at, "from the new one")
+    assert alice.objects("history", bob.at)[-1]["text"] == "from the new one"
+    with alice.start("listen", "--json") as hearing:
+        assert hearing.until_object(type="warning")["kind"] == "identity_replaced"
+
+
 def test_both_see_the_same_safety_number(alice: User, bob: User) -> None:
     hers, his = alice.object("verify", bob.at), bob.object("verify", alice.at)
     assert hers["digits"] == his["digits"]
@@ -124,3 +142,4 @@ def test_a_plain_profile_is_not_linked_and_is_not_written_to_by_others(
     carol.says("send", alice.at, "in the clear")
     (came,) = alice.objects("history", carol.at)
     assert (came["text"], came["sealed"]) == ("in the clear", False)
+    assert "in the clear  (not encrypted)" in alice.says("history", carol.at)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tidings.cli.entering import PasswordOption, asked
 from tidings.cli.running import JsonOption, ProfileOption, TimeoutOption, asking, print_json, run
 
 
@@ -18,10 +19,29 @@ def link(
             show_default=False,
         ),
     ] = None,
+    start_over: Annotated[
+        bool,
+        typer.Option(
+            "--start-over",
+            help="Every device that is in is lost: begin with another identity on this one. The others are"
+            " signed out, what was written before stays unreadable, and people are told.",
+        ),
+    ] = False,
+    password: PasswordOption = None,
+    second: Annotated[str, typer.Option("--code", help="With --start-over: of the second factor.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="With --start-over: do not ask.")] = False,
     timeout: TimeoutOption = 600,
     as_json: JsonOption = False,
 ) -> None:
     """Let a new device read along: it shows a code, which is approved on a device that is in."""
+    if start_over:
+        if code is not None:
+            raise typer.BadParameter("a code is of a device that is in: not with --start-over")
+        if not yes:
+            typer.confirm("All other devices are signed out, for good. Go on?", abort=True, err=True)
+        run(_start_over(profile, asked(password, twice=False), second, min(timeout, 60)))
+        _say_linked(as_json=as_json)
+        return
     if code is None:
         run(_ask(profile, timeout, as_json=as_json))
         return
@@ -52,6 +72,11 @@ def _say_linked(*, as_json: bool) -> None:
         print_json({"linked": True})
     else:
         print("this device is in")
+
+
+async def _start_over(profile: Path, password: str, second: str, timeout_s: float) -> None:
+    async with asking(profile, timeout_s, "start over") as me:
+        await me.devices.start_over(password, code=second)
 
 
 async def _approve(profile: Path, code: str, timeout_s: float) -> int:

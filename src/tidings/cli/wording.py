@@ -214,6 +214,9 @@ def _quote(message: Message | None) -> str:
 
 def _marks(message: Message) -> list[str]:
     marks = []
+    is_shown = not (message.deleted or message.expired or message.fault)
+    if is_shown and not message.sealed and not message.own:
+        marks.append("(not encrypted)")
     if message.edited and not message.deleted:
         marks.append("(edited)")
     if message.expires_at is not None and not message.deleted and not message.expired:

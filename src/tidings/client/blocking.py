@@ -786,6 +786,23 @@ class OwnDevices:
         """
         self._loop.call(self._inner.linked)
 
+    def start_over(self, password: str, *, code: str = "") -> None:
+        """Begin with another identity on this device, because every device that was linked is lost.
+
+        Those are logged out. Nothing that was written before can be read here; people see that the
+        identity was replaced, and safety numbers are to be compared again. `code` is of the second
+        factor. Raises ClientError on a device that is linked.
+
+        ```python
+        Client.login(
+            "http://127.0.0.1:8080", handle="alice", password="a long secret", profile="profiles/tablet"
+        )
+        with Client.open("profiles/tablet") as me:
+            me.devices.start_over("a long secret")
+        ```
+        """
+        self._loop.call(self._inner.start_over, password, code=code)
+
 
 class Safety:
     """`me.safety`."""

@@ -138,6 +138,25 @@ class OwnDevices:
         """
         await self._sealing.linked(self._ask)
 
+    async def start_over(self, password: str, *, code: str = "") -> None:
+        """Begin with another identity on this device, because every device that was linked is lost.
+
+        Those are logged out. Nothing that was written before can be read here; people see that the
+        identity was replaced, and safety numbers are to be compared again. `code` is of the second
+        factor. Raises ClientError on a device that is linked.
+
+        ```python
+        await Client.login(
+            "http://127.0.0.1:8080", handle="alice", password="a long secret", profile="profiles/tablet"
+        )
+        async with Client.open("profiles/tablet") as me:
+            await me.devices.start_over("a long secret")
+        ```
+        """
+        linking = self._sealing
+        await self._published()
+        await linking.start_over(await self._login_secret(password), code, self._ask)
+
     @property
     def _sealing(self) -> Linking:
         if self._linking is None:

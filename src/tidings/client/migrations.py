@@ -100,6 +100,7 @@ CREATE TABLE chains (
 CREATE TABLE gaps (
     conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,
     counter INTEGER NOT NULL, sender_id INTEGER NOT NULL, since_ms INTEGER NOT NULL, excused_ms INTEGER,
+    after INTEGER NOT NULL, before INTEGER NOT NULL,
     PRIMARY KEY (conversation_id, device_id, epoch, counter)
 ) WITHOUT ROWID;
 

@@ -19,7 +19,7 @@ from tidings.client.connection import Answer, Connection, Passing
 from tidings.client.conversations import Conversations, Known, normal
 from tidings.client.devices import OwnDevices
 from tidings.client.directory import Directory
-from tidings.client.errors import ClientClosed, Refused, Unreachable
+from tidings.client.errors import ClientClosed
 from tidings.client.events import ConnectionEvent, TypingEvent
 from tidings.client.expiry import Expiry
 from tidings.client.filling import Filling
@@ -37,8 +37,9 @@ from tidings.client.safety import Safety
 from tidings.client.sealing import own
 from tidings.client.sealing.linking import Linking
 from tidings.client.sealing.press import Press
-from tidings.client.sealing.publishing import FULL, Publishing
+from tidings.client.sealing.publishing import Publishing
 from tidings.client.sealing.supplies import Supplies
+from tidings.client.sealing.upkeep import Upkeep
 from tidings.client.server_time import ServerTime, keep_offset, offset_of
 from tidings.client.settings import Settings
 from tidings.client.stream import Passing as PassingEvent
@@ -126,11 +127,8 @@ class Parts:
             self.time.now_ms,
             self.settings.wake,
             self._got_identity,
-        )
             surroundings.stretch,
-        self._devices_changed = asyncio.Event()
-        self._is_asking_again = False
-        """whether settings can be opened that could not be: they are to be asked for once more"""
+        )
         self.transmitter = Transmitter(
             vault,
             self.conversations,
@@ -142,6 +140,14 @@ class Parts:
             self.time,
             self.press if account.sealed else None,
             self._changed,
+        )
+        self.upkeep = Upkeep(
+            self.publishing,
+            self.linking,
+            self.syncing.sync,
+            self.transmitter.wake,
+            clock,
+            surroundings.random,
         )
         self.link = Link(server.ws, self._hello, self._works(), self._welcomed, self._told, surroundings)
         self._watching = Watching(self.link.ask, clock, self._note)
@@ -189,7 +195,7 @@ class Parts:
         """What runs beside each connection."""
         works: list[Work] = [self.transmitter.run, self.reads.run, self.settings.run, self._watch]
         if self.account.sealed:
-            works.append(self._publish)
+            works.append(self.upkeep.run)
         if self._receiver_lock is None:
             return [self.syncing.run, *works]
         clock = self._surroundings.clock
@@ -207,7 +213,7 @@ class Parts:
             clock,
             self.time,
             self.transmitter.wake,
-            self._told_of_devices,
+            self.upkeep.devices_changed,
         )
         return [receiver.run, *works]
 
@@ -315,36 +321,8 @@ class Parts:
         await self.publishing.published()
         return await self.link.ask(make)
 
-    async def _publish(self, connection: Connection) -> None:
-        """Keep what others need to write to this device in supply, over a connection until it is lost."""
-
-        async def ask(make: Callable[[int], Frame]) -> Answer:
-            return await connection.ask_patiently(make, self._surroundings.clock)
-
-        left = connection.welcome.one_time_keys
-        while True:
-            self._devices_changed.clear()
-            try:
-                state = await self.publishing.publish(ask, left=left)
-                await self.linking.finish()
-                await self.linking.collect(ask, state)
-                if self._is_asking_again:
-                    self._is_asking_again = False
-                    await self.syncing.sync(connection)
-            except (Refused, Unreachable) as error:
-                log.warning("this device's keys could not be published: %s", error)
-            self.publishing.tried()
-            self.transmitter.wake()
-            await self._devices_changed.wait()
-            left = FULL  # only the list is looked at again
-
     def _got_identity(self) -> None:
-        self._is_asking_again = True
-        self._devices_changed.set()
-
-    def _told_of_devices(self) -> None:
-        """The account's devices have changed: there may be another list, or an answer for this one."""
-        self._devices_changed.set()
+        self.upkeep.got_identity()
 
     async def _http(self, method: str, path: str, answer: type[T], body: msgspec.Struct | None = None) -> T:
         """A request as this device. Raises Refused, Unreachable."""

@@ -11,7 +11,17 @@ import msgspec
 import pytest
 
 from client.memory_world import LOOK_S, PATIENCE_S, Devices, Screen, all_agree
-from tidings.client import ClientError, Fault, Message, OpenedEvent, Refused, SessionEnded, WarningEvent
+from tidings.client import (
+    ClientError,
+    Fault,
+    Message,
+    OpenedEvent,
+    Refused,
+    SessionEnded,
+    Unreachable,
+    WarningEvent,
+)
+from tidings.protocol.api import KeysState
 from tidings.protocol.frames import SettingKind
 from tidings.store.schema import INBOX, MESSAGES, SETTINGS
 from tidings.testing.world import PASSWORD, World
@@ -347,3 +357,46 @@ async def test_old_keys_are_forgotten_when_a_profile_is_opened(devices: Devices)
         async with Screen(devices.world, alice._profile, devices._requests) as again:
             query = "SELECT count(*) FROM message_keys"
             assert await in_profile(again, lambda database: database.execute(query).fetchone()) == (0,)
+
+
+async def published(screen: Screen) -> KeysState:
+    """What the node has of a device's keys."""
+    assert screen.client._parts is not None
+    return await screen.client._parts._http("GET", "/v1/keys", KeysState)
+
+
+async def test_a_device_that_stays_connected_renews_its_keys(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.client.sealing.upkeep.LOOK_S", LOOK_S)
+    async with await devices.register("alice") as alice, await devices.register("bob") as bob:
+        before = await published(alice)
+        await in_profile(alice, lambda database: database.execute("UPDATE prekeys SET made_ms = 0"))
+        async with asyncio.timeout(PATIENCE_S):
+            while (await published(alice)).prekey_id == before.prekey_id:
+                await asyncio.sleep(LOOK_S)
+        await bob.client.send("@alice", "for the new one")
+        await texts(alice, "bob", "for the new one")
+
+
+async def test_keys_that_could_not_be_published_are_tried_again(devices: Devices) -> None:
+    failures = 3
+    reach = devices._requests
+
+    async def request(
+        method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        nonlocal failures
+        if "/v1/keys" in url and failures:
+            failures -= 1
+            raise Unreachable("cannot be reached", "")
+        return await reach(method, url, body, headers)
+
+    devices._requests = request
+    async with await devices.register("alice") as alice, await devices.register("bob") as bob:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await alice.client.devices.is_linked():
+                await asyncio.sleep(LOOK_S)
+        assert not failures
+        await bob.client.send("@alice", "here you are")
+        await texts(alice, "bob", "here you are")

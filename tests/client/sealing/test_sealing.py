@@ -248,6 +248,19 @@ def test_a_key_that_nobody_may_ask_for_any_more_is_forgotten(four: Four) -> None
     assert asking.answer(four.alice.database, post.name, [four.bob.me.device_id]) is None
 
 
+def test_a_device_that_was_away_for_long_opens_what_waited(four: Four) -> None:
+    post = four.alice.send(BOB, "in the meantime")
+    four.bob.now_ms += 10 * own.WEEK_MS
+    renewed = own.renewed(four.bob.database, four.bob.own.keys, four.bob.now_ms)
+    assert four.bob.open(post).message.content == b"in the meantime"
+    four.bob.now_ms += own.KEEP_MS + 1
+    own.renewed(four.bob.database, four.bob.own.keys, four.bob.now_ms)
+    four.bob.now_ms += own.KEEP_MS + 1
+    own.renewed(four.bob.database, four.bob.own.keys, four.bob.now_ms)
+    kept = four.bob.database.execute("SELECT min(key_id) FROM prekeys WHERE kind = ?", (own.Kind.PREKEY,))
+    assert kept.fetchone()[0] > renewed[0].id
+
+
 def test_a_bundle_with_other_keys_is_not_used(four: Four) -> None:
     four.alice.learn(BOB)
     mallory = Device(four.office, 2, 21)

@@ -133,14 +133,15 @@ def follow(
     if (inside.epoch, inside.counter) <= (epoch, counter):
         _late(database, message, inside)
         return
+    place_before = last_place if inside.epoch == epoch else 0
     if inside.epoch == epoch and inside.counter == counter + 1:
         if inside.previous != last_link:
             _warn(database, "repeated", message, "it follows another message than the one that came")
     elif inside.epoch == epoch or inside.counter > 1:
         first = counter + 1 if inside.epoch == epoch else 1
         if not (is_excused or _was_blocked(database, message.sender_id, last_place)):
-            _watch(database, message, inside, first, now_ms)
-    if message.message_id < last_place and inside.epoch == epoch:
+            _watch(database, message, inside, first, place_before, now_ms)
+    if message.message_id < place_before:
         _warn(database, "reordered", message, "it stands before what its sender said earlier")
     _advance(database, message, inside, sealed)
     _excuse(database, message, inside, now_ms)
@@ -184,10 +185,13 @@ def _advance(database: sqlite3.Connection, message: Message, inside: Inside, sea
     )
 
 
-def _watch(database: sqlite3.Connection, message: Message, inside: Inside, first: int, now_ms: int) -> None:
+def _watch(
+    database: sqlite3.Connection, message: Message, inside: Inside, first: int, after: int, now_ms: int
+) -> None:
+    """Look out for those before a message, from a number on. They stand between it and the place `after`."""
     for counter in range(max(first, inside.counter - GAP_MAX), inside.counter):
         database.execute(
-            "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            "INSERT OR IGNORE INTO gaps VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?)",
             (
                 message.conversation_id,
                 message.sender_device,
@@ -195,18 +199,31 @@ def _watch(database: sqlite3.Connection, message: Message, inside: Inside, first
                 counter,
                 message.sender_id,
                 now_ms,
+                after,
+                message.message_id,
             ),
         )
 
 
 def _late(database: sqlite3.Connection, message: Message, inside: Inside) -> None:
     """One that comes after a later one: it was waited for, or it is one too many."""
+    chain = (message.conversation_id, message.sender_device, inside.epoch)
     found = database.execute(
-        "DELETE FROM gaps WHERE conversation_id = ? AND device_id = ? AND epoch = ? AND counter = ?",
-        (message.conversation_id, message.sender_device, inside.epoch, inside.counter),
-    ).rowcount
-    if not found:
+        "DELETE FROM gaps WHERE conversation_id = ? AND device_id = ? AND epoch = ? AND counter = ?"
+        " RETURNING after, before",
+        (*chain, inside.counter),
+    ).fetchone()
+    if found is None:
         _warn(database, "repeated", message, f"there was another with the number {inside.counter}")
+        return
+    after, before = found
+    if not after < message.message_id < before:
+        _warn(database, "reordered", message, "it stands elsewhere than its sender said it")
+    # Those that are still awaited stand before it, or behind.
+    where = "WHERE conversation_id = ? AND device_id = ? AND epoch = ? AND counter"
+    values = (message.message_id, *chain, inside.counter)
+    database.execute(f"UPDATE gaps SET before = min(before, ?) {where} < ?", values)  # noqa: S608
+    database.execute(f"UPDATE gaps SET after = max(after, ?) {where} > ?", values)  # noqa: S608
 
 
 def _excuse(database: sqlite3.Connection, message: Message, inside: Inside, now_ms: int) -> None:

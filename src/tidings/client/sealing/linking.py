@@ -8,7 +8,8 @@
 ```
 
 Who takes a device out signs a list without it; if it may be in wrong hands the user gets another
-identity, signed by the one before, which the devices that stay are sent.
+identity, signed by the one before, which the devices that stay are sent. Who has lost all of them starts
+over on a new one, with an identity that nothing before it has signed.
 
 spec §6.16, §7
 """
@@ -26,13 +27,13 @@ from tidings.client.errors import ClientError, Refused
 from tidings.client.sealing import codes, lists, own, sessions
 from tidings.client.sealing.inside import unwrapped_identity, wrapped_identity
 from tidings.client.sealing.lists import Listed
-from tidings.client.sealing.publishing import Http, public_keys, sign
+from tidings.client.sealing.publishing import Http, listed, public_keys, sign
 from tidings.client.sealing.sealer import Self
 from tidings.client.sealing.sessions import End, Unopened
 from tidings.client.sealing.supplies import Ask, Storage, Supplies
 from tidings.client.sealing.warnings import warn
-from tidings.client.surroundings import Clock
 from tidings.client.stretching import Stretch, stretched
+from tidings.client.surroundings import Clock
 from tidings.protocol.api import DeviceInfo, DeviceKeys, Done, KeysState, LinkReply, NewDevices
 from tidings.protocol.errors import LIST_CHANGED
 from tidings.protocol.frames import Bundle, SignedDevices
@@ -78,15 +79,15 @@ class Linking:
         now_ms: Callable[[], int],
         settings_changed: Callable[[], None],
         taken: Callable[[], None] = lambda: None,
-    ) -> None:
         stretch: Stretch = stretched,
+    ) -> None:
         """`settings_changed` is called when settings wait to be told to the server.
 
         `taken` is called when this device got the identity: more settings can be opened, once asked for.
-        """
         `stretch` makes codes costly to guess.
-        self._settings_changed = settings_changed
+        """
         self._stretch = stretch
+        self._settings_changed = settings_changed
         self._taken = taken
         self._vault = vault
         self._me = me
@@ -215,7 +216,7 @@ class Linking:
         def with_it(known: Listed) -> list[ListedDevice]:
             return [*(one for one in known.devices if one.device_id != device.device_id), device]
 
-        changed = await self._change(with_it, ask)
+        changed = await self._change(lambda database: self._signed(database, with_it), ask)
         await self._hand_over(changed.identity, device, keys, key)
         return device.device_id
 
@@ -224,7 +225,9 @@ class Linking:
 
         Raises as `approve`.
         """
-        await self._change(lambda known: _without(known, device_id), ask)
+        await self._change(
+            lambda database: self._signed(database, lambda known: _without(known, device_id)), ask
+        )
 
     async def renew_identity(self, stolen: DeviceId, secret: str, code: str, ask: Ask) -> None:
         """Take a device out that may be in wrong hands: with the identity's key, which is on it.
@@ -233,9 +236,28 @@ class Linking:
         """
         fresh = core.SigningKey.generate()
         changed = await self._change(
-            lambda known: _without(known, stolen), ask, fresh=fresh, secret=secret, code=code
+            lambda database: self._signed(database, lambda known: _without(known, stolen), fresh),
+            ask,
+            fresh=fresh,
+            secret=secret,
+            code=code,
         )
         await self._hand_over_all(fresh, lists.checked(changed.signed).devices)
+        await self._tell_settings()
+
+    async def start_over(self, secret: str, code: str, ask: Ask) -> None:
+        """Begin with another identity on this device alone; the devices that were linked are logged out.
+
+        `secret` is the login secret, `code` of the second factor. Raises as `approve`.
+        """
+        if await self._vault.read(self._is_in):
+            raise ClientError(
+                "this device is linked", "if another one is lost: tidings devices sign-out --stolen"
+            )
+        fresh = core.SigningKey.generate()
+        await self._change(
+            lambda database: self._begun_anew(database, fresh), ask, fresh=fresh, secret=secret, code=code
+        )
         await self._tell_settings()
 
     async def _tell_settings(self) -> None:
@@ -267,9 +289,12 @@ class Linking:
                 return ListedDevice(device_id, keys.signing, keys.agreement), keys, key
         return None
 
+    async def _key_of(self, code: str, device_id: DeviceId) -> bytes:
+        return await asyncio.to_thread(codes.stretched, code, self._me.user_id, device_id, self._stretch)
+
     async def _change(
         self,
-        devices: Callable[[Listed], list[ListedDevice]],
+        signing: Callable[[sqlite3.Connection], Changed],
         ask: Ask,
         *,
         fresh: core.SigningKey | None = None,
@@ -279,7 +304,7 @@ class Linking:
         """Sign the next list and have the server take it."""
         for _ in range(TRIES):
             await self._supplies.lists([self._me.user_id], ask)
-            changed = await self._vault.write(lambda database: self._signed(database, devices, fresh))
+            changed = await self._vault.write(signing)
             signed = changed.signed
             body = NewDevices(signed.body, signed.signature, signed.previous_signature, secret, code)
             try:
@@ -289,9 +314,6 @@ class Linking:
                     raise
                 continue
             if fresh is not None:
-    async def _key_of(self, code: str, device_id: DeviceId) -> bytes:
-        return await asyncio.to_thread(codes.stretched, code, self._me.user_id, device_id, self._stretch)
-
                 await self._vault.write(lambda database: own.adopt(database, fresh))
             await self._supplies.lists([self._me.user_id], ask)
             return changed
@@ -301,7 +323,7 @@ class Linking:
         self,
         database: sqlite3.Connection,
         devices: Callable[[Listed], list[ListedDevice]],
-        fresh: core.SigningKey | None,
+        fresh: core.SigningKey | None = None,
     ) -> Changed:
         mine, known = own.load(database), lists.known(database, self._me.user_id)
         if mine is None or mine.identity is None or known is None:
@@ -312,6 +334,14 @@ class Linking:
             own.keep_fresh(database, fresh)
         previous = mine.identity if fresh is not None else None
         return Changed(sign(identity, self._me, known.version + 1, devices(known), previous), identity)
+
+    def _begun_anew(self, database: sqlite3.Connection, fresh: core.SigningKey) -> Changed:
+        mine, known = own.load(database), lists.known(database, self._me.user_id)
+        if mine is None:
+            raise ClientError("this device's keys are not published yet", "try again")
+        own.keep_fresh(database, fresh)
+        version = 1 if known is None else known.version + 1
+        return Changed(sign(fresh, self._me, version, [listed(mine, self._me)]), fresh)
 
     async def _hand_over(
         self, identity: core.SigningKey, device: ListedDevice, keys: DeviceKeys, key: bytes | None

@@ -8,6 +8,7 @@ spec §6.16
 
 import sqlite3
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 import tidings_core as core
@@ -17,11 +18,13 @@ from tidings.protocol.api import OneTimeKey, SignedKey
 WEEK_MS = 7 * 24 * 3600 * 1000
 RENEW_MS = WEEK_MS
 """how old a signed prekey gets before there is another one"""
-KEEP_MS = 5 * WEEK_MS
-"""how long it opens what was sealed for it, from when it was made; the inbox is kept for 45 days"""
+KEEP_MS = 7 * WEEK_MS
+"""how long it opens what was sealed for it, from when there was another one; the inbox is kept for 45 days"""
 ONE_TIME_KEPT = 400
 """one-time secrets that are kept at most; the server keeps fewer"""
 SECRET_BYTES = 32
+LOADED = 8
+"""keys that are kept as they were made of what is stored: that takes as long as to seal a message"""
 
 
 class Kind(IntEnum):
@@ -66,8 +69,7 @@ def load(database: sqlite3.Connection) -> Own | None:
     row = database.execute("SELECT device, identity, generation FROM own_keys").fetchone()
     if row is None:
         return None
-    identity = core.SigningKey.load(row[1]) if row[1] else None
-    return Own(core.DeviceKeys.load(row[0]), identity, row[2])
+    return Own(_device_keys(row[0]), _identity(row[1]) if row[1] else None, row[2])
 
 
 def adopt(database: sqlite3.Connection, identity: core.SigningKey) -> None:
@@ -199,6 +201,10 @@ def spend(database: sqlite3.Connection, one_time_id: int) -> None:
     database.execute("DELETE FROM prekeys WHERE kind = ? AND key_id = ?", (Kind.ONE_TIME, one_time_id))
 
 
+_device_keys = lru_cache(LOADED)(core.DeviceKeys.load)
+_identity = lru_cache(LOADED)(core.SigningKey.load)
+
+
 def _keep(database: sqlite3.Connection, kind: Kind, secret: bytes, now_ms: int) -> int:
     (key_id,) = database.execute("SELECT next_id FROM own_keys").fetchone()
     database.execute("UPDATE own_keys SET next_id = next_id + 1")
@@ -221,9 +227,10 @@ def _secret(database: sqlite3.Connection, kind: Kind, key_id: int) -> bytes | No
 
 
 def _prune(database: sqlite3.Connection, now_ms: int) -> None:
+    # Counted from its successor: a device that was away for long was sealed for with an old one until now.
     database.execute(
-        "DELETE FROM prekeys WHERE kind IN (?, ?) AND made_ms < ? AND key_id <"
-        " (SELECT max(key_id) FROM prekeys p WHERE p.kind = prekeys.kind)",
+        "DELETE FROM prekeys WHERE kind IN (?, ?) AND key_id <"
+        " (SELECT max(key_id) FROM prekeys p WHERE p.kind = prekeys.kind AND p.made_ms < ?)",
         (Kind.PREKEY, Kind.LAST_RESORT, now_ms - KEEP_MS),
     )
     database.execute(

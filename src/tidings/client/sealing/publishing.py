@@ -80,30 +80,26 @@ class Publishing:
         """Who waits in `published` goes on."""
         self._is_done.set()
 
-    async def publish(self, ask: Ask | None = None, *, left: int | None = None) -> KeysState:
+    async def publish(self, ask: Ask | None = None) -> KeysState:
         """See to it that others can write to this device; what the server has of its keys.
 
-        Raises Refused, Unreachable, and what `ask` raises.
-
         `ask` asks over a connection for the account's list; without it the account is known to be new.
-        `left`: one-time keys that the server says it has; None: it has no keys of this device.
+        Raises Refused, Unreachable, and what `ask` raises.
         """
         async with self._busy:
             mine = await self._vault.write(_load)
-            state, is_behind = None, False
-            if left is not None:
-                state = await self._http("GET", "/v1/keys", KeysState)
-                newest = max(state.newest_one_time_id, state.prekey_id, state.kem_id)
-                # Of an older copy of the profile: what the server has since, nothing here opens.
-                is_behind = await self._vault.write(lambda database: own.raise_ids(database, newest))
+            state = await self._http("GET", "/v1/keys", KeysState)
+            newest = max(state.newest_one_time_id, state.prekey_id, state.kem_id)
+            # Of an older copy of the profile: what the server has since, nothing here opens.
+            is_behind = await self._vault.write(lambda database: own.raise_ids(database, newest))
             prekey, last_resort = await self._vault.write(
                 lambda database: own.renewed(database, mine.keys, self._now_ms(), anew=is_behind)
             )
-            if state is None or (state.prekey_id, state.kem_id) != (prekey.id, last_resort.id):
+            if (state.prekey_id, state.kem_id) != (prekey.id, last_resort.id):
                 body = public_keys(mine, prekey, last_resort)
                 state = await self._http("PUT", "/v1/keys", KeysState, body)
-            if left is None or left < LOW or is_behind:
-                await self._refill(mine, 0 if is_behind else left or 0, replace=is_behind)
+            if is_behind or state.left < LOW:
+                await self._refill(mine, 0 if is_behind else state.left, replace=is_behind)
             await self._list_first(mine, ask)
             return state
 

@@ -26,6 +26,15 @@ class Unopened(Exception):
     """An envelope could not be opened. The database is as it was."""
 
 
+class _Row(NamedTuple):
+    """A session as it is stored."""
+
+    session_id: bytes
+    state: bytes
+    is_newest: bool
+    """of those with its device, it opened something last"""
+
+
 class End(NamedTuple):
     """One end of a session, as both bind it into their keys."""
 
@@ -56,19 +65,18 @@ def begin(
         session = core.Session.outbound(mine.keys, _bundle(bundle), _context(me, end))
     except core.CryptoError as error:
         raise Unopened(f"the bundle is wrong: {error}") from None
-    _save(database, bundle.device_id, session, made_ms=now_ms, used=True)
+    _add(database, bundle.device_id, session, now_ms)
 
 
 def wrap(database: sqlite3.Connection, device: DeviceId, data: bytes) -> bytes:
     """Encrypt for a device, over the session that opened something last. There must be one."""
     row = database.execute(
-        "SELECT state, made_ms FROM sessions WHERE device_id = ? AND is_outbound_lost = 0"
-        " ORDER BY used DESC LIMIT 1",
+        "SELECT state FROM sessions WHERE device_id = ? AND is_outbound_lost = 0 ORDER BY used DESC LIMIT 1",
         (device,),
     ).fetchone()
     session = core.Session.load(row[0])
     envelope = session.encrypt(data)
-    _save(database, device, session, made_ms=row[1], used=False)
+    _keep(database, device, session)
     return envelope
 
 
@@ -88,9 +96,9 @@ def unwrap(
             return _by_ratchet(database, sender.device_id, envelope)
         if (handshake.signing, handshake.agreement) != (listed.signing, listed.agreement):
             raise Unopened("the session is of another device than the signed list says")
-        row = _row(database, sender.device_id, handshake.session_id)
-        if row is not None:
-            return _by_session(database, sender.device_id, row, envelope)
+        for row in _rows(database, sender.device_id):
+            if row.session_id == handshake.session_id:
+                return _by_session(database, sender.device_id, row, envelope)
         return _first(database, mine, me, sender, handshake, envelope, now_ms)
     except core.CryptoError as error:
         raise Unopened(str(error)) from None
@@ -118,14 +126,12 @@ def _first(
     )
     if handshake.one_time_id is not None:
         own.spend(database, handshake.one_time_id)
-    _save(database, sender.device_id, session, made_ms=now_ms, used=True)
+    _add(database, sender.device_id, session, now_ms)
     return data
 
 
 def _by_ratchet(database: sqlite3.Connection, device: DeviceId, envelope: bytes) -> bytes:
-    rows = database.execute(
-        "SELECT session_id, state, made_ms FROM sessions WHERE device_id = ? ORDER BY used DESC", (device,)
-    ).fetchall()
+    rows = _rows(database, device)
     for row in rows:
         try:
             return _by_session(database, device, row, envelope)
@@ -134,35 +140,42 @@ def _by_ratchet(database: sqlite3.Connection, device: DeviceId, envelope: bytes)
     raise Unopened("no session opens it" if rows else "there is no session with its sender")
 
 
-def _by_session(
-    database: sqlite3.Connection, device: DeviceId, row: tuple[bytes, bytes, int], envelope: bytes
-) -> bytes:
-    session = core.Session.load(row[1])
+def _by_session(database: sqlite3.Connection, device: DeviceId, row: _Row, envelope: bytes) -> bytes:
+    session = core.Session.load(row.state)
     data = session.decrypt(envelope)
-    _save(database, device, session, made_ms=row[2], used=True)
+    _keep(database, device, session)
+    if not row.is_newest:
+        # What is sealed next goes over it.
+        database.execute(
+            "UPDATE sessions SET used = (SELECT max(used) + 1 FROM sessions WHERE device_id = ?1)"
+            " WHERE device_id = ?1 AND session_id = ?2",
+            (device, row.session_id),
+        )
     return data
 
 
-def _row(
-    database: sqlite3.Connection, device: DeviceId, session_id: bytes
-) -> tuple[bytes, bytes, int] | None:
-    row: tuple[bytes, bytes, int] | None = database.execute(
-        "SELECT session_id, state, made_ms FROM sessions WHERE device_id = ? AND session_id = ?",
-        (device, session_id),
-    ).fetchone()
-    return row
+def _rows(database: sqlite3.Connection, device: DeviceId) -> list[_Row]:
+    """The sessions with a device, first the one that opened something last."""
+    rows = database.execute(
+        "SELECT session_id, state FROM sessions WHERE device_id = ? ORDER BY used DESC", (device,)
+    ).fetchall()
+    return [_Row(*row, not place) for place, row in enumerate(rows)]
 
 
-def _save(
-    database: sqlite3.Connection, device: DeviceId, session: core.Session, *, made_ms: int, used: bool
-) -> None:
-    """Keep a session's state. `used`: it opened something, or is new: what is sealed next goes over it."""
+def _keep(database: sqlite3.Connection, device: DeviceId, session: core.Session) -> None:
+    """Keep the state of a session that is there."""
     database.execute(
-        "INSERT INTO sessions (device_id, session_id, state, made_ms, used, is_outbound_lost)"
-        " VALUES (?1, ?2, ?3, ?4, (SELECT coalesce(max(used), 0) + 1 FROM sessions WHERE device_id = ?1), 0)"
-        " ON CONFLICT DO UPDATE SET state = excluded.state,"
-        " used = CASE WHEN ?5 THEN excluded.used ELSE used END",
-        (device, session.session_id, session.save(), made_ms, used),
+        "UPDATE sessions SET state = ? WHERE device_id = ? AND session_id = ?",
+        (session.save(), device, session.session_id),
+    )
+
+
+def _add(database: sqlite3.Connection, device: DeviceId, session: core.Session, now_ms: int) -> None:
+    """Keep a new session: what is sealed next goes over it. The oldest of many is forgotten."""
+    database.execute(
+        "INSERT OR REPLACE INTO sessions (device_id, session_id, state, made_ms, used, is_outbound_lost)"
+        " VALUES (?1, ?2, ?3, ?4, (SELECT coalesce(max(used), 0) + 1 FROM sessions WHERE device_id = ?1), 0)",
+        (device, session.session_id, session.save(), now_ms),
     )
     database.execute(
         "DELETE FROM sessions WHERE device_id = ? AND session_id NOT IN"
