@@ -21,8 +21,8 @@ setup-tests:
 core: setup ## build the encryption core (crypto/) into .venv; `setup` does it, too
 
 core-check: setup ## format, lint and test the core's Rust, and look at its crates (needs rustfmt, clippy, cargo-deny)
-	cd crypto && cargo fmt --check && cargo clippy --quiet --all-features --all-targets -- -D warnings
-	cd crypto && cargo test --quiet && cargo deny check bans licenses sources
+	@scripts/core-lint
+	cd crypto && cargo deny check bans licenses sources
 
 wasm: ## build the core for the web anew, into crypto/web/ (Debian's Rust; takes some minutes)
 	@scripts/wasm
@@ -79,7 +79,8 @@ lock: setup ## write requirements.lock anew from pyproject.toml (needs the netwo
 	scripts/lock
 
 # Strict: an index that has no advisories to give must not pass for a clean bill.
-audit: setup ## look for known holes in the locked packages (needs the network)
+audit: setup ## look for known holes in the locked packages and crates (needs the network, cargo-deny)
+	cd crypto && cargo deny check advisories
 	$(bin)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 clean: ## remove what the targets made, except data/
