@@ -82,7 +82,7 @@ EVENTS: list[Event] = [
 
 
 def message(**changes: typing.Any) -> Message:
-    return Message(**{**MESSAGE, "content": b"hello", **changes})
+    return Message(**{**MESSAGE, "content": b"hello", "sealed": True, **changes})
 
 
 def test_every_kind_of_event_is_here() -> None:
@@ -109,7 +109,8 @@ def test_types_of_objects_tell_events_apart() -> None:
 
 
 def test_programs_are_told_whether_it_was_encrypted_and_why_it_cannot_be_read() -> None:
-    assert (message_object(message())["sealed"], message_object(message())["fault"]) == (False, None)
+    plain = message_object(message(sealed=False))
+    assert (plain["sealed"], plain["fault"]) == (False, None)
     told = message_object(message(sealed=True, fault=Fault.NO_KEY, content=b""))
     assert (told["sealed"], told["fault"], told["text"]) == (True, "no_key", "")
 
@@ -134,6 +135,8 @@ def test_content_that_is_no_text_is_told_in_base64() -> None:
     [
         ({}, "@bob: hello"),
         ({"edit": MessageId(9)}, "@bob: hello  (edited)"),
+        ({"sealed": False}, "@bob: hello  (not encrypted)"),
+        ({"sealed": False, "sender": "alice", "own": True, "status": Status.READ}, "@alice: hello  ✓✓ read"),
         ({"delete": MessageId(9), "content": b"", "content_type": ""}, "@bob: (deleted)"),
         ({"content": b"", "content_type": ""}, "@bob: (vanished)"),
         ({"forwarded": True}, "@bob: (forwarded) hello"),
