@@ -36,14 +36,14 @@ class Screen:
         self._stack = contextlib.AsyncExitStack()
         self._task: asyncio.Task[None] | None = None
         self.is_offline = False
+        self.is_strict = False
         self.is_asking = True
         """false: what asks for the list of conversations gets lost on its way"""
         self.events: list[Event] = []
 
     async def __aenter__(self) -> "Screen":
-        client = Client.open(
-            self._profile, surroundings=Surroundings(dial=self._dial, request=self._requests)
-        )
+        surroundings = Surroundings(dial=self._dial, request=self._requests, strict=self.is_strict)
+        client = Client.open(self._profile, surroundings=surroundings)
         self.client = await self._stack.enter_async_context(client)
         parts = self.client._parts
         if parts is not None and parts.account.sealed:

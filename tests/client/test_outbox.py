@@ -105,7 +105,7 @@ async def play(
             SystemClock(),
             ServerTime(SystemClock(), 0),
             None,
-            lambda: None,
+            lambda _: None,
         )
         sends = [asyncio.ensure_future(transmitter.send(Draft(peer, "text/plain", b"x"))) for peer in batch]
         written += [

@@ -54,6 +54,38 @@ async def test_jobs_submitted_together_are_one_transaction_in_order(tmp_path: Pa
     await again.close()
 
 
+async def test_what_nobody_waits_for_is_done_with_what_comes_next(tmp_path: Path) -> None:
+    commits = []
+
+    def counting(path: Path, key: bytes) -> sqlite3.Connection:
+        database = connect(path, key)
+        database.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+        return database
+
+    vault = await opened(tmp_path, counting)
+    commits.clear()
+    put_off = [vault.later(put(str(number), number)) for number in range(3)]
+    assert await vault.read(marks, ahead=True) == {}
+    await vault.write(put("ahead", 9), ahead=True)
+    assert not any(one.done() for one in put_off)
+    assert await vault.read(marks) == {"0": 0, "1": 1, "2": 2, "ahead": 9}
+    assert len(commits) == 3
+    # What is durable is passed by nothing that writes: it was asked for first.
+    vault.later(put("durable", 3), durable=True)
+    await vault.write(put("next", 4), ahead=True)
+    assert await vault.read(lambda database: list(marks(database))[-2:], ahead=True) == ["durable", "next"]
+    # Without anything else it is done soon; what is left is done at the end.
+    await vault.later(put("soon", 5))
+    last = vault.later(put("last", 6))
+    await vault.close()
+    assert last.done()
+    with pytest.raises(ClientClosed):
+        vault.later(put("late", 7))
+    again = await opened(tmp_path)
+    assert {"soon", "last"} <= (await again.read(marks)).keys()
+    await again.close()
+
+
 async def test_a_job_that_fails_spoils_no_other(tmp_path: Path) -> None:
     vault = await opened(tmp_path)
 

@@ -9,12 +9,13 @@ import pytest
 
 from keyed import Person, Sealed, keys_at, person, sealed
 from refusals import refused
+from tidings.domain.peers import Alone
 from tidings.protocol import errors, frames
 from tidings.protocol.api import NewDevices, NewSecret, Proof
 from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import ErrorKind
 from tidings.protocol.frames import DeviceLists
-from tidings.protocol.ids import UserId
+from tidings.protocol.ids import EntryId, UserId, unix_ms
 from tidings.protocol.keys import DEVICE_LIST, DeviceListBody, decode_list, encode_list
 from tidings.store.memory import Fault, MemoryStore, PlannedFaults, Tables
 from tidings.store.schema import DEVICE_KEYS, DEVICE_LISTS, DEVICES, KEY_MARKS, USERS
@@ -310,6 +311,26 @@ async def test_an_unknown_outcome_is_settled_by_reading(fault: Fault) -> None:
     else:
         await put(alice, wanted)
     assert (await newest(world, alice.user_id)).version == 2
+
+
+async def test_a_list_that_is_durable_too_late_names_what_was_added_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Who read the list before it meanwhile is told of a device by its `added_at`.
+    world, alice = await alone()
+    took = iter([True, False])
+
+    async def is_late(self: Alone, since_ms: int) -> bool:
+        world.clock.advance(60)
+        return next(took)
+
+    monkeypatch.setattr(Alone, "is_late", is_late)
+    began_ms = world.clock.wall_ms()
+    tablet = await alice.login()
+    row = await world.services.account_rules.lists.row(alice.user_id)
+    assert row is not None
+    assert unix_ms(EntryId(row.added_at[tablet.device_id])) >= began_ms + 60_000
+    assert row.version == 2
 
 
 async def revoking(here: Sealed, tablet: KeyedDevice, how: str) -> None:

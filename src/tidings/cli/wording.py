@@ -117,6 +117,8 @@ WARNINGS: dict[str, str] = {
     " number before you trust it",
     "list_forged": "the server showed a device list that is not signed rightly; it was not used",
     "list_old": "the server showed an old device list; it was not used",
+    "keys_forged": "the server gave keys that are not of their device; they were not used",
+    "name_taken": "the server gives somebody else the name of somebody whom you know; it was not used",
     "device_unknown": "something came from a device that is not in the signed list; it is not shown",
     "plaintext": "something came that was not encrypted; it is not shown",
     "forged": "something came that is not what was encrypted; it is not shown",

@@ -1,4 +1,10 @@
-"""The conversations that a profile knows: who the other one is, by id and by handle."""
+"""The conversations that a profile knows: who the other one is, by id and by handle.
+
+The server says who has a handle. What was heard once stays: a name that somebody has here is given to
+nobody else, and who is in a conversation follows from its id.
+
+spec §3.2
+"""
 
 import contextlib
 import sqlite3
@@ -8,11 +14,13 @@ from typing import NamedTuple
 from tidings.client import keys
 from tidings.client.connection import Answer, Connection
 from tidings.client.errors import Refused
+from tidings.client.sealing.warnings import warn
 from tidings.client.surroundings import Clock
 from tidings.client.vault import Vault
 from tidings.protocol import frames
+from tidings.protocol.errors import NO_SUCH_CONVERSATION
 from tidings.protocol.frames import Frame, Setting
-from tidings.protocol.ids import ConversationId, UserId
+from tidings.protocol.ids import ConversationId, UserId, direct_conversation_id
 
 Ask = Callable[[Callable[[int], Frame]], Awaitable[Answer]]
 """Asks the server. Raises Refused, perhaps ConnectionLost."""
@@ -51,6 +59,10 @@ class Conversations:
         """The same, if the profile knows it."""
         if peer not in self._by_peer:
             self._note(await self._vault.read(lambda database: _find(database, "peer", peer)))
+        return self._by_peer.get(peer)
+
+    def at_hand(self, peer: str) -> Known | None:
+        """The same, if it was looked up before."""
         return self._by_peer.get(peer)
 
     async def described(self, conversation_id: ConversationId, ask: Ask) -> Known:
@@ -92,15 +104,18 @@ class Conversations:
         return await self._remember(conversation)
 
     async def _remember(self, conversation: frames.Conversation | frames.ConversationSummary) -> Known:
+        """Raises Refused if the conversation is another one than the server says."""
         others = [member for member in conversation.members if member.user_id != self._user_id]
         peer_id = others[0].user_id if others else self._user_id
         peer = others[0].handle if others else ""
         known = Known(conversation.conversation_id, conversation.version, peer_id, peer)
-        await self._vault.write(
-            lambda database: database.execute(
-                "INSERT OR REPLACE INTO conversations VALUES (?, ?, ?, ?)", known
+        if known.conversation_id != direct_conversation_id(self._user_id, peer_id):
+            raise Refused(
+                NO_SUCH_CONVERSATION.code,
+                NO_SUCH_CONVERSATION.name,
+                "the server says that somebody is in this conversation who is not",
             )
-        )
+        known = await self._vault.write(lambda database: _keep(database, known))
         self._note(known)
         return known
 
@@ -112,6 +127,21 @@ class Conversations:
 def normal(peer: str) -> str:
     """A handle as it is stored: lower case, without a leading @."""
     return peer.lstrip("@").lower()
+
+
+def _keep(database: sqlite3.Connection, known: Known) -> Known:
+    """Keep a conversation, under the name that it has here; one that is another's here it does not get."""
+    before = _find(database, "conversation_id", known.conversation_id)
+    other = _find(database, "peer", known.peer)
+    number = f"user {known.peer_id}"
+    if before is not None and before.peer not in (number, ""):
+        known = known._replace(peer=before.peer)
+    elif other is not None and other.peer_id != known.peer_id:
+        if before is None:
+            warn(database, "name_taken", known.peer_id, known.peer, known.conversation_id)
+        known = known._replace(peer=number)
+    database.execute("INSERT OR REPLACE INTO conversations VALUES (?, ?, ?, ?)", known)
+    return known
 
 
 def _find(database: sqlite3.Connection, column: str, value: object) -> Known | None:

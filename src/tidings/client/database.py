@@ -13,6 +13,8 @@ from typing import cast
 
 from sqlcipher3 import dbapi2 as sqlcipher  # type: ignore[import-untyped]
 
+from tidings.protocol.frames import Relation, Scheme, SettingKind, Status
+
 KEY_BYTES = 32
 BUSY_S = 30.0
 """how long another process's transaction is waited for"""
@@ -22,6 +24,15 @@ Failed: tuple[type[Exception], type[Exception]] = (sqlite3.Error, sqlcipher.Erro
 
 Connect = Callable[[Path, bytes], sqlite3.Connection]
 """Opens a database that exists, with its key."""
+
+
+# A value is asked, by raising and catching errors, what it would be in SQL, unless that is known of its type:
+# that costs more than most statements.
+for _same in (int, float, str, bytes):
+    sqlcipher.register_adapter(_same, _same)
+for _number in (bool, Relation, Scheme, SettingKind, Status):
+    sqlcipher.register_adapter(_number, int)
+sqlcipher.register_adapter(type(None), lambda none: none)
 
 
 def connect(path: Path, key: bytes) -> sqlite3.Connection:

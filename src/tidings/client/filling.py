@@ -16,7 +16,7 @@ from tidings.client.connection import Connection
 from tidings.client.conversations import Conversations
 from tidings.client.errors import Refused
 from tidings.client.outbox import Posting
-from tidings.client.sealing.opener import is_closed
+from tidings.client.sealing.opener import is_open, open_unsealed
 from tidings.client.stream import Stream
 from tidings.client.surroundings import Clock
 from tidings.client.tables import FILLED
@@ -187,8 +187,13 @@ def _add_one(
     status: Status = Status.SENT,
 ) -> None:
     name = Reference(message.sender_device, message.client_id)
-    if not is_closed(message) or transcript.is_stored(database, name):
+    if transcript.is_stored(database, name):
         transcript.add(database, message, me, origin, consumed=consumed, status=status)
+    elif is_open(message):
+        opened = open_unsealed(database, message)
+        transcript.add(
+            database, opened.message, me, origin, consumed=consumed, status=status, fault=opened.fault
+        )
     elif origin == Origin.INBOX:
         inbox.miss(database, message, me, posting)
     # What was sealed before this device was there was sealed for others.

@@ -23,7 +23,7 @@ def folded(message: M, changes: Iterable[frames.Message], handles: dict[int, str
     """A message with all that was said about it. `handles` names those who did, by user_id."""
     for change in changes:
         is_author = change.sender_id == message.sender_id
-        if change.relation == Relation.REACTION:
+        if change.relation == Relation.REACTION and change.content_type:
             reaction = Reaction(change.content.decode(errors="replace"), change.message_id)
             who = handles.get(change.sender_id, f"user {change.sender_id}")
             message = with_reaction(message, who, reaction)

@@ -101,8 +101,8 @@ def _reading(page: Page) -> Job[tuple[list[_Item], list[frames.Message]]]:
     def read(database: sqlite3.Connection) -> tuple[list[_Item], list[frames.Message]]:
         items = []
         for item in page.items:
-            if item.message.relation not in CHANGES:
-                message, fault = readable(database, item.message)
+            message, fault = readable(database, item.message)
+            if message.relation not in CHANGES:
                 place = place_of(database, Reference(*_name(message))) or message.message_id
                 items.append(_Item(message, item.status, fault, place))
         changes = [readable(database, change) for change in page.relations]
@@ -117,6 +117,6 @@ def _name(message: frames.Message) -> Name:
 
 def _message(item: _Item, changes: list[frames.Message], known: Known, me: Self) -> Message:
     message = message_of(item.message, me, known.peer, known.peer_id, Status(item.status), Message)
-    if item.message.scheme != Scheme.PLAIN:
-        message = replace(message, sealed=True, fault=item.fault)
+    if item.message.scheme != Scheme.PLAIN or item.fault:
+        message = replace(message, sealed=item.message.scheme != Scheme.PLAIN, fault=item.fault)
     return folded(message, changes, names_in(me, message))

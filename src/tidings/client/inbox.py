@@ -25,10 +25,12 @@ from tidings.client.events import (
     ReactionEvent,
     SentEvent,
 )
-from tidings.client.outbox import Posting
-from tidings.client.sealing import asking, chains
-from tidings.client.sealing.opener import open_key, open_message, open_with
+from tidings.client.outbox import Draft, Posting
+from tidings.client.sealing import asking, chains, sessions
+from tidings.client.sealing.opener import is_open, open_key, open_message, open_unsealed, open_with
+from tidings.client.sealing.own import next_generation
 from tidings.client.sealing.sealer import Self as Sealing
+from tidings.client.sealing.warnings import warn
 from tidings.client.tables import COMPLETE_TO, NEWEST_ENTRY
 from tidings.client.transcript import Origin, Self
 from tidings.client.values import Fault, Message
@@ -167,7 +169,7 @@ def _open(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Posti
         transcript.add(database, opened.message, me, Origin.INBOX, stands=frame.stands, fault=opened.fault)
     elif opened.fault == Fault.NONE:
         asking.opened(database, name)
-        transcript.fill(database, opened.message, opened.fault)
+        transcript.fill(database, opened.message, me, opened.fault)
     if opened.sealed is not None:
         asking.keep_unopened(database, message, opened.sealed)
         if opened.fault == Fault.NO_KEY:
@@ -192,12 +194,35 @@ def _take_back(database: sqlite3.Connection, frame: Deliver, me: Self) -> None:
     """What this device wrote itself: it waits for its answer still, or the profile is an older copy."""
     message, draft = frame.message, outbox.draft_of(database, frame.message.client_id)
     fault = Fault.NONE
-    if draft is not None:
-        message = msgspec.structs.replace(message, content_type=draft.content_type, content=draft.content)
-    elif message.scheme != Scheme.PLAIN and message.content_type:
+    if message.sender_id != me.user_id:
+        warn(database, "forged", message.sender_id, "it came as of this device", message.conversation_id)
+        message, fault = msgspec.structs.replace(message, content=b""), Fault.FORGED
+    elif draft is not None and draft.peer != _peer(database, message.conversation_id):
+        return  # it goes elsewhere; its answer says where it stands
+    elif draft is not None:
+        message = _as_written(message, draft)
+    elif is_open(message):
+        message, fault, _ = open_unsealed(database, message)
+    else:
+        # This profile is an older copy: what it would seal was sealed before.
+        next_generation(database)
+        sessions.forget_outbound(database)
+        chains.begin_anew(database)
         message, fault = msgspec.structs.replace(message, content=b""), Fault.NO_KEY
     origin = Origin.INBOX if draft is None else Origin.HERE
     transcript.add(database, message, me, origin, stands=frame.stands, fault=fault)
+
+
+def _as_written(message: frames.Message, draft: Draft) -> frames.Message:
+    """What waits for its answer, as this device wrote it: the server only says where it stands."""
+    return msgspec.structs.replace(
+        message,
+        content_type=draft.content_type,
+        content=draft.content,
+        relation=draft.relation,
+        relates_to=draft.relates_to,
+        silent=draft.silent,
+    )
 
 
 def _take_key(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: int) -> None:
@@ -211,9 +236,9 @@ def _take_key(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: in
         asking.keep_early(database, name, key)
     elif sealed is not None:
         whole = msgspec.structs.replace(stored, content=sealed, scheme=Scheme.DIRECT)
-        opened = open_with(database, whole, key, now_ms)
+        opened = open_with(database, sealing(me), whole, key, now_ms)
         asking.opened(database, name)
-        transcript.fill(database, opened.message, opened.fault)
+        transcript.fill(database, opened.message, me, opened.fault)
 
 
 def _answer(database: sqlite3.Connection, message: frames.Message, posting: Posting) -> None:

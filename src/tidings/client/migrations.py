@@ -63,7 +63,7 @@ ALTER TABLE messages ADD COLUMN is_sealed INTEGER NOT NULL DEFAULT 0;
 
 CREATE TABLE own_keys (
     only INTEGER PRIMARY KEY CHECK (only = 0), device BLOB NOT NULL, identity BLOB NOT NULL,
-    generation INTEGER NOT NULL, next_id INTEGER NOT NULL, link_key BLOB, fresh BLOB
+    generation INTEGER NOT NULL, next_id INTEGER NOT NULL, link_key BLOB, fresh BLOB, former BLOB
 );
 
 CREATE TABLE prekeys (
@@ -95,7 +95,7 @@ CREATE TABLE said (
 CREATE TABLE chains (
     conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,
     counter INTEGER NOT NULL, link BLOB NOT NULL, place INTEGER NOT NULL, is_excused INTEGER NOT NULL,
-    PRIMARY KEY (conversation_id, device_id)
+    since INTEGER NOT NULL, PRIMARY KEY (conversation_id, device_id)
 ) WITHOUT ROWID;
 CREATE TABLE gaps (
     conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,

@@ -12,12 +12,12 @@ import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tidings.client import transcript
+from tidings.client import keys, settings, transcript
 from tidings.client.sealing import asking, chains
 from tidings.client.sealing.sealer import Sealed, sealed
 from tidings.client.transcript import Origin, Self
 from tidings.protocol import frames, ids
-from tidings.protocol.frames import UNSHOWN, Reference, Relation, Scheme, Sent
+from tidings.protocol.frames import UNSHOWN, Reference, Relation, Scheme, Sent, SettingKind
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, MessageId
 
 WRITER_BYTES = 16
@@ -36,6 +36,8 @@ class Draft(NamedTuple):
     silent: bool = False
     expires_in_ms: int | None = None
     """counted from the first time it is sent, so that waiting offline costs none of it"""
+    by_timer: bool = False
+    """that is as long as the conversation's timer says when this is stored"""
 
 
 class Row(NamedTuple):
@@ -48,6 +50,8 @@ class Row(NamedTuple):
     expires_at: int | None = None
     sealed: Sealed | None = None
     """as it was sealed before; a repeat is the same"""
+    after: MessageId | None = None
+    """the newest message of the conversation when it was sealed just now; None: to be looked up"""
 
 
 class Outcome(NamedTuple):
@@ -87,10 +91,12 @@ def next_attempt(stored: int, *, is_writer: bool, was_tried: bool) -> int:
     return stored if stored == 1 and is_writer and not was_tried else stored + 1
 
 
-def append(database: sqlite3.Connection, client_id: ClientId, draft: Draft, writer: bytes) -> None:
+def append(database: sqlite3.Connection, client_id: ClientId, draft: Draft, writer: bytes) -> Row:
     """Put a message at the end."""
     about = draft.relates_to
-    database.execute(
+    if draft.by_timer:
+        draft = draft._replace(expires_in_ms=_timer_ms(database, draft.peer), by_timer=False)
+    added = database.execute(
         "INSERT INTO outbox (client_id, peer, content_type, content, attempt, writer, relation,"
         " target_device, target_client, target, silent, expires_in_ms) VALUES (?,?,?,?,1,?,?,?,?,?,?,?)",
         (
@@ -107,6 +113,17 @@ def append(database: sqlite3.Connection, client_id: ClientId, draft: Draft, writ
             draft.expires_in_ms,
         ),
     )
+    assert added.lastrowid is not None
+    return Row(added.lastrowid, client_id, draft, attempt=1)
+
+
+def _timer_ms(database: sqlite3.Connection, peer: str) -> int | None:
+    """After how long what is sent to somebody vanishes; None: it stays, or nobody is known by the handle."""
+    row = database.execute("SELECT conversation_id FROM conversations WHERE peer = ?", (peer,)).fetchone()
+    if row is None:
+        return None
+    after_s = keys.number(settings.value_of(database, SettingKind.OPAQUE, keys.of_timer(row[0])))
+    return after_s * 1000 or None
 
 
 def asking_for(peer: str, message: frames.Message) -> Draft:
@@ -123,6 +140,20 @@ def answering(peer: str, about: Reference, target: MessageId, devices: list[Devi
 def is_empty(database: sqlite3.Connection) -> bool:
     """Whether nothing waits."""
     return database.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is None
+
+
+def is_last(database: sqlite3.Connection, row_id: int) -> bool:
+    """Whether nothing waits after a row."""
+    return database.execute("SELECT 1 FROM outbox WHERE row_id > ? LIMIT 1", (row_id,)).fetchone() is None
+
+
+def begin(database: sqlite3.Connection, row: Row, now_ms: int) -> Row:
+    """The row, which is about to be sent for the first time: its time begins."""
+    if row.expires_at is not None or row.draft.expires_in_ms is None:
+        return row
+    begun = row._replace(expires_at=now_ms + row.draft.expires_in_ms)
+    database.execute("UPDATE outbox SET expires_at = ? WHERE row_id = ?", (begun.expires_at, row.row_id))
+    return begun
 
 
 def take(
@@ -146,12 +177,9 @@ def take(
         attempt = next_attempt(stored, is_writer=wrote == writer, was_tried=name in tried)
         if attempt != stored:
             database.execute("UPDATE outbox SET attempt = ? WHERE row_id = ?", (attempt, row_id))
-        draft = _draft(*written)
-        end = expires_at
-        if end is None and draft.expires_in_ms is not None:
-            end = now_ms + draft.expires_in_ms
-            database.execute("UPDATE outbox SET expires_at = ? WHERE row_id = ?", (end, row_id))
-        rows.append(Row(row_id, name, draft, attempt, end, None if kept is None else sealed(kept)))
+        made = None if kept is None else sealed(kept)
+        row = Row(row_id, name, _draft(*written), attempt, expires_at, made)
+        rows.append(begin(database, row, now_ms))
     return rows
 
 
@@ -183,7 +211,7 @@ def _draft(
 
 def raise_attempt(database: sqlite3.Connection, row: Row) -> Row:
     """The row, for another try on the same connection."""
-    raised = row._replace(attempt=row.attempt + 1)
+    raised = row._replace(attempt=row.attempt + 1, after=None)
     database.execute("UPDATE outbox SET attempt = ? WHERE row_id = ?", (raised.attempt, row.row_id))
     return raised
 
@@ -198,6 +226,12 @@ def unseal(database: sqlite3.Connection, row: Row) -> Row:
     """The row, to be sealed again: nobody was sent it as it was."""
     database.execute("UPDATE outbox SET sealed = NULL WHERE row_id = ?", (row.row_id,))
     return row._replace(sealed=None)
+
+
+def newest_row(database: sqlite3.Connection) -> int:
+    """The number of the last row; 0 if nothing waits."""
+    (row_id,) = database.execute("SELECT coalesce(max(row_id), 0) FROM outbox").fetchone()
+    return int(row_id)
 
 
 def draft_of(database: sqlite3.Connection, client_id: ClientId) -> Draft | None:
@@ -218,15 +252,20 @@ def record_sent(
     me: Self,
     posting: Posting,
     now_ms: int,
-) -> None:
-    """The server has it: move the row to the messages. Devices that were added meanwhile are sent the key."""
+) -> bool:
+    """The server has it: move the row to the messages. Devices that were added meanwhile are sent the key.
+
+    Returns whether that was put into the outbox.
+    """
     database.execute("DELETE FROM outbox WHERE row_id = ?", (row.row_id,))
     draft = row.draft
     if draft.relation in UNSHOWN:
-        return
+        return False
+    missing: list[DeviceId] = []
     name = Reference(me.device_id, row.client_id)
     if row.sealed is not None:
         asking.keep_key(database, name, row.sealed, now_ms)
+    if row.sealed is not None and sent.missing:
         asking.add_devices(database, name, sent.missing)
         missing = [device for device in sent.missing if asking.may_answer(database, name, device)]
         if missing:
@@ -249,12 +288,18 @@ def record_sent(
         relation=draft.relation,
     )
     transcript.add(database, message, me, Origin.HERE)
+    return bool(missing)
 
 
 def record_refused(database: sqlite3.Connection, row: Row, code: int, message: str, now_ms: int) -> None:
     """The server will never take it: remove the row, and keep the reason for who wrote it."""
     database.execute("DELETE FROM outbox WHERE row_id = ?", (row.row_id,))
-    chains.given_up(database, row.client_id)
+    if chains.given_up(database, row.client_id):
+        # Those after it, which nobody was sent yet, are sealed again: they excuse it.
+        database.execute(
+            "UPDATE outbox SET sealed = NULL WHERE row_id > ? AND peer = ? AND attempt = 1",
+            (row.row_id, row.draft.peer),
+        )
     if row.draft.relation in UNSHOWN:
         return  # nobody wrote it
     database.execute(

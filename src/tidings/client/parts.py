@@ -14,7 +14,7 @@ import msgspec
 from tidings import __version__
 from tidings.client import access, http, inbox, outbox, transcript
 from tidings.client.account import OwnAccount
-from tidings.client.chats import Chats, timer_ms
+from tidings.client.chats import Chats
 from tidings.client.connection import Answer, Connection, Passing
 from tidings.client.conversations import Conversations, Known, normal
 from tidings.client.devices import OwnDevices
@@ -84,9 +84,6 @@ class Parts:
         self._hold = hold
         self._receiver_lock = lock
         self._surroundings = surroundings
-        self._last_send = asyncio.Event()
-        """set once the last call of `send` so far has put its message into the outbox, or failed"""
-        self._last_send.set()
         self._failure: Exception | None = None
         self._generation = 0
         """that this process told last"""
@@ -236,13 +233,6 @@ class Parts:
         silent: bool,
     ) -> SentMessage:
         """As `Client.send`."""
-        before, self._last_send = self._last_send, asyncio.Event()
-        mine = self._last_send
-        try:
-            expires_ms = await self._expires_in_ms(peer, expires_in_s)
-            await before.wait()  # what is looked up must not let a later call go ahead
-        finally:
-            mine.set()
         draft = Draft(
             peer,
             content_type,
@@ -251,15 +241,10 @@ class Parts:
             None if reply_to is None else reply_to.reference,
             MessageId(0) if reply_to is None else reply_to.message_id,
             silent,
-            expires_ms,
+            None if expires_in_s is None else _milliseconds(expires_in_s),
+            by_timer=expires_in_s is None,
         )
         return await self.transmitter.send(draft)
-
-    async def _expires_in_ms(self, peer: str, expires_in_s: float | None) -> int | None:
-        if expires_in_s is None:
-            return await timer_ms(self.conversations, self.settings, peer)
-        bounded("expires_in_s", expires_in_s, 0.001, LONG_S)
-        return round(expires_in_s * 1000)
 
     def raise_failure(self) -> None:
         """Raise what the client has ended with, if it has."""
@@ -372,10 +357,11 @@ class Parts:
         if self._receiver_lock is not None:
             self.stream.note(event)
 
-    def _changed(self) -> None:
+    def _changed(self, expires_at: int | None) -> None:
         """A message was accepted."""
         self.stream.wake()
-        self._expiry.wake()
+        if expires_at is not None:
+            self._expiry.wake()
 
     def _erased(self) -> None:
         """A message has had its time."""
@@ -413,6 +399,11 @@ class Parts:
                 self.settings.wake()
                 self.reads.wake()
                 self._expiry.wake()
+
+
+def _milliseconds(expires_in_s: float) -> int:
+    bounded("expires_in_s", expires_in_s, 0.001, LONG_S)
+    return round(expires_in_s * 1000)
 
 
 def data_version(database: sqlite3.Connection) -> int:

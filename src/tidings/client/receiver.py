@@ -22,7 +22,7 @@ from tidings.client.events import CaughtUpEvent, GapEvent
 from tidings.client.filling import Filling
 from tidings.client.outbox import Posting
 from tidings.client.sealing import chains
-from tidings.client.sealing.opener import needs_list
+from tidings.client.sealing.opener import is_of_other_identity, needs_list
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.server_time import ServerTime
 from tidings.client.stream import Stream
@@ -41,7 +41,7 @@ from tidings.protocol.frames import (
     SettingKind,
     Stale,
 )
-from tidings.protocol.ids import unix_ms
+from tidings.protocol.ids import UserId, unix_ms
 
 GAPS_S = 60.0
 """how often to look whether something is overdue that a sender has counted"""
@@ -148,16 +148,25 @@ class Receiver:
             self._devices_changed()
 
     async def _get_to_know(self, connection: Connection, arrived: Sequence[Arrival]) -> None:
-        """Ask for the device lists of senders whose device is not known yet. Raises ConnectionLost."""
-        messages = [frame.message for frame in arrived if isinstance(frame, Deliver)]
-        if all(message.scheme == Scheme.PLAIN for message in messages):
+        """Ask for the lists of senders whose device, or identity, is not known yet. Raises ConnectionLost."""
+        delivered = [frame for frame in arrived if isinstance(frame, Deliver)]
+        if all(frame.message.scheme == Scheme.PLAIN for frame in delivered):
             return
-        unknown = await self._vault.read(
-            lambda database: {one.sender_id for one in messages if needs_list(database, one)}
-        )
+        unknown = await self._vault.read(lambda database: self._unknown(database, delivered))
         if unknown:
             with contextlib.suppress(Refused):
                 await self._supplies.lists(unknown, lambda make: connection.ask_patiently(make, self._clock))
+
+    def _unknown(self, database: sqlite3.Connection, delivered: Sequence[Deliver]) -> set[UserId]:
+        """Whose lists are to be asked for: what comes may be by newer ones, one's own among them."""
+        unknown = set()
+        for frame in delivered:
+            message = frame.message
+            if needs_list(database, message):
+                unknown.add(message.sender_id)
+            elif is_of_other_identity(database, inbox.sealing(self._me), message, frame.envelope):
+                unknown |= {message.sender_id, self._me.user_id}
+        return unknown
 
     async def _catch_up(self, connection: Connection) -> None:
         try:

@@ -19,12 +19,13 @@ from tidings.client.connection import Connection
 from tidings.client.errors import Refused
 from tidings.client.events import RequestEvent, SettingEvent
 from tidings.client.profile import FileLock
-from tidings.client.sealing import notes
+from tidings.client.sealing import chains, notes
 from tidings.client.surroundings import Clock
 from tidings.client.tables import SYNCED_AT
 from tidings.client.vault import Vault
 from tidings.protocol.errors import REGISTRY, UNSEALABLE
 from tidings.protocol.frames import Set, Setting, SettingKind
+from tidings.protocol.ids import UserId
 
 TOLD_AT_ONCE = 512
 """settings that are told in one go"""
@@ -260,6 +261,9 @@ def confirm(database: sqlite3.Connection, one: Pending) -> None:
         " WHERE kind = ? AND key = ? AND pending = ? AND (at = ? OR confirmed = value)",
         (one.kind, one.key, one.rev, one.at),
     )
+    if one.kind == SettingKind.BLOCK:
+        # Nobody tells this device when that was; what was kept back meanwhile is not missing.
+        chains.excuse(database, UserId(keys.number(one.key.encode())))
 
 
 def undo(database: sqlite3.Connection, one: Pending, refusal: Refused, now_ms: int) -> None:

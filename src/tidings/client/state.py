@@ -194,8 +194,13 @@ class State:
 
     def _add(self, event: Message) -> None:
         messages = self._messages.setdefault(event.conversation_id, {})
+        if isinstance(event, OpenedEvent):
+            # Where it stood before, nobody had sealed.
+            for others in self._messages.values():
+                if others is not messages:
+                    others.pop(event.reference, None)
         known = messages.get(event.reference)
-        if known is not None and known.fault and not event.fault:
+        if known is not None and known.fault and (isinstance(event, OpenedEvent) or not event.fault):
             messages[event.reference] = replace(_plain(event), status=max(known.status, event.status))
             return
         if known is not None:

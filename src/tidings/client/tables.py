@@ -86,7 +86,7 @@ CREATE TABLE gap (
 
 CREATE TABLE own_keys (
     only INTEGER PRIMARY KEY CHECK (only = 0), device BLOB NOT NULL, identity BLOB NOT NULL,
-    generation INTEGER NOT NULL, next_id INTEGER NOT NULL, link_key BLOB, fresh BLOB
+    generation INTEGER NOT NULL, next_id INTEGER NOT NULL, link_key BLOB, fresh BLOB, former BLOB
 );
 
 CREATE TABLE prekeys (
@@ -118,7 +118,7 @@ CREATE TABLE said (
 CREATE TABLE chains (
     conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,
     counter INTEGER NOT NULL, link BLOB NOT NULL, place INTEGER NOT NULL, is_excused INTEGER NOT NULL,
-    PRIMARY KEY (conversation_id, device_id)
+    since INTEGER NOT NULL, PRIMARY KEY (conversation_id, device_id)
 ) WITHOUT ROWID;
 CREATE TABLE gaps (
     conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, epoch INTEGER NOT NULL,
@@ -162,6 +162,8 @@ NEWEST_ENTRY = "newest_entry"
 COMPLETE_TO = "complete_to"
 """mark: up to which entry the inbox is stored without a gap; 0: up to the newest"""
 
+COPIED_TO = "copied_to"
+"""mark: the newest row that the outbox had when this profile was found to be an older copy"""
 FILLED = "filled"
 """mark: 1 once the profile has what was said before this device was made"""
 

@@ -17,6 +17,8 @@ import msgspec
 from tidings.client import receipts
 from tidings.client.folding import folded
 from tidings.client.sealing import asking
+from tidings.client.sealing.opener import is_erased, is_sealed
+from tidings.client.sealing.warnings import warn
 from tidings.client.values import Fault, Message
 from tidings.protocol import frames
 from tidings.protocol.frames import CHANGES, Reference, Relation, Scheme, Status
@@ -96,9 +98,11 @@ def add(
     if own:
         _add_outgoing(database, message, status, is_past=origin == Origin.HISTORY, stands=stands)
     row = database.execute(
-        "SELECT seq, origin FROM messages WHERE sender_device = ? AND client_id = ?", name
+        "SELECT seq, origin, message_id FROM messages WHERE sender_device = ? AND client_id = ?", name
     ).fetchone()
     if row is not None:
+        if message.message_id != row[2]:
+            _check_order(database, message, me, row[2])
         # Of twins the message is shown once all the same.
         database.execute(
             f"UPDATE messages SET message_id = {_place(stands=stands)} WHERE seq = ?",  # noqa: S608
@@ -113,14 +117,49 @@ def add(
         _settle(database, message)
 
 
-def fill(database: sqlite3.Connection, message: frames.Message, fault: Fault) -> None:
-    """The key of a message came after it: it is told (again), whole, or with another fault."""
-    name = (message.sender_device, message.client_id)
+def _check_order(database: sqlite3.Connection, message: frames.Message, me: Self, before: MessageId) -> None:
+    """Warn if a message changes places with another one of its device. No twin does."""
+    low, high = sorted((before, message.message_id))
+    passed = database.execute(
+        "SELECT 1 FROM messages WHERE conversation_id = ? AND message_id > ? AND message_id < ?"
+        " AND relation IN (0, 1, 5) AND is_sealed = 1 AND sender_device = ? LIMIT 1",
+        (message.conversation_id, low, high, message.sender_device),
+    ).fetchone()
+    if passed is not None and message.sender_device != me.device_id:
+        detail = "it was said to stand elsewhere, later"
+        warn(database, "reordered", message.sender_id, detail, message.conversation_id)
+
+
+def fill(database: sqlite3.Connection, message: frames.Message, me: Self, fault: Fault) -> None:
+    """The key of a message came after it: it is told (again), whole, or with another fault.
+
+    What was said of it before, nobody had sealed: that is replaced, too.
+    """
+    name, target = (message.sender_device, message.client_id), message.relates_to
     database.execute(
         "UPDATE messages SET content_type = ?, content = ?, expires_at = ?, fault = ?,"
+        " message_id = ?, conversation_id = ?, sender_id = ?, own = ?, created_at = ?, relation = ?,"
+        " target_device = ?, target_client = ?, silent = ?, is_sealed = ?,"
         " origin = CASE WHEN consumed = 1 THEN ? ELSE origin END, consumed = 0"
         " WHERE sender_device = ? AND client_id = ?",
-        (message.content_type, message.content, message.expires_at, fault, Origin.OPENED, *name),
+        (
+            message.content_type,
+            message.content,
+            message.expires_at,
+            fault,
+            message.message_id,
+            message.conversation_id,
+            message.sender_id,
+            message.sender_id == me.user_id,
+            message.created_at,
+            message.relation,
+            None if target is None else target.sender_device,
+            None if target is None else target.client_id,
+            message.silent,
+            message.scheme != Scheme.PLAIN,
+            Origin.OPENED,
+            *name,
+        ),
     )
     if fault == Fault.NONE:
         _settle(database, message)
@@ -145,21 +184,27 @@ def stored(database: sqlite3.Connection, name: Reference) -> frames.Message | No
 
 
 def readable(database: sqlite3.Connection, message: frames.Message) -> tuple[frames.Message, Fault]:
-    """A message that the server tells without its key, with the content that the profile has of it."""
-    if message.scheme == Scheme.PLAIN or not message.content_type:
-        return message, Fault.NONE
+    """A message that the server tells without its key, as the profile has it; only where it stands is news.
+
+    One that is not here says nothing, unless nothing was ever sealed in its conversation.
+    """
     row = database.execute(
-        "SELECT content_type, content, expires_at, fault FROM messages"
-        " WHERE sender_device = ? AND client_id = ?",
+        f"SELECT {COLUMNS}, m.fault FROM messages m WHERE m.sender_device = ? AND m.client_id = ?",  # noqa: S608
         (message.sender_device, message.client_id),
     ).fetchone()
-    content_type, content, expires_at, fault = (
-        (message.content_type, b"", message.expires_at, Fault.NO_KEY) if row is None else row
-    )
-    whole = msgspec.structs.replace(
-        message, content_type=content_type, content=content, expires_at=expires_at
-    )
-    return whole, Fault(fault)
+    if message.scheme == Scheme.PLAIN and not is_sealed(database, message.conversation_id):
+        return message, Fault.NONE
+    empty, is_gone = msgspec.structs.replace(message, content=b""), is_erased(message)
+    if row is None and is_gone:
+        return empty, Fault.NONE
+    if row is None:
+        return empty, Fault.PLAINTEXT if message.scheme == Scheme.PLAIN else Fault.NO_KEY
+    if row[1] != message.conversation_id:
+        return empty, Fault.FORGED
+    known = msgspec.structs.replace(wire(row), message_id=message.message_id, scheme=message.scheme)
+    if is_gone:
+        return msgspec.structs.replace(known, content_type="", content=b""), Fault.NONE
+    return known, Fault(row[-1])
 
 
 def _settle(database: sqlite3.Connection, message: frames.Message) -> None:
@@ -370,13 +415,8 @@ def _add_outgoing(
     if message.relation in CHANGES:
         return
     name = (message.sender_device, message.client_id)
-    database.execute(
-        f"UPDATE outgoing SET message_id = {_place(stands=stands)}"  # noqa: S608
-        " WHERE sender_device = ? AND client_id = ?",
-        (message.message_id, *name),
-    )
     state = max(status, receipts.state_of(database, message.conversation_id, message.message_id))
-    database.execute(
+    added = database.execute(
         "INSERT OR IGNORE INTO outgoing VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             *name,
@@ -386,7 +426,13 @@ def _add_outgoing(
             state,
             state if is_past else Status.SENT,
         ),
-    )
+    ).rowcount
+    if not added:
+        database.execute(
+            f"UPDATE outgoing SET message_id = {_place(stands=stands)}"  # noqa: S608
+            " WHERE sender_device = ? AND client_id = ?",
+            (message.message_id, *name),
+        )
 
 
 def _place(*, stands: bool) -> str:
@@ -419,14 +465,14 @@ def _insert(
             message.content,
             message.created_at,
             own,
-            origin,
+            int(origin),
             consumed,
             message.relation,
             None if target is None else target.sender_device,
             None if target is None else target.client_id,
             message.silent,
             message.expires_at,
-            fault,
+            int(fault),
             message.scheme != Scheme.PLAIN,
         ),
     )

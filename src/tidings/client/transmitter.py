@@ -1,16 +1,21 @@
 """The transmitter: sends the outbox, in its order, one process of a profile at a time.
 
-Whoever holds `outbox.lock` sends until the outbox is empty and then lets go; the others wait for
-the lock and watch what becomes of their own messages. At most `WINDOW` messages are unanswered,
+Whoever holds `outbox.lock` sends until the outbox was empty for a moment and then lets go; the others
+wait for the lock and watch what becomes of their own messages. At most `WINDOW` messages are unanswered,
 and only one of each conversation: if it is refused for now (`rate_limited`, `store_full`), those
 behind it have not overtaken it. After a lost connection everything unanswered is still in the
 outbox and is sent again, in order.
+
+A message that nothing waits before is stored and sealed in one transaction. What was answered is recorded
+with others, soon: a row whose answer was lost on the way to the disk is sent once more, as it was sealed,
+and the server says again what it said.
 
 spec §6.3
 """
 
 import asyncio
 import logging
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -28,13 +33,15 @@ from tidings.client.transcript import Self, newest, place_of
 from tidings.client.values import SentMessage
 from tidings.client.vault import Vault
 from tidings.protocol.errors import NO_SUCH_CONVERSATION, NO_SUCH_MESSAGE, REGISTRY, TOO_LARGE, UNSEALABLE
-from tidings.protocol.frames import UNSHOWN, Reference, Scheme, Send, Sent
+from tidings.protocol.frames import UNSHOWN, DevicesChanged, Reference, Scheme, Send, Sent
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId
 
 WINDOW = 64
 """messages that are sent and not answered"""
 NAME_CHARS = 64
 """of content types and handles, as every server has it (spec §10)"""
+LINGER_S = 0.05
+"""how long the lock is kept with nothing to send: who writes one message after the other writes soon"""
 POLL_S = 0.05
 """how often to look whether another process has sent a message, or let go of the lock"""
 
@@ -55,11 +62,11 @@ class Transmitter:
         clock: Clock,
         time: ServerTime,
         press: Press | None,
-        changed: Callable[[], None],
+        changed: Callable[[int | None], None],
     ) -> None:
         """`press` seals what is sent; None: nothing is sealed. `writer` is this process's random name.
 
-        `changed` is called when a message was accepted.
+        `changed` is called when a message was accepted, with the moment at which it vanishes.
         """
         self._vault = vault
         self._conversations = conversations
@@ -76,8 +83,27 @@ class Transmitter:
         """this process's own messages that it has sent at least once"""
         self._has_awaited = asyncio.Event()
         self._wake = asyncio.Event()
+        self._is_written = False
+        """whether there may be rows that were not taken"""
+        self._sealing: set[ClientId] = set()
+        """rows that are sent and not sealed yet: something has to be asked for first"""
+        self._outdated: set[ClientId] = set()
+        """rows that were sealed after one that was refused since: they are to excuse it"""
+        self._off = 0
+        """calls whose message is about to be stored"""
+        self._taking = asyncio.Lock()
+        self._taken: list[Row] = []
+        """rows to be sent, in their order, all up to the one of `_after`"""
+        self._after = 0
+        self._connection: Connection | None = None
+        """over which the outbox is being sent: this process has the lock"""
+        self._carried: set[asyncio.Task[None]] = set()
+        self._broken: BaseException | None = None
+        """why an answer could not be recorded"""
         self._window = asyncio.Semaphore(WINDOW)
         self._turns: dict[ConversationId, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._answered: dict[ConversationId, MessageId] = defaultdict(lambda: MessageId(0))
+        """the newest message that was accepted of each: it may not be recorded yet"""
         self._failure: Exception | None = None
 
     async def send(self, draft: Draft) -> SentMessage:
@@ -92,18 +118,14 @@ class Transmitter:
         self._awaited[name] = awaited
         self._has_awaited.set()
         try:
-            await self._vault.write(
-                lambda database: outbox.append(
-                    database, name, draft._replace(peer=normal(draft.peer)), self._writer
-                )
-            )
-            self._wake.set()
+            await self._write(name, draft._replace(peer=normal(draft.peer)))
             return await awaited
         finally:
             del self._awaited[name]
 
     def wake(self) -> None:
         """There may be something in the outbox."""
+        self._is_written = True
         self._wake.set()
 
     def fail(self, error: Exception) -> None:
@@ -117,7 +139,7 @@ class Transmitter:
         """Send over a connection until it is lost."""
         # What was answered just before the last one was lost may be recorded, and told to nobody.
         await self._hear_from_others()
-        self._wake.set()
+        self.wake()
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -141,46 +163,139 @@ class Transmitter:
             elif not self._lock.is_held:
                 await self._hear_from_others()
 
+    # --- writing --------------------------------------------------------------------------
+
+    async def _write(self, name: ClientId, draft: Draft) -> None:
+        """Put a message into the outbox. If nothing is before it, it is taken and sealed with that."""
+
+        def append(database: sqlite3.Connection) -> Row:
+            return outbox.append(database, name, draft, self._writer)
+
+        try:
+            if self._connection is not None and self._is_idle and not self._taking.locked():
+                await self._take(self._connection, append)
+            elif self._is_awaited(draft.peer):
+                await self._put_off(append)
+            else:
+                await self._vault.write(append, ahead=True)
+                self._is_written = True
+        except BaseException:
+            self._is_written = True  # who was cancelled may have written it all the same
+            raise
+        finally:
+            self._wake.set()
+
+    def _is_awaited(self, peer: str) -> bool:
+        """Whether a message to somebody is on its way: the next one cannot go yet."""
+        known = self._conversations.at_hand(peer)
+        return known is not None and self._turns[known.conversation_id].locked()
+
+    async def _put_off(self, append: Callable[[sqlite3.Connection], Row]) -> None:
+        """Store a message together with what is done next for those before it."""
+        self._off += 1
+        try:
+            await self._vault.later(append, durable=True)
+        finally:
+            self._off -= 1
+            self._is_written = True
+
+    async def _take(
+        self, connection: Connection, write: Callable[[sqlite3.Connection], Row] | None = None
+    ) -> None:
+        """Take the next rows, after one was written."""
+        now_ms, is_idle, is_clear = self._time.now_ms(), self._is_idle, self._is_clear
+
+        def take(database: sqlite3.Connection) -> list[Row]:
+            is_alone = outbox.is_last(database, self._after)
+            written = None if write is None else write(database)
+            if is_alone:
+                rows = [] if written is None else [outbox.begin(database, written, now_ms)]
+            else:
+                rows = outbox.take(database, self._after, WINDOW, self._writer, self._tried, now_ms)
+            return self._sealed_at_once(database, connection, rows) if is_clear else rows
+
+        async with self._taking:
+            self._is_written = False
+            # With no row taken yet, what was answered must be recorded first: it would be taken again.
+            rows = await self._vault.write(take, ahead=self._after > 0)
+            self._is_written |= len(rows) == WINDOW
+            if rows:
+                self._after = rows[-1].row_id
+            if is_idle and rows and rows[0].sealed is not None and connection is self._connection:
+                await self._start(connection, rows.pop(0))
+            self._taken += rows
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether nothing that was taken is unanswered."""
+        return not self._taken and all(task.done() for task in self._carried)
+
+    @property
+    def _is_clear(self) -> bool:
+        """Whether all that was taken is sealed: what is sealed next comes after it."""
+        return not self._sealing and all(row.sealed is not None for row in self._taken)
+
+    def _sealed_at_once(
+        self, database: sqlite3.Connection, connection: Connection, rows: list[Row]
+    ) -> list[Row]:
+        """The rows, sealed as far as that can be done here and now; one that is not ends it."""
+        if self._press is None:
+            return rows
+        done: list[Row] = []
+        for row in rows:
+            known = self._conversations.at_hand(row.draft.peer)
+            if known is None or _oversize(row, connection.welcome.content_bytes):
+                break
+            made = self._press.seal_at_once(database, row, known)
+            if made.sealed is None:
+                break
+            # What comes from others before a later one is sent is not known yet.
+            done.append(made._replace(after=None) if done else made)
+        return done + rows[len(done) :]
+
     # --- sending --------------------------------------------------------------------------
 
     async def _send_all(self, connection: Connection) -> None:
-        carried: set[asyncio.Task[None]] = set()
-        after = 0
+        """Send until nothing has waited for a moment: who writes a message after the other keeps the lock."""
+        async with self._taking:
+            self._after, self._taken, self._is_written = 0, [], True
+            self._outdated.clear()
+            self._sealing.clear()
+        self._connection = connection
         try:
-            while True:
-                rows = await self._take(after)
-                for row in rows:
-                    after = row.row_id
-                    await self._start(connection, row, carried)
-                if rows:
-                    continue
-                if not carried:
-                    return
-                await self._wait_for_more(carried)
+            while await self._send_some(connection):
+                pass
         finally:
+            self._connection = None
+            # Let go of first: this wait may be cancelled, and what is left would end the next run.
+            carried, self._carried = self._carried, set()
             for task in carried:
                 task.cancel()
             await asyncio.gather(*carried, return_exceptions=True)
 
-    async def _take(self, after: int) -> list[Row]:
+    async def _send_some(self, connection: Connection) -> bool:
+        """Send what waits; whether to go on."""
         self._wake.clear()
-        now_ms = self._time.now_ms()
-        return await self._vault.write(
-            lambda database: outbox.take(database, after, WINDOW, self._writer, self._tried, now_ms)
-        )
+        if self._broken is not None:
+            raise self._broken
+        _reap(self._carried)
+        is_due = self._is_written or (self._off > 0 and self._is_idle)
+        if is_due and not self._taken and not self._taking.locked():
+            await self._take(connection)
+        if self._taken:
+            await self._start(connection, self._taken[0])
+            del self._taken[0]
+            return True
+        if self._carried or self._taking.locked():
+            await self._wake.wait()
+            return True
+        lingered = asyncio.get_running_loop().call_later(LINGER_S, self._wake.set)
+        await self._wake.wait()
+        lingered.cancel()
+        return self._is_written or bool(self._taken or self._carried) or self._taking.locked()
 
-    async def _wait_for_more(self, carried: set[asyncio.Task[None]]) -> None:
-        """Return when a message was answered or another one was written."""
-        woken = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({woken, *carried}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            woken.cancel()
-        _reap(carried)
-
-    async def _start(self, connection: Connection, row: Row, carried: set[asyncio.Task[None]]) -> None:
+    async def _start(self, connection: Connection, row: Row) -> None:
         """Wait for a row's turn, then begin to send it."""
-        _reap(carried)
         oversize = _oversize(row, connection.welcome.content_bytes)
         if oversize is not None:
             await self._refused(row, oversize)
@@ -195,14 +310,21 @@ class Transmitter:
         except BaseException:
             turn.release()
             raise
+        if row.client_id in self._outdated:
+            self._outdated.remove(row.client_id)
+            row = row._replace(sealed=None, after=None)
+        if row.sealed is None:
+            self._sealing.add(row.client_id)
         task = asyncio.ensure_future(self._carry(connection, row, known))
 
         def done(_: "asyncio.Task[None]") -> None:
+            self._sealing.discard(row.client_id)
             self._window.release()
             turn.release()
+            self._wake.set()
 
         task.add_done_callback(done)
-        carried.add(task)
+        self._carried.add(task)
 
     async def _find(self, connection: Connection, row: Row, *, is_known: bool = True) -> Known | None:
         """The conversation that a row goes to; None if the server says that there is none.
@@ -229,14 +351,15 @@ class Transmitter:
         while True:
             try:
                 row = await self._sealed(connection, row, known)
+                self._sealing.discard(row.client_id)
                 self._tried.add(row.client_id)
-                after = await self._vault.read(lambda database: newest(database, known.conversation_id))
-                sent = await connection.transmit(_frame(row, known, target, after))
+                sent = await connection.transmit(_frame(row, known, target, await self._newest(row, known)))
                 break
             except SealedForOthers as outdated:
-                assert self._press is not None
-                row = await self._press.changed(row, outdated.changed)
-                row = await self._again(row)
+                unsealed = await self._unsealed(row, outdated.changed)
+                if unsealed is None:
+                    return
+                row = await self._again(unsealed)
             except Refused as refusal:
                 if refusal.code == NO_SUCH_CONVERSATION.code and not is_reopened:
                     # A server that was restored from a backup may not know what the profile knows.
@@ -249,7 +372,7 @@ class Transmitter:
                 else:
                     await self._clock.sleep(refusal.retry_after_s)
                 row = await self._again(row)
-        await self._sent(row, sent, known)
+        self._sent(row, sent, known)
 
     async def _sealed(self, connection: Connection, row: Row, known: Known) -> Row:
         """The row as it is to be sent. Raises Refused, ConnectionLost."""
@@ -258,22 +381,53 @@ class Transmitter:
         try:
             row = await self._press.seal(connection, row, known)
         except Unsealable as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            raise Refused(UNSEALABLE.code, UNSEALABLE.name, error.reason + hint) from None
+            raise _unsealable(error) from None
         if row.sealed is not None and len(row.sealed.content) > connection.welcome.content_bytes:
             raise Refused(TOO_LARGE.code, TOO_LARGE.name, "encrypted, it is more than the server takes")
         return row
 
-    async def _sent(self, row: Row, sent: Sent, known: Known) -> None:
+    async def _unsealed(self, row: Row, changed: DevicesChanged) -> Row | None:
+        """The row, to be sealed again; None if that is of no use."""
+        assert self._press is not None
+        try:
+            return await self._press.changed(row, changed)
+        except Unsealable as error:
+            await self._refused(row, _unsealable(error))
+            return None
+
+    async def _newest(self, row: Row, known: Known) -> MessageId:
+        """The newest message of the conversation that this device has, or was answered."""
+        after = row.after
+        if after is None:
+            after = await self._vault.read(
+                lambda database: newest(database, known.conversation_id), ahead=True
+            )
+        return max(after, self._answered[known.conversation_id])
+
+    def _sent(self, row: Row, sent: Sent, known: Known) -> None:
+        """Have it recorded, and tell who wrote it. What is not recorded is sent again, and answered alike."""
         now_ms, posting = self._time.now_ms(), Posting(self._names, self._writer)
-        await self._vault.write(
+        recorded = self._vault.later(
             lambda database: outbox.record_sent(
                 database, row, sent, known.conversation_id, self._me, posting, now_ms
             )
         )
+        self._answered[known.conversation_id] = max(sent.message_id, self._answered[known.conversation_id])
+        recorded.add_done_callback(lambda _: self._recorded(row.client_id, recorded))
         self._hear(row.client_id, Outcome(sent, known.conversation_id))
-        self._wake.set()  # others may need the key
-        self._changed()
+        self._changed(row.expires_at)
+
+    def _recorded(self, name: ClientId, recorded: "asyncio.Future[bool]") -> None:
+        if recorded.cancelled():
+            return
+        error = recorded.exception()
+        if error is not None:
+            self._broken = error
+            self._wake.set()
+            return
+        self._tried.discard(name)
+        if recorded.result():
+            self.wake()  # others need the key
 
     async def _target(self, row: Row) -> MessageId | None:
         """Where the message stands that a row is about; 0 if it is about none, None if it is gone.
@@ -293,9 +447,12 @@ class Transmitter:
     async def _refused(self, row: Row, refusal: Refused) -> None:
         now_ms = self._clock.wall_ms()
         self._tried.discard(row.client_id)
-        await self._vault.write(
-            lambda database: outbox.record_refused(database, row, refusal.code, refusal.reason, now_ms)
-        )
+        async with self._taking:
+            later = [one for one in self._taken if one.row_id > row.row_id and one.attempt == 1]
+            self._outdated.update(one.client_id for one in later if one.draft.peer == row.draft.peer)
+            await self._vault.write(
+                lambda database: outbox.record_refused(database, row, refusal.code, refusal.reason, now_ms)
+            )
         if row.client_id in self._awaited:
             await self._hear_from_others()
         else:
@@ -307,12 +464,12 @@ class Transmitter:
         names = list(self._awaited)
         found = await self._vault.read(lambda database: outbox.outcomes(database, names, self._me.device_id))
         for name, outcome in found.items():
+            self._tried.discard(name)
             self._hear(name, outcome)
             if outcome.sent is None:
                 await self._vault.write(_forgetting(name))
 
     def _hear(self, name: ClientId, outcome: Outcome) -> None:
-        self._tried.discard(name)
         awaited = self._awaited.get(name)
         if awaited is None or awaited.done():
             return
@@ -340,6 +497,11 @@ def _oversize(row: Row, content_bytes: int) -> Refused | None:
 
 def _forgetting(name: ClientId) -> Callable[..., None]:
     return lambda database: outbox.forget_refused(database, name)
+
+
+def _unsealable(error: Unsealable) -> Refused:
+    hint = f" ({error.hint})" if error.hint else ""
+    return Refused(UNSEALABLE.code, UNSEALABLE.name, error.reason + hint)
 
 
 def _no_such_message() -> Refused:

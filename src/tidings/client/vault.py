@@ -35,6 +35,9 @@ class _Ticket(NamedTuple):
     durable: bool
 
 
+HELD_S = 0.05
+"""how long what nobody waits for is held back: what is done together touches each page once"""
+HELD_MAX = 64
 _OPEN, _CLOSE = object(), object()
 """given to the worker first, and last"""
 
@@ -63,6 +66,10 @@ class Vault:
         self._loop = loop = asyncio.get_running_loop()
         self._database: sqlite3.Connection | None = None
         """only the worker has it"""
+        self._is_synced: bool | None = None
+        """how SQLite was told to commit last; None: not yet"""
+        self._held: list[_Ticket] = []
+        self._held_for: asyncio.TimerHandle | None = None
         self._opened: asyncio.Future[None] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
         self._is_closing = False
@@ -86,33 +93,59 @@ class Vault:
             raise
         return vault
 
-    async def write(self, job: Job[T], *, durable: bool = True) -> T:
+    async def write(self, job: Job[T], *, durable: bool = True, ahead: bool = False) -> T:
         """Run a job in a transaction; it is on the disk when this returns.
 
-        Jobs run in the order of the calls. With `durable` false it outlives the process but
-        perhaps not the machine. Raises StorageFull, StorageFailed, ProfileDamaged; then the job
-        changed nothing.
+        Jobs run in the order of the calls; one that goes `ahead` may pass what was put off by `later` and
+        is not durable. With `durable` false it outlives the process but perhaps not the machine. Raises
+        StorageFull, StorageFailed, ProfileDamaged; then the job changed nothing.
         """
-        return await self._submit(job, writes=True, durable=durable)
+        return await self._submit(job, writes=True, durable=durable, ahead=ahead)
 
-    async def read(self, job: Job[T]) -> T:
-        """Run a job that writes nothing. Raises StorageFailed, ProfileDamaged."""
-        return await self._submit(job, writes=False, durable=False)
+    async def read(self, job: Job[T], *, ahead: bool = False) -> T:
+        """Run a job that writes nothing; `ahead` as with `write`. Raises StorageFailed, ProfileDamaged."""
+        return await self._submit(job, writes=False, durable=False, ahead=ahead)
+
+    def later(self, job: Job[T], *, durable: bool = False) -> "asyncio.Future[T]":
+        """Have a job run as by `write`, together with the next one or within `HELD_S`.
+
+        Whatever is asked for after this call sees what it has done, but for what goes ahead.
+        """
+        if self._is_closing:
+            raise ClientClosed("the client is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._held.append(_Ticket(job, future, writes=True, durable=durable))
+        if len(self._held) >= HELD_MAX:
+            self._give_held()
+        elif self._held_for is None:
+            self._held_for = self._loop.call_later(HELD_S, self._give_held)
+        return future
 
     async def close(self) -> None:
         """Finish what was submitted and close. May be called twice."""
         if not self._is_closing:
             self._is_closing = True
+            self._give_held()
             self._worker.give(_CLOSE)
         await asyncio.shield(self._closed)
         self._worker.join()  # that was the last it did
 
-    async def _submit(self, job: Job[T], *, writes: bool, durable: bool) -> T:
+    async def _submit(self, job: Job[T], *, writes: bool, durable: bool, ahead: bool = False) -> T:
         if self._is_closing:
             raise ClientClosed("the client is closed")
         future: asyncio.Future[T] = self._loop.create_future()
+        if not ahead or (writes and any(ticket.durable for ticket in self._held)):
+            self._give_held()
         self._worker.give(_Ticket(job, future, writes, durable))
         return await future
+
+    def _give_held(self) -> None:
+        held, self._held = self._held, []
+        for ticket in held:
+            self._worker.give(ticket)
+        if self._held_for is not None:
+            self._held_for.cancel()
+            self._held_for = None
 
     # --- at the worker --------------------------------------------------------------------
 
@@ -172,7 +205,9 @@ class Vault:
 
     def _transact(self, database: sqlite3.Connection, group: list[_Ticket]) -> list[Any]:
         durable = any(ticket.durable for ticket in group)
-        database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        if durable != self._is_synced:
+            database.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._is_synced = durable
         database.execute("BEGIN IMMEDIATE" if any(ticket.writes for ticket in group) else "BEGIN")
         try:
             results = [ticket.job(database) for ticket in group]

@@ -67,8 +67,9 @@ def rows_of(
     entry: Entry,
     recipients: list[UserId],
     hidden_from: list[UserId],
+    shares: dict[UserId, dict[DeviceId, bytes]],
 ) -> list[Write]:
-    """All that is written of a message, in one batch."""
+    """All that is written of a message, in one batch. `shares`: the envelopes that are each member's."""
     _, _, conversation, send, related, _ = accepting
     row = row_of(message, conversation.bucket, hidden_from)
     if conversation.pending:
@@ -77,7 +78,8 @@ def rows_of(
     if send.scheme > conversation.stored_scheme:
         rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, scheme=send.scheme)))
     for member in recipients:
-        rows.append(Put(INBOX, inbox_row(member, entry, message.expires_at), entry.entry_id))
+        row_of_member = inbox_row(member, entry, message.expires_at, shares.get(member))
+        rows.append(Put(INBOX, row_of_member, entry.entry_id))
     if related is not None:
         if send.relation in CHANGES:
             rows.append(related_row(message, related.bucket, hidden_from))

@@ -42,7 +42,7 @@ NO_REQUEST = b""
 class KnownDevices:
     """What a node knows of the devices of a user that can be written to."""
 
-    __slots__ = ("added_at", "freshness", "gone", "removal_at", "user_id")
+    __slots__ = ("added_at", "freshness", "gone", "newest_at", "removal_at", "user_id")
 
     def __init__(
         self,
@@ -55,6 +55,7 @@ class KnownDevices:
         self.user_id = user_id
         self.added_at = added_at
         """of each device in the user's newest list"""
+        self.newest_at = max(added_at.values(), default=0)
         self.gone = gone
         """those of them that are logged out"""
         self.removal_at = removal_at
@@ -162,6 +163,10 @@ class DeviceLists:
             if await self.replace(stored, emptied):
                 return
             stored = await self.row(user_id)
+
+    def now_ms(self) -> int:
+        """The time by which `added_at` is reckoned."""
+        return self._ids.now_ms()
 
     def added_from_now(self) -> int:
         """`added_at` of a device that is being added."""

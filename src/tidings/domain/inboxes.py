@@ -154,8 +154,10 @@ class Inboxes:
         return found
 
 
-def inbox_row(user: UserId, entry: Entry, expires_at: int | None) -> InboxRow:
-    """An entry as it stands in a user's inbox."""
+def inbox_row(
+    user: UserId, entry: Entry, expires_at: int | None, envelopes: dict[DeviceId, bytes] | None = None
+) -> InboxRow:
+    """An entry as it stands in a user's inbox; `envelopes`: those for the user's devices, if it is known."""
     return InboxRow(
         user,
         bucket_of(entry.entry_id),
@@ -166,7 +168,7 @@ def inbox_row(user: UserId, entry: Entry, expires_at: int | None) -> InboxRow:
         entry.sender_id,
         entry.sender_device,
         entry.payload,
-        entry.envelopes,
+        entry.envelopes if envelopes is None else envelopes,
         expires_at,
     )
 

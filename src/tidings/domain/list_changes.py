@@ -111,8 +111,7 @@ class ListChanges:
         if before is not None:
             removed = [device.device_id for device in before.devices if device.device_id not in kept]
             await self._devices.revoke_held(user_id, removed)
-        if not await self._lists.replace(stored, self._row(stored, kept, body, wanted)):
-            raise ProtocolError(LIST_CHANGED)
+        await self._replace(stored, kept, body, wanted)
         await self._peers.know()
         self._notices.audit(
             "devices_signed",
@@ -121,6 +120,28 @@ class ListChanges:
             version=body.version,
             another_identity=before is not None and before.identity != body.identity,
         )
+
+    async def _replace(
+        self,
+        stored: DeviceListRow | None,
+        devices: Iterable[DeviceId],
+        body: DeviceListBody,
+        wanted: NewDevices,
+    ) -> None:
+        """Make the list the newest one. Raises ProtocolError (list_changed, store_…).
+
+        If that took so long that somebody may have read the one before it after a device's `added_at`, they
+        would never be told that the device is missing: it is written once more, with a later one.
+        """
+        before = stored
+        while True:
+            since_ms = self._lists.now_ms()
+            row = self._row(stored, devices, body, wanted)
+            if not await self._lists.replace(before, row):
+                raise ProtocolError(LIST_CHANGED)
+            if not await self._peers.is_late(since_ms):
+                return
+            before = row
 
     def _check_right(
         self, device_id: DeviceId, before: DeviceListBody | None, body: DeviceListBody, *, is_proved: bool

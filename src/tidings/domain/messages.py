@@ -317,7 +317,9 @@ class Messages:
         conversation.newest = max(conversation.newest, message_id)
         bucket = conversation.bucket
         missing: list[DeviceId] = []
+        shares: dict[UserId, dict[DeviceId, bytes]] = {}
         if send.scheme:
+            shares = self._sealing.shares(conversation, send.envelopes)
             missing = self._sealing.missing(conversation, device, send)
             conversation.scheme = max(conversation.scheme, send.scheme)
 
@@ -341,7 +343,7 @@ class Messages:
             finally:
                 self._router.deliver(entry, recipients)
 
-        rows = rows_of(accepting, message, entry, recipients, hidden_from)
+        rows = rows_of(accepting, message, entry, recipients, hidden_from, shares)
         self._commit.add(rows, settled, size=len(rows) * entry.size)
 
     def _accept_again(

@@ -6,7 +6,7 @@ for somebody else is refused, and a conversation that was sealed once stays so.
 spec §6.16
 """
 
-from collections.abc import Iterable
+from typing import cast
 
 from tidings.domain.conversations import Conversation
 from tidings.domain.device_lists import DeviceLists, KnownDevices
@@ -64,12 +64,22 @@ class Sealing:
         return sorted(
             other
             for keys in self._held(conversation) or ()
+            if keys.newest_at > send.keys_at
             for other, added_at in keys.added_at.items()
             if added_at > send.keys_at
             and other != device
             and other not in keys.gone
             and other not in send.envelopes
         )
+
+    def shares(
+        self, conversation: Conversation, envelopes: dict[DeviceId, bytes]
+    ) -> dict[UserId, dict[DeviceId, bytes]]:
+        """The envelopes that are for each member's devices."""
+        return {
+            keys.user_id: {device: key for device, key in envelopes.items() if device in keys.added_at}
+            for keys in self._held(conversation) or ()
+        }
 
     async def owners(
         self, conversation: Conversation, envelopes: dict[DeviceId, bytes]
@@ -97,11 +107,11 @@ class Sealing:
 
     def _known(self, conversation: Conversation) -> list[KnownDevices] | None:
         """What is known of all members, if it may be trusted."""
-        return _all(self._lists.known(member) for member in conversation.members)
+        return _all([self._lists.known(member) for member in conversation.members])
 
     def _held(self, conversation: Conversation) -> list[KnownDevices] | None:
         """What was just read of all members, however long that took."""
-        return _all(self._lists.held(member) for member in conversation.members)
+        return _all([self._lists.held(member) for member in conversation.members])
 
 
 def check_scheme(conversation: Conversation, send: Send) -> None:
@@ -115,21 +125,19 @@ def check_scheme(conversation: Conversation, send: Send) -> None:
         raise ProtocolError(SCHEME_FELL)
 
 
-def _all(found: Iterable[KnownDevices | None]) -> list[KnownDevices] | None:
-    known: list[KnownDevices] = []
-    for keys in found:
-        if keys is None:
-            return None
-        known.append(keys)
-    return known
+def _all(found: list[KnownDevices | None]) -> list[KnownDevices] | None:
+    return None if None in found else cast("list[KnownDevices]", found)
 
 
 def _is_behind(known: list[KnownDevices], send: Send) -> bool:
-    return any(send.keys_at < keys.removal_at for keys in known)
+    return send.keys_at < max([keys.removal_at for keys in known])
 
 
 def _strangers(known: list[KnownDevices], envelopes: dict[DeviceId, bytes]) -> list[DeviceId]:
-    return [device for device in envelopes if not any(device in keys.added_at for keys in known)]
+    left = set(envelopes)
+    for keys in known:
+        left.difference_update(keys.added_at)
+    return sorted(left)
 
 
 def _others(known: list[KnownDevices], device: DeviceId) -> bool:

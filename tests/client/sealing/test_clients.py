@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -21,8 +22,11 @@ from tidings.client import (
     Unreachable,
     WarningEvent,
 )
+from tidings.domain.conversations import Conversation
+from tidings.domain.messages import Messages
 from tidings.protocol.api import KeysState
-from tidings.protocol.frames import SettingKind
+from tidings.protocol.errors import TOO_LARGE, ProtocolError
+from tidings.protocol.frames import Send, SettingKind
 from tidings.store.schema import INBOX, MESSAGES, SETTINGS
 from tidings.testing.world import PASSWORD, World
 
@@ -400,3 +404,47 @@ async def test_keys_that_could_not_be_published_are_tried_again(devices: Devices
         assert not failures
         await bob.client.send("@alice", "here you are")
         await texts(alice, "bob", "here you are")
+
+
+async def test_what_was_sealed_ahead_excuses_what_is_refused(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.client.receiver.GAPS_S", 0.05)
+    monkeypatch.setattr("tidings.client.sealing.chains.LATE_MS", 0)
+    async with await devices.register("alice") as alice, await devices.register("bob") as bob:
+        await alice.client.send("@bob", "1")
+        await texts(bob, "alice", "1")
+        check, sends = Messages._check, itertools.count(1)
+
+        def refusing(self: Messages, conversation: Conversation, send: Send) -> None:
+            if next(sends) == 3:
+                raise ProtocolError(TOO_LARGE)
+            check(self, conversation, send)
+
+        monkeypatch.setattr(Messages, "_check", refusing)
+        writing = [alice.client.send("@bob", str(number)) for number in range(2, 8)]
+        results = await asyncio.gather(*writing, return_exceptions=True)
+        assert [isinstance(one, Refused) for one in results] == [False, False, True, False, False, False]
+        await texts(bob, "alice", "1", "2", "3", "5", "6", "7")
+        await asyncio.sleep(0.2)
+        assert not warned(bob)
+
+
+async def test_a_stream_of_messages_is_whole_and_in_order(devices: Devices) -> None:
+    async with await devices.register("alice") as alice, await devices.register("bob") as bob:
+        numbers = iter(range(40))
+
+        async def write() -> None:
+            for number in numbers:
+                sent = await alice.client.send("@bob", str(number))
+                if number % 10 == 0:
+                    # What was accepted is in the profile for whoever looks.
+                    assert await alice.client.messages.get(sent.reference) is not None
+
+        for _ in range(3):
+            await alice.client.send("@bob", str(next(numbers)))
+        await asyncio.gather(*(write() for _ in range(8)))
+        found = await texts(bob, "alice", *(str(number) for number in range(40)))
+        assert [one.text for one in found] == [str(number) for number in range(40)]
+        await all_agree(alice, bob)
+        assert not warned(bob)

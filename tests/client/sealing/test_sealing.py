@@ -285,7 +285,7 @@ def heal(four: Four, post: Post) -> Opened:
     sealed = four.alice.seal_key(BOB, post.name, four.bob.me.device_id)
     key = four.bob.open_key(post, sealed)
     assert key is not None
-    return open_with(four.bob.database, post.message(), key, four.bob.now_ms)
+    return open_with(four.bob.database, four.bob.me, post.message(), key, four.bob.now_ms)
 
 
 def test_a_lost_session_heals(four: Four) -> None:

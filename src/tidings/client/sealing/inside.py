@@ -99,16 +99,16 @@ def unwrapped(data: bytes) -> Wrapped:
     return Wrapped(ClientId(data[1 : 1 + CLIENT_ID_BYTES]), data[1 + CLIENT_ID_BYTES :])
 
 
-def wrapped_identity(secret: bytes) -> bytes:
-    """The user's identity, as it goes through a ratchet."""
-    return bytes([IDENTITY]) + secret
+def wrapped_identity(secret: bytes, former: bytes = b"") -> bytes:
+    """The user's identity, and the one before it if there was one, as they go through a ratchet."""
+    return bytes([IDENTITY]) + secret + former
 
 
-def unwrapped_identity(data: bytes) -> bytes:
+def unwrapped_identity(data: bytes) -> tuple[bytes, bytes]:
     """The inverse of `wrapped_identity`. Raises ValueError."""
-    if len(data) != 1 + KEY_BYTES or data[0] != IDENTITY:
+    if len(data) not in (1 + KEY_BYTES, 1 + 2 * KEY_BYTES) or data[0] != IDENTITY:
         raise ValueError("no identity")
-    return data[1:]
+    return data[1 : 1 + KEY_BYTES], data[1 + KEY_BYTES :]
 
 
 def seal(inside: Inside, outside: Outside) -> tuple[bytes, bytes]:

@@ -142,27 +142,29 @@ class Linking:
         known = await self._vault.read(lambda database: lists.known(database, self._me.user_id))
         if fresh is not None and known is not None:
             await self._hand_over_all(fresh, known.devices)
-            await self._tell_settings()
 
     def _taken_fresh(self, database: sqlite3.Connection) -> core.SigningKey | None:
         """The identity that the server has and this device did not know that it has."""
         fresh, known = own.fresh(database), lists.known(database, self._me.user_id)
         if fresh is None or known is None or known.identity != fresh.public:
             return None
-        own.adopt(database, fresh)
+        own.adopt_fresh(database, fresh)
         return fresh
 
     def _is_credible(self, database: sqlite3.Connection, answer: Answer) -> bool:
         """Whether it is of who was told the code, or of a device that is in, as we are."""
-        key, mine = own.link_key(database), own.load(database)
-        if mine is None:
+        shown, mine = own.link_keys(database), own.load(database)
+        if mine is None or (mine.identity is not None and answer.identity == mine.identity.public):
             return False
-        if mine.identity is not None:
-            return answer.identity != mine.identity.public
-        if key is None:
-            return False
-        if codes.is_same(answer.mark, codes.mark_of_answer(key, answer.identity, answer.envelope)):
+        marks = [codes.mark_of_answer(key, answer.identity, answer.envelope) for key in shown]
+        if any(codes.is_same(answer.mark, mark) for mark in marks):
+            # Of whatever identity it was in before, perhaps under another than the one before this.
+            own.forget_identity(database)
             return True
+        if mine.identity is not None:
+            return True  # by the list, which that identity has to have signed
+        if not shown or not answer.mark:
+            return False  # not to a code: another identity, for a device that was in
         warn(database, "list_forged", self._me.user_id, "the answer to the code was not of who knows it")
         return False
 
@@ -175,12 +177,14 @@ class Linking:
         me = End(self._me.user_id, self._me.device_id, known.identity)
         try:
             data = sessions.unwrap(database, mine, me, end, sender, answer.envelope, self._now_ms())
-            identity = core.SigningKey.load(unwrapped_identity(data))
+            secret, before = unwrapped_identity(data)
+            identity = core.SigningKey.load(secret)
+            former = core.SigningKey.load(before) if before else None
         except (Unopened, ValueError, core.CryptoError):
             return False
         if identity.public != known.identity:
             return False
-        own.adopt(database, identity)
+        own.adopt(database, identity, former)
         settings.ask_again(database)
         return self._is_in(database)
 
@@ -216,9 +220,18 @@ class Linking:
         def with_it(known: Listed) -> list[ListedDevice]:
             return [*(one for one in known.devices if one.device_id != device.device_id), device]
 
-        changed = await self._change(lambda database: self._signed(database, with_it), ask)
-        await self._hand_over(changed.identity, device, keys, key)
+        identity = await self._vault.read(lambda database: self._identity_for(database, device))
+        if identity is None:
+            identity = (await self._change(lambda database: self._signed(database, with_it), ask)).identity
+        await self._hand_over(identity, device, keys, key)
         return device.device_id
+
+    def _identity_for(self, database: sqlite3.Connection, device: ListedDevice) -> core.SigningKey | None:
+        """The identity to answer a device with that is in the list already; None if it is not."""
+        known, mine = lists.known(database, self._me.user_id), own.load(database)
+        if known is None or mine is None or device not in known.devices or not self._is_in(database):
+            return None
+        return mine.identity
 
     async def remove(self, device_id: DeviceId, ask: Ask) -> None:
         """Take a device out: it is logged out, and reads nothing from then on.
@@ -243,7 +256,6 @@ class Linking:
             code=code,
         )
         await self._hand_over_all(fresh, lists.checked(changed.signed).devices)
-        await self._tell_settings()
 
     async def start_over(self, secret: str, code: str, ask: Ask) -> None:
         """Begin with another identity on this device alone; the devices that were linked are logged out.
@@ -265,25 +277,38 @@ class Linking:
         self._settings_changed()
 
     async def _hand_over_all(self, identity: core.SigningKey, devices: list[ListedDevice]) -> None:
-        """Send another identity to the devices that stay."""
+        """Send another identity to the devices that stay. What is cut off is done again by `finish`."""
         for device in devices:
-            if device.device_id != self._me.device_id:
+            if device.device_id == self._me.device_id:
+                continue
+            try:
                 keys = await self._http("GET", f"/v1/devices/{device.device_id}/keys", DeviceKeys)
                 await self._hand_over(identity, device, keys, None)
+            except Refused as refusal:
+                if refusal.retry_after_s is not None:
+                    raise
+                # It is gone.
+        await self._vault.write(own.handed_over)
+        await self._tell_settings()
 
     async def _waiting(self, code: str, ask: Ask) -> tuple[ListedDevice, DeviceKeys, bytes] | None:
         """The device that shows a code, its keys, and the code's key."""
         await self._supplies.lists([self._me.user_id], ask)
         known = await self._vault.read(lambda database: lists.known(database, self._me.user_id))
         are_in = set() if known is None else {one.device_id for one in known.devices}
-        for info in await self._http("GET", "/v1/devices", list[DeviceInfo]):
-            device_id = DeviceId(int(info.device_id))
-            if device_id in are_in:
+        devices = [
+            DeviceId(int(info.device_id)) for info in await self._http("GET", "/v1/devices", list[DeviceInfo])
+        ]
+        # One that is in shows a code if its answer was lost, or if it is an older copy of a profile.
+        for device_id in sorted(devices, key=are_in.__contains__):
+            if device_id == self._me.device_id:
                 continue
             try:
                 keys = await self._http("GET", f"/v1/devices/{device_id}/keys", DeviceKeys)
             except Refused:
                 continue  # it has published none
+            if not keys.link:
+                continue
             key = await self._key_of(code, device_id)
             if codes.is_same(keys.link, codes.mark_of_keys(key, keys.signing, keys.agreement)):
                 return ListedDevice(device_id, keys.signing, keys.agreement), keys, key
@@ -314,7 +339,7 @@ class Linking:
                     raise
                 continue
             if fresh is not None:
-                await self._vault.write(lambda database: own.adopt(database, fresh))
+                await self._vault.write(lambda database: own.adopt_fresh(database, fresh))
             await self._supplies.lists([self._me.user_id], ask)
             return changed
         raise ClientError("another device changes the device list at the same time", "try again")
@@ -326,14 +351,21 @@ class Linking:
         fresh: core.SigningKey | None = None,
     ) -> Changed:
         mine, known = own.load(database), lists.known(database, self._me.user_id)
-        if mine is None or mine.identity is None or known is None:
+        if mine is None or mine.identity is None or known is None or known.identity != mine.identity.public:
             raise ClientError("this device is not linked itself", "use one that is: `tidings devices list`")
         identity = fresh or mine.identity
         if fresh is not None:
             # What nobody can make again must not be lost between the server and here.
             own.keep_fresh(database, fresh)
-        previous = mine.identity if fresh is not None else None
+        previous = mine.identity if fresh is not None else self._repeated(database)
         return Changed(sign(identity, self._me, known.version + 1, devices(known), previous), identity)
+
+    def _repeated(self, database: sqlite3.Connection) -> core.SigningKey | None:
+        """The identity before this one, if the list names it: who missed the change learns of it later."""
+        former = own.former(database)
+        if former is None or lists.previous(database, self._me.user_id) != former.public:
+            return None
+        return former
 
     def _begun_anew(self, database: sqlite3.Connection, fresh: core.SigningKey) -> Changed:
         mine, known = own.load(database), lists.known(database, self._me.user_id)
@@ -354,7 +386,9 @@ class Linking:
             me = End(self._me.user_id, self._me.device_id, identity.public)
             bundle = _bundle(self._me, device, keys)
             sessions.begin(database, mine, me, device, bundle, self._now_ms())
-            envelope = sessions.wrap(database, device.device_id, wrapped_identity(identity.secret()))
+            former = self._repeated(database)
+            data = wrapped_identity(identity.secret(), b"" if former is None else former.secret())
+            envelope = sessions.wrap(database, device.device_id, data)
             mark = b"" if key is None else codes.mark_of_answer(key, identity.public, envelope)
             return Answer(identity.public, self._me.device_id, envelope, mark)
 

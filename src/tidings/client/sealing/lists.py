@@ -8,6 +8,7 @@ spec §6.16
 """
 
 import sqlite3
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -19,6 +20,8 @@ from tidings.protocol.frames import SignedDevices
 from tidings.protocol.ids import DeviceId, EntryId, UserId
 from tidings.protocol.keys import DEVICE_LIST, DeviceListBody, ListedDevice, decode_list
 
+READ = 64
+"""lists that are kept as they were read"""
 DEVICES_MAX = 64
 """in a list; servers allow fewer"""
 
@@ -53,9 +56,20 @@ def known(database: sqlite3.Connection, user_id: UserId) -> Listed | None:
     ).fetchone()
     if row is None:
         return None
-    gone = set(msgspec.msgpack.decode(row[4], type=list[int]))
-    devices = [one for one in decode_list(row[2], DEVICES_MAX).devices if one.device_id not in gone]
-    return Listed(user_id, row[0], row[1], EntryId(row[3]), devices, bool(row[5]))
+    return Listed(user_id, row[0], row[1], EntryId(row[3]), _there(row[2], row[4]), bool(row[5]))
+
+
+@lru_cache(READ)
+def _there(body: bytes, gone: bytes) -> list[ListedDevice]:
+    """The devices of a list that are not gone. Nobody may change it."""
+    left_out = set(msgspec.msgpack.decode(gone, type=list[int]))
+    return [one for one in decode_list(body, DEVICES_MAX).devices if one.device_id not in left_out]
+
+
+def previous(database: sqlite3.Connection, user_id: UserId) -> bytes:
+    """The identity that a user's newest list names as the one before; empty if it names none."""
+    row = database.execute("SELECT body FROM device_lists WHERE user_id = ?", (user_id,)).fetchone()
+    return b"" if row is None else decode_list(row[0], DEVICES_MAX).previous
 
 
 def device(database: sqlite3.Connection, user_id: UserId, device_id: DeviceId) -> ListedDevice | None:

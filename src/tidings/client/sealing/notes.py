@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from tidings.client import keys
 from tidings.client.sealing import own
 from tidings.protocol.frames import SettingKind
 
@@ -21,6 +22,8 @@ SEALED = frozenset({SettingKind.DRAFT, SettingKind.CONTACT})
 """kinds whose values say something; those of others the server knows anyway, or they are ids and times"""
 MARK = b"\xff1"
 """before a sealed value: no UTF-8 begins so"""
+UNSAID: dict[int, bytes] = {SettingKind.CONTACT: keys.NO_NICKNAME}
+"""what is left of a value that nobody sealed, by its kind: the server may keep contacts, not name them"""
 NONCE_BYTES = 12
 KEY_BYTES = 32
 
@@ -38,9 +41,12 @@ def seal(database: sqlite3.Connection, kind: int, key: str, value: bytes) -> byt
 
 def unseal(database: sqlite3.Connection, kind: int, key: str, value: bytes) -> bytes:
     """A value that the server told; empty for one that cannot be opened here."""
-    if kind not in SEALED or not value.startswith(MARK):
-        return value  # nothing that is sealed, or an older client's
+    if kind not in SEALED or not value:
+        return value
     cipher = _cipher(database)
+    if not value.startswith(MARK):
+        # A client's that does not seal, or the server's own: here only what is sealed says something.
+        return value if cipher is None else UNSAID.get(kind, b"")
     nonce, sealed = value[len(MARK) :][:NONCE_BYTES], value[len(MARK) + NONCE_BYTES :]
     try:
         return b"" if cipher is None else cipher.decrypt(nonce, sealed, _name(kind, key))

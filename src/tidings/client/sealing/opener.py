@@ -18,7 +18,7 @@ from tidings.client.sealing.sessions import End, Unopened
 from tidings.client.sealing.warnings import warn
 from tidings.client.values import Fault
 from tidings.protocol.frames import Message, Reference, Relation, Scheme
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, direct_conversation_id
 
 
 class Opened(NamedTuple):
@@ -35,14 +35,8 @@ def open_message(
     database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None, now_ms: int
 ) -> Opened:
     """Open what was delivered."""
-    is_erased = not message.content_type and message.relation != Relation.DELETE
-    if message.scheme == Scheme.PLAIN:
-        if is_erased or not is_sealed(database, message.conversation_id):
-            return Opened(message)
-        warn(database, "plaintext", message.sender_id, "it was not encrypted", message.conversation_id)
-        return Opened(_emptied(message), Fault.PLAINTEXT)
-    if is_erased:
-        return Opened(message)  # on the server, by time or by a delete that comes by itself
+    if is_open(message):
+        return open_unsealed(database, message)
     note_sealed(database, message.conversation_id)
     key = asking.take_early(database, Reference(message.sender_device, message.client_id))
     if key is None:
@@ -59,18 +53,32 @@ def open_message(
                 message.conversation_id,
             )
             return Opened(_emptied(message), Fault.UNKNOWN_DEVICE, message.content)
-    return open_with(database, message, key, now_ms)
+    return open_with(database, me, message, key, now_ms)
 
 
-def open_with(database: sqlite3.Connection, message: Message, key: bytes, now_ms: int) -> Opened:
+def open_unsealed(database: sqlite3.Connection, message: Message) -> Opened:
+    """What came unsealed: it says something only where nothing was sealed before. See `is_open`."""
+    if is_erased(message):
+        return Opened(_emptied(message))  # on the server, by time or by a delete that comes by itself
+    if not is_sealed(database, message.conversation_id):
+        return Opened(message)
+    warn(database, "plaintext", message.sender_id, "it was not encrypted", message.conversation_id)
+    return Opened(_emptied(message), Fault.PLAINTEXT)
+
+
+def open_with(database: sqlite3.Connection, me: Self, message: Message, key: bytes, now_ms: int) -> Opened:
     """Open a message with its key."""
     sealed = message.content
     try:
+        if not _may_speak(me, message):
+            raise ValueError("its sender is not in the conversation")
         inside = unseal(key, sealed, _outside(message))
     except ValueError:
         warn(database, "forged", message.sender_id, "it is not what was sealed", message.conversation_id)
         return Opened(_emptied(message), Fault.FORGED)
     chains.follow(database, message, inside, sealed, now_ms)
+    if message.relation == Relation.DELETE and message.relates_to is not None:
+        chains.erased(database, me.device_id, message.relates_to)
     return Opened(_whole(message, inside))
 
 
@@ -87,9 +95,9 @@ def open_key(
         return None
 
 
-def is_closed(message: Message) -> bool:
-    """Whether a message has content that is sealed."""
-    return message.scheme != Scheme.PLAIN and bool(message.content_type)
+def is_open(message: Message) -> bool:
+    """Whether there is no seal on a message: it was not sealed, or says nothing any more."""
+    return message.scheme == Scheme.PLAIN or is_erased(message)
 
 
 def needs_list(database: sqlite3.Connection, message: Message) -> bool:
@@ -97,6 +105,23 @@ def needs_list(database: sqlite3.Connection, message: Message) -> bool:
     if message.scheme == Scheme.PLAIN or not (message.content_type or message.relation):
         return False
     return lists.device(database, message.sender_id, message.sender_device) is None
+
+
+def is_of_other_identity(
+    database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None
+) -> bool:
+    """Whether both lists must be asked for anew: the key is sealed for another identity of one of the two."""
+    mine, mine_listed = own.load(database), lists.known(database, me.user_id)
+    sender = lists.known(database, message.sender_id)
+    if envelope is None or mine is None or mine_listed is None or sender is None:
+        return False
+    return sessions.is_of_others(
+        database,
+        mine,
+        End(me.user_id, me.device_id, mine_listed.identity),
+        End(message.sender_id, message.sender_device, sender.identity),
+        envelope,
+    )
 
 
 def is_sealed(database: sqlite3.Connection, conversation_id: ConversationId) -> bool:
@@ -147,6 +172,18 @@ def _unwrap(
     if wrapped.client_id != names:
         raise Unopened("the envelope is of another message")
     return wrapped.key
+
+
+def is_erased(message: Message) -> bool:
+    """Whether the server says that there is nothing left of a message."""
+    return not message.content_type and message.relation != Relation.DELETE
+
+
+def _may_speak(me: Self, message: Message) -> bool:
+    """Whether the sender is one of the two. The server knows others who would seal for any conversation."""
+    if message.sender_id == me.user_id:
+        return True
+    return message.conversation_id == direct_conversation_id(me.user_id, message.sender_id)
 
 
 def _outside(message: Message) -> Outside:

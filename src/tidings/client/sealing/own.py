@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import tidings_core as core
 
+from tidings.client.stretching import STRETCHED_BYTES
 from tidings.protocol.api import OneTimeKey, SignedKey
 
 WEEK_MS = 7 * 24 * 3600 * 1000
@@ -23,6 +24,8 @@ KEEP_MS = 7 * WEEK_MS
 ONE_TIME_KEPT = 400
 """one-time secrets that are kept at most; the server keeps fewer"""
 SECRET_BYTES = 32
+CODES = 5
+"""codes that hold at a time: an answer to one may come when another is shown already"""
 LOADED = 8
 """keys that are kept as they were made of what is stored: that takes as long as to seal a message"""
 
@@ -72,12 +75,31 @@ def load(database: sqlite3.Connection) -> Own | None:
     return Own(_device_keys(row[0]), _identity(row[1]) if row[1] else None, row[2])
 
 
-def adopt(database: sqlite3.Connection, identity: core.SigningKey) -> None:
-    """The user's identity is known here: this device is linked. One that had another begins anew."""
+def adopt(
+    database: sqlite3.Connection, identity: core.SigningKey, former: core.SigningKey | None = None
+) -> None:
+    """The user's identity is known here: this device is linked. One that had another begins anew.
+
+    `former` is the one before, where it is known and was not this device's.
+    """
     secret = identity.secret()
-    if database.execute("SELECT 1 FROM own_keys WHERE identity NOT IN (x'', ?)", (secret,)).fetchone():
+    before = None if former is None else former.secret()
+    row = database.execute(
+        "SELECT identity FROM own_keys WHERE identity NOT IN (x'', ?)", (secret,)
+    ).fetchone()
+    if row is not None:
+        before = row[0]
         database.execute("UPDATE sessions SET is_outbound_lost = 1")
-    database.execute("UPDATE own_keys SET identity = ?, link_key = NULL, fresh = NULL", (secret,))
+    database.execute(
+        "UPDATE own_keys SET identity = ?, link_key = NULL, fresh = NULL, former = coalesce(?, former)",
+        (secret, before),
+    )
+
+
+def former(database: sqlite3.Connection) -> core.SigningKey | None:
+    """The identity before this one, as far as it is known here."""
+    row = database.execute("SELECT former FROM own_keys").fetchone()
+    return None if row is None or row[0] is None else core.SigningKey.load(row[0])
 
 
 def has_identity(database: sqlite3.Connection, public: bytes) -> bool:
@@ -89,16 +111,24 @@ def has_identity(database: sqlite3.Connection, public: bytes) -> bool:
 def offered(database: sqlite3.Connection, key: bytes) -> Own:
     """Remember the key of the code that this device shows."""
     create(database)
-    database.execute("UPDATE own_keys SET link_key = ?", (key,))
+    former = b"".join(link_keys(database)[: CODES - 1])
+    database.execute("UPDATE own_keys SET link_key = ?", (key + former,))
     mine = load(database)
     assert mine is not None
     return mine
 
 
-def link_key(database: sqlite3.Connection) -> bytes | None:
-    """The key of the code that this device shows, until it is linked."""
+def link_keys(database: sqlite3.Connection) -> list[bytes]:
+    """The keys of the codes that this device shows, or has just shown, until it is linked; newest first."""
     row = database.execute("SELECT link_key FROM own_keys").fetchone()
-    return None if row is None or row[0] is None else bytes(row[0])
+    kept = b"" if row is None or row[0] is None else bytes(row[0])
+    return [kept[at : at + STRETCHED_BYTES] for at in range(0, len(kept), STRETCHED_BYTES)]
+
+
+def forget_identity(database: sqlite3.Connection) -> None:
+    """The user has another identity, as somebody vouches who was told this device's code."""
+    database.execute("UPDATE own_keys SET identity = x''")
+    database.execute("UPDATE sessions SET is_outbound_lost = 1")
 
 
 def keep_fresh(database: sqlite3.Connection, identity: core.SigningKey) -> None:
@@ -107,9 +137,20 @@ def keep_fresh(database: sqlite3.Connection, identity: core.SigningKey) -> None:
 
 
 def fresh(database: sqlite3.Connection) -> core.SigningKey | None:
-    """An identity of which it is not known whether the server has it."""
+    """An identity of which it is not known whether the server has it, or the other devices."""
     row = database.execute("SELECT fresh FROM own_keys").fetchone()
     return None if row is None or row[0] is None else core.SigningKey.load(row[0])
+
+
+def adopt_fresh(database: sqlite3.Connection, identity: core.SigningKey) -> None:
+    """The server has the identity that this device made: the others are to be sent it, see `handed_over`."""
+    adopt(database, identity)
+    keep_fresh(database, identity)
+
+
+def handed_over(database: sqlite3.Connection) -> None:
+    """All other devices were sent the identity that this one made."""
+    database.execute("UPDATE own_keys SET fresh = NULL")
 
 
 def next_generation(database: sqlite3.Connection) -> int:

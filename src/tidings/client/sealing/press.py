@@ -6,20 +6,34 @@ spec §6.16
 import sqlite3
 from collections.abc import Awaitable, Callable
 
-from tidings.client import outbox
+from tidings.client import outbox, receipts, transcript
 from tidings.client.connection import Connection
 from tidings.client.conversations import Known
 from tidings.client.outbox import Row
 from tidings.client.sealing import asking, chains, lists, sessions
 from tidings.client.sealing.lists import Listed
 from tidings.client.sealing.opener import note_sealed
-from tidings.client.sealing.sealer import Lacking, Sealed, Self, Unsealable, Writing, seal_key, seal_message
+from tidings.client.sealing.sealer import (
+    Lacking,
+    NotYet,
+    Sealed,
+    Self,
+    Unsealable,
+    Writing,
+    seal_key,
+    seal_message,
+)
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.surroundings import Clock
-from tidings.client.vault import Vault
+from tidings.client.tables import COPIED_TO
+from tidings.client.vault import Job, Vault
 from tidings.protocol.frames import DevicesChanged, Relation
-from tidings.protocol.ids import DeviceId, UserId
+from tidings.protocol.ids import ClientId, DeviceId, EntryId, UserId
 
+LINK_AGAIN = "link it again: `tidings link`"
+HANDED_OVER_S = 60.0
+"""how long another identity of the user may take to come to this device"""
+LOOK_S = 0.5
 ROUNDS = 6
 """of asking for lists and bundles for one message; each brings something that was not there"""
 
@@ -43,12 +57,17 @@ class Press:
         self._clock = clock
         self._now_ms = now_ms
         self._published = published
+        self._is_ready = False
+        """whether it was waited for that"""
+        self._outdated: dict[ClientId, int] = {}
+        """how often the server said of a row that a device was removed, and had no list to show for it"""
 
     async def seal(self, connection: Connection, row: Row, known: Known) -> Row:
         """The row as it crosses the wire, durably so. Raises Unsealable, Refused, ConnectionLost."""
         if row.sealed is not None or row.draft.relation == Relation.ASK:
             return row
         await self._published()
+        self._is_ready = True
         if row.draft.relation == Relation.KEYS and not await self._vault.read(_knows_devices(row)):
             # One that was added just now, say.
             await self._supplies.lists(
@@ -57,7 +76,7 @@ class Press:
             )
         without: set[DeviceId] = set()
         for _ in range(ROUNDS):
-            made = await self._vault.write(self._sealing(row, known, frozenset(without)))
+            made = await self._made_in_time(self._sealing(row, known, frozenset(without)))
             if isinstance(made, Row):
                 return made
             without |= await self._supplies.fetch(
@@ -67,9 +86,54 @@ class Press:
                 await self._check_lists(made)
         raise Unsealable("the server gives no keys of their devices", "try again later")
 
+    async def _made_in_time(self, sealing: Job[Row | Lacking]) -> Row | Lacking:
+        """What a job makes; it is waited for another identity, if there is one. Raises Unsealable."""
+        until_s = self._clock.monotonic_s() + HANDED_OVER_S
+        while True:
+            try:
+                return await self._vault.write(sealing)
+            except NotYet:
+                if self._clock.monotonic_s() > until_s:
+                    raise
+            await self._clock.sleep(LOOK_S)
+
+    def seal_at_once(self, database: sqlite3.Connection, row: Row, known: Known) -> Row:
+        """The row, sealed if nothing has to be asked for first: in the transaction that stores it.
+
+        What stands before it in its conversation is sealed, or answered.
+        """
+        if not self._is_ready or row.sealed is not None or row.draft.relates_to is not None:
+            return row
+        try:
+            made = self._sealing(row, known, frozenset())(database)
+        except Unsealable:
+            return row  # `seal` says why
+        return made if isinstance(made, Row) else row
+
     async def changed(self, row: Row, changed: DevicesChanged) -> Row:
-        """A device was removed: the row, to be sealed again."""
+        """A device was removed: the row, to be sealed again. Raises Unsealable where no list says so.
+
+        By a list that is not gone by (see `lists.store`) the row would be sealed as before, again and again:
+        the server may say so `ROUNDS` times.
+        """
         await self._supplies.take(changed.lists, changed.keys_at)
+        old = [
+            signed.user_id
+            for signed in changed.lists
+            if not await self._vault.read(_knows(signed.user_id, changed.keys_at))
+        ]
+        self._outdated[row.client_id] = rounds = self._outdated.get(row.client_id, 0) + 1 if old else 0
+        if rounds > ROUNDS:
+            del self._outdated[row.client_id]
+            if self._me.user_id in old:
+                raise Unsealable("this account has an identity that this device does not know", LINK_AGAIN)
+            raise Unsealable(
+                "the server's list of their devices is not to be gone by", "see `tidings verify`"
+            )
+        if old:
+            await self._clock.sleep(LOOK_S)
+        else:
+            del self._outdated[row.client_id]
         return await self._vault.write(lambda database: outbox.unseal(database, row))
 
     async def recover(self) -> None:
@@ -78,6 +142,7 @@ class Press:
         def forget(database: sqlite3.Connection) -> None:
             sessions.forget_outbound(database)
             chains.begin_anew(database)
+            receipts.set_mark(database, COPIED_TO, outbox.newest_row(database))
 
         await self._vault.write(forget)
 
@@ -89,7 +154,8 @@ class Press:
             if isinstance(made, Lacking):
                 return made
             note_sealed(database, known.conversation_id)
-            return outbox.keep_sealed(database, row, made)
+            after = transcript.newest(database, known.conversation_id)
+            return outbox.keep_sealed(database, row, made)._replace(after=after)
 
         return job
 
@@ -116,7 +182,11 @@ class Press:
             draft.silent,
             row.expires_at,
         )
-        return seal_message(database, self._me, writing, self._now_ms(), without)
+        made = seal_message(database, self._me, writing, self._now_ms(), without)
+        if isinstance(made, Sealed) and row.row_id <= (receipts.mark(database, COPIED_TO) or 0):
+            # Of a copy of a profile: what was sent in its other life, and is there, may be another one.
+            chains.given_up(database, row.client_id)
+        return made
 
     async def _check_lists(self, lacking: Lacking) -> None:
         """Raise Unsealable if the server had no list to give."""
@@ -135,6 +205,16 @@ def _knows_devices(row: Row) -> Callable[[sqlite3.Connection], bool]:
     return lambda database: all(
         lists.owner(database, device) is not None for device in asking.devices_in(row.draft.content)
     )
+
+
+def _knows(user_id: UserId, keys_at: EntryId) -> Callable[[sqlite3.Connection], bool]:
+    """Whether a user's newest list of a time is gone by here."""
+
+    def knows(database: sqlite3.Connection) -> bool:
+        known = lists.known(database, user_id)
+        return known is not None and known.keys_at >= keys_at
+
+    return knows
 
 
 def _knowing(user_id: UserId) -> Callable[[sqlite3.Connection], Listed | None]:

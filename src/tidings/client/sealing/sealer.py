@@ -64,6 +64,10 @@ class Unsealable(Exception):
         self.reason, self.hint = reason, hint
 
 
+class NotYet(Unsealable):
+    """The user has another identity since, and another device is about to send it to this one."""
+
+
 class Self(NamedTuple):
     """Who seals."""
 
@@ -92,8 +96,8 @@ def seal_message(
     if lacking:
         return Lacking([], lacking)
     about = writing.relates_to
-    if writing.relation == Relation.DELETE and about is not None and about.sender_device == me.device_id:
-        chains.given_up(database, about.client_id)
+    if writing.relation == Relation.DELETE and about is not None:
+        chains.erased(database, me.device_id, about)
     at = chains.place(database, writing.conversation_id, writing.client_id, mine.generation)
     key, content = seal(_inside(database, writing, at, now_ms), _outside(me, writing))
     chains.said(database, writing.conversation_id, writing.client_id, at, content, writing.expires_at)
@@ -150,10 +154,9 @@ def _ready(database: sqlite3.Connection, me: Self, peer_id: UserId) -> tuple[Own
     if unknown:
         return mine, Lacking(unknown, [])
     both = [listed for listed in known.values() if listed is not None]
-    if both[0].identity != mine.identity.public or all(
-        device.device_id != me.device_id for device in both[0].devices
-    ):
-        raise Unsealable(
+    is_listed = any(device.device_id == me.device_id for device in both[0].devices)
+    if not is_listed or both[0].identity != mine.identity.public:
+        raise (NotYet if is_listed else Unsealable)(
             "this device is not in the account's device list any more", "link it again: `tidings link`"
         )
     if both[1].is_blocked:

@@ -7,6 +7,7 @@ PQXDH and the Double Ratchet as Signal published them; see docs/concepts/encrypt
 """
 
 import sqlite3
+from collections import OrderedDict
 from typing import NamedTuple
 
 import msgspec
@@ -20,6 +21,8 @@ from tidings.protocol.keys import ListedDevice
 
 KEPT = 5
 """sessions with one device"""
+AT_HAND = 64
+"""ratchets that are kept beside their states: to make one of its state takes longer than a step"""
 
 
 class Unopened(Exception):
@@ -74,7 +77,7 @@ def wrap(database: sqlite3.Connection, device: DeviceId, data: bytes) -> bytes:
         "SELECT state FROM sessions WHERE device_id = ? AND is_outbound_lost = 0 ORDER BY used DESC LIMIT 1",
         (device,),
     ).fetchone()
-    session = core.Session.load(row[0])
+    session = _load(row[0])
     envelope = session.encrypt(data)
     _keep(database, device, session)
     return envelope
@@ -102,6 +105,25 @@ def unwrap(
         return _first(database, mine, me, sender, handshake, envelope, now_ms)
     except core.CryptoError as error:
         raise Unopened(str(error)) from None
+
+
+def is_of_others(database: sqlite3.Connection, mine: Own, me: End, sender: End, envelope: bytes) -> bool:
+    """Whether an envelope begins a session that is not of these ends: one may have another identity since."""
+    try:
+        handshake = core.handshake_of(envelope)
+        if handshake is None:
+            return False
+        if any(row.session_id == handshake.session_id for row in _rows(database, sender.device_id)):
+            return False
+        secrets = own.secrets(database, handshake.prekey_id, handshake.kem_id, handshake.one_time_id)
+        if secrets is None:
+            return False
+        core.Session.inbound(
+            mine.keys, envelope, secrets.prekey, secrets.kem, secrets.one_time, _context(sender, me)
+        )
+    except core.CryptoError:
+        return True
+    return False
 
 
 def forget_outbound(database: sqlite3.Connection) -> None:
@@ -141,7 +163,7 @@ def _by_ratchet(database: sqlite3.Connection, device: DeviceId, envelope: bytes)
 
 
 def _by_session(database: sqlite3.Connection, device: DeviceId, row: _Row, envelope: bytes) -> bytes:
-    session = core.Session.load(row.state)
+    session = _load(row.state)
     data = session.decrypt(envelope)
     _keep(database, device, session)
     if not row.is_newest:
@@ -159,22 +181,36 @@ def _rows(database: sqlite3.Connection, device: DeviceId) -> list[_Row]:
     rows = database.execute(
         "SELECT session_id, state FROM sessions WHERE device_id = ? ORDER BY used DESC", (device,)
     ).fetchall()
-    return [_Row(*row, not place) for place, row in enumerate(rows)]
+    return [_Row(found, state, not place) for place, (found, state) in enumerate(rows)]
 
 
 def _keep(database: sqlite3.Connection, device: DeviceId, session: core.Session) -> None:
     """Keep the state of a session that is there."""
+    state = session.save()
     database.execute(
         "UPDATE sessions SET state = ? WHERE device_id = ? AND session_id = ?",
-        (session.save(), device, session.session_id),
+        (state, device, session.session_id),
     )
+    _at_hand[state] = session
+    if len(_at_hand) > AT_HAND:
+        _at_hand.popitem(last=False)
+
+
+_at_hand: OrderedDict[bytes, core.Session] = OrderedDict()
+"""by their states: what the database has decides, and after a transaction that is undone it is another"""
+
+
+def _load(state: bytes) -> core.Session:
+    """The session of a state. Nobody else has it: it takes a step, and is kept under its next state."""
+    return _at_hand.pop(state, None) or core.Session.load(state)
 
 
 def _add(database: sqlite3.Connection, device: DeviceId, session: core.Session, now_ms: int) -> None:
     """Keep a new session: what is sealed next goes over it. The oldest of many is forgotten."""
     database.execute(
-        "INSERT OR REPLACE INTO sessions (device_id, session_id, state, made_ms, used, is_outbound_lost)"
-        " VALUES (?1, ?2, ?3, ?4, (SELECT coalesce(max(used), 0) + 1 FROM sessions WHERE device_id = ?1), 0)",
+        "INSERT INTO sessions (device_id, session_id, state, made_ms, used, is_outbound_lost)"
+        " VALUES (?1, ?2, ?3, ?4, (SELECT coalesce(max(used), 0) + 1 FROM sessions WHERE device_id = ?1), 0)"
+        " ON CONFLICT DO UPDATE SET state = excluded.state, used = excluded.used",
         (device, session.session_id, session.save(), now_ms),
     )
     database.execute(

@@ -3,7 +3,6 @@
 spec §6.16
 """
 
-import contextlib
 import sqlite3
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Protocol, TypeVar
@@ -11,6 +10,7 @@ from typing import Protocol, TypeVar
 from tidings.client.sealing import lists, own, sessions
 from tidings.client.sealing.sealer import Lacking, Self
 from tidings.client.sealing.sessions import End, Unopened
+from tidings.client.sealing.warnings import warn
 from tidings.protocol.frames import (
     Bundles,
     Claim,
@@ -97,9 +97,13 @@ class Supplies:
                 user, listed = wanted.get(bundle.device_id, (None, None))
                 if listed is None or user != bundle.user_id:
                     continue
-                with contextlib.suppress(Unopened):
+                try:
                     sessions.begin(database, mine, me, listed, bundle, now_ms)
                     begun.add(bundle.device_id)
+                except Unopened as error:
+                    warn(database, "keys_forged", bundle.user_id, str(error))
             return set(wanted) - begun
 
-        return await self._vault.write(begin)
+        left_out = await self._vault.write(begin)
+        self._warned()
+        return left_out

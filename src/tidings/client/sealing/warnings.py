@@ -16,6 +16,8 @@ Kind = Literal[
     "identity_replaced",
     "list_forged",
     "list_old",
+    "keys_forged",
+    "name_taken",
     "device_unknown",
     "plaintext",
     "forged",

@@ -1,0 +1,259 @@
+"""Devices that come and go at bad moments: what the simulation found (see docs/reference/reliability.md)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tidings_core as core
+
+from client.memory_world import LOOK_S, PATIENCE_S, Devices, Screen, until
+from client.sealing.test_clients import device_of, link, signed_out, texts, warned
+from client.sealing.test_sealing import ALICE, BOB, Four, kinds, overdue, text
+from tidings.client import Refused, transcript
+from tidings.client.errors import Unreachable
+from tidings.client.sealing import asking, chains, press
+from tidings.client.sealing.linking import Linking
+from tidings.client.sealing.opener import is_of_other_identity
+from tidings.client.sealing.publishing import listed, sign
+from tidings.client.sealing.supplies import Supplies
+from tidings.client.values import Fault
+from tidings.protocol.frames import Relation
+from tidings.protocol.limits import Limits, Rate
+from tidings.testing.world import PASSWORD, World
+
+
+@pytest.fixture
+async def devices(tmp_path: Path) -> AsyncIterator[Devices]:
+    world = await World.start(limits=Limits(account_rate=Rate(per_s=1000, burst=1000)))
+    yield Devices(world, tmp_path, sealed=True)
+    assert not world.complaints
+
+
+@pytest.fixture
+def four() -> Four:
+    return Four()
+
+
+async def linked(screen: Screen) -> None:
+    """Wait until a device is in."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not await screen.client.devices.is_linked():
+            await asyncio.sleep(LOOK_S)
+
+
+def cut_off(patch: pytest.MonkeyPatch, times: int = 1) -> None:
+    """The answers to devices get lost, so many times."""
+    hand_over, left = Linking._hand_over, [None] * times
+
+    async def lost(self: Linking, *arguments: Any) -> None:
+        if left:
+            left.pop()
+            raise Unreachable("the connection broke")
+        await hand_over(self, *arguments)
+
+    patch.setattr(Linking, "_hand_over", lost)
+
+
+# --- in -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_a_device_that_is_listed_and_was_not_answered_is_let_in_by_another_code(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(monkeypatch)
+    async with await devices.register("alice") as phone, await devices.login("alice") as laptop:
+        with pytest.raises(Unreachable):
+            await phone.client.devices.approve(await laptop.client.devices.link_code())
+        assert not await laptop.client.devices.is_linked()
+        await link(phone, laptop)
+        assert await laptop.client.devices.is_linked()
+
+
+@pytest.mark.slow
+async def test_the_answer_to_the_code_before_is_taken_and_is_no_forgery(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await devices.register("alice") as phone, await devices.login("alice") as laptop:
+        code = await laptop.client.devices.link_code()
+        hand_over = Linking._hand_over
+
+        async def late(self: Linking, *arguments: Any) -> None:
+            await laptop.client.devices.link_code()
+            await hand_over(self, *arguments)
+
+        monkeypatch.setattr(Linking, "_hand_over", late)
+        await phone.client.devices.approve(code)
+        await laptop.client.devices.linked()
+        assert not warned(laptop)
+
+
+# --- another identity ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_another_identity_is_handed_over_in_the_end(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await devices.register("alice") as phone, await devices.login("alice") as laptop:
+        await link(phone, laptop)
+        async with signed_out(await devices.login("alice")) as stolen:
+            await link(phone, stolen)
+            cut_off(monkeypatch, 2)
+            with pytest.raises(Unreachable):
+                await phone.client.devices.revoke_stolen(device_of(stolen), PASSWORD)
+        phone.tear()
+        await linked(laptop)
+
+
+@pytest.mark.slow
+async def test_what_is_written_before_another_identity_has_come_waits_for_it(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        await devices.register("alice") as phone,
+        await devices.register("bob") as bob,
+        await devices.login("alice") as laptop,
+    ):
+        await link(phone, laptop)
+        await laptop.client.send("@bob", "1")
+        await texts(bob, "alice", "1")
+        async with signed_out(await devices.login("alice")) as stolen:
+            await link(phone, stolen)
+            may_go_on = asyncio.Event()
+            hand_over = Linking._hand_over
+
+            async def late(self: Linking, *arguments: Any) -> None:
+                await may_go_on.wait()
+                await hand_over(self, *arguments)
+
+            monkeypatch.setattr(Linking, "_hand_over", late)
+            revoking = asyncio.ensure_future(phone.client.devices.revoke_stolen(device_of(stolen), PASSWORD))
+            await until(lambda: "identity_changed" in warned(laptop))
+            sending = asyncio.ensure_future(laptop.client.send("@bob", "2"))
+            await bob.client.send("@alice", "3")
+            await texts(laptop, "bob", "1", "3")
+            may_go_on.set()
+            await revoking
+        await sending
+        await texts(bob, "alice", "1", "2", "3")
+
+
+@pytest.mark.slow
+async def test_who_missed_another_identity_learns_by_a_later_list_that_it_was_signed(
+    devices: Devices,
+) -> None:
+    async with (
+        await devices.register("alice") as phone,
+        await devices.register("bob") as bob,
+        await devices.login("alice") as laptop,
+    ):
+        await link(phone, laptop)
+        await phone.client.send("@bob", "1")
+        await texts(bob, "alice", "1")
+        async with signed_out(await devices.login("alice")) as stolen:
+            await link(phone, stolen)
+            for screen in (bob, laptop):
+                screen.is_offline = True
+                screen.tear()
+            await phone.client.devices.revoke_stolen(device_of(stolen), PASSWORD)
+        async with await devices.login("alice") as tablet:
+            await link(phone, tablet)
+            for screen in (bob, laptop):
+                screen.is_offline = False
+            await bob.client.send("@alice", "2")
+            await texts(tablet, "bob", "2")
+            await texts(laptop, "bob", "1", "2")
+            await linked(laptop)
+        assert warned(bob) == warned(laptop) == ["identity_changed"]
+
+
+@pytest.mark.slow
+async def test_a_list_that_is_not_gone_by_is_not_tried_without_end(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(press, "LOOK_S", 0.01)
+    async with await devices.register("alice") as phone, await devices.register("bob") as bob:
+        async with signed_out(await devices.login("alice")) as laptop:
+            await link(phone, laptop)
+            await bob.client.send("@alice", "1")
+            await texts(laptop, "bob", "1")
+            await phone.client.devices.sign_out(device_of(laptop))
+            await until(lambda: laptop._task is not None and laptop._task.done())
+
+        async def nothing(*_: Any) -> None:
+            """As if nothing that the server tells was right."""
+
+        monkeypatch.setattr(Supplies, "take", nothing)
+        with pytest.raises(Refused, match="does not know"):
+            await bob.client.send("@alice", "2")
+
+
+def test_a_key_for_an_identity_that_is_not_known_yet_is_recognised(four: Four) -> None:
+    bob, laptop = four.bob, four.alice2
+    laptop.open(bob.send(ALICE, "1"))
+    mine, fresh = four.alice.own.identity, core.SigningKey.generate()
+    assert mine is not None
+    both = [listed(device.own, device.me) for device in (four.alice, laptop)]
+    four.office.lists[ALICE] = sign(fresh, four.alice.me, 3, both, mine)
+    bob.learn(ALICE)  # before the laptop does
+    post = bob.send(ALICE, "2")
+    envelope = post.sealed.envelopes[laptop.me.device_id]
+    assert is_of_other_identity(laptop.database, laptop.me, post.message(), envelope)
+    assert laptop.open(post).fault == Fault.NO_KEY
+    laptop.learn(ALICE)
+    assert not is_of_other_identity(laptop.database, laptop.me, post.message(), envelope)
+    assert text(laptop.open(post)) == "2"
+
+
+# --- chains -------------------------------------------------------------------------------------
+
+
+def test_what_was_said_before_a_device_first_heard_may_come_later(four: Four) -> None:
+    before, first = four.alice.send(BOB, "1"), four.alice.send(BOB, "2")
+    assert text(four.bob.open(first)) == "2"
+    assert text(four.bob.open(before)) == "1"
+    assert kinds(four.bob) == []
+
+
+def test_what_comes_after_it_was_told_missing_is_not_one_too_many(four: Four) -> None:
+    four.bob.open(four.alice.send(BOB, "1"))
+    late = four.alice.send(BOB, "2")
+    four.bob.open(four.alice.send(BOB, "3"))
+    assert overdue(four.bob) == ["missing"]
+    assert text(four.bob.open(late)) == "2"
+    assert kinds(four.bob) == ["missing"]
+
+
+def test_what_waits_for_its_key_is_not_missing(four: Four) -> None:
+    four.bob.open(four.alice.send(BOB, "1"))
+    unread = four.alice.send(BOB, "2")
+    message = unread.message()
+    me = transcript.Self(BOB, four.bob.me.device_id, "bob")
+    transcript.add(four.bob.database, message, me, transcript.Origin.INBOX, fault=Fault.NO_KEY)
+    asking.keep_unopened(four.bob.database, message, message.content)
+    four.bob.open(four.alice.send(BOB, "3"))
+    assert overdue(four.bob) == []
+
+
+def test_what_another_device_deleted_is_excused(four: Four) -> None:
+    four.bob.open(four.alice.send(BOB, "1"))
+    gone = four.alice.send(BOB, "2")
+    delete = four.alice2.send(BOB, "", relation=Relation.DELETE, relates_to=gone.name, content_type="")
+    four.alice.open(delete)
+    four.bob.open(four.alice.send(BOB, "3"))
+    assert overdue(four.bob) == []
+
+
+def test_what_is_sealed_again_is_followed_as_it_is_now(four: Four) -> None:
+    four.bob.open(four.alice.send(BOB, "1"))
+    first, second = four.alice.writing(BOB, "2"), four.alice.writing(BOB, "3")
+    four.alice.seal(first)
+    four.alice.seal(second)
+    again = four.alice.seal(first)
+    later = four.alice.seal(second)
+    place = chains.place(four.alice.database, second.conversation_id, second.client_id, 0)
+    assert place.previous == chains.link(again.content)
+    assert later.content
