@@ -10,7 +10,7 @@ SEEDS ?= 300
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-tests core core-check wasm wasm-check run dev test test-long check simulate bench bench-peers fmt spec lock audit clean help
+.PHONY: setup setup-tests core core-check wasm wasm-check run dev test test-long check simulate simulate-sealed bench bench-peers fmt spec lock audit clean help
 
 setup: ## make .venv from the lock; quick when nothing changed
 	@scripts/setup
@@ -60,6 +60,9 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 simulate: setup ## many nodes, every fault, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
 	@$(bin)/python -m tidings.testing.simulation $(SEEDS)
 
+simulate-sealed: setup ## the same with clients that encrypt, devices added and revoked at random (SEEDS=300)
+	@$(bin)/python -m tidings.testing.simulation --sealed $(SEEDS)
+
 bench: setup ## measure (BENCH=direct); JSON to stdout
 	@$(bin)/tidings bench $(BENCH) --json
 
@@ -88,4 +91,4 @@ clean: ## remove what the targets made, except data/
 	find src tests -name __pycache__ -prune -exec rm -rf {} +
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

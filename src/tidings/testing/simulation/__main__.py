@@ -3,7 +3,7 @@
 SEEDS is a number (so many, from 1 on) or a range such as 900001-900300. Data goes to stdout: a table
 of what happened how often in which phase, then a line for each seed that broke a rule, then one line
 that sums up. Of many seeds it is also wrong if a fault was never injected where it was planned. With
-`--seed` one run is told in full.
+`--seed` one run is told in full. With `--sealed` real clients that encrypt run instead (see `sealed/`).
 """
 
 import argparse
@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 from tidings.testing.simulation import faults, run
 from tidings.testing.simulation.run import Options, Outcome
+from tidings.testing.simulation.sealed import command as sealed
+from tidings.testing.simulation.sealed.run import Options as SealedOptions
 from tidings.testing.simulation.shrink import Shrinking, told
 
 CHUNK = 10
@@ -56,6 +58,8 @@ class Sum(NamedTuple):
 def main(arguments: Sequence[str]) -> int:
     """The command; its exit code."""
     options = _parser().parse_args(arguments)
+    if options.sealed:
+        return _sealed(options)
     if options.seed is not None:
         return _one(_options(options, options.seed), whole=options.transcript)
     seeds = _seeds(options.seeds)
@@ -81,9 +85,18 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if broken or missing else 0
 
 
+def _sealed(options: argparse.Namespace) -> int:
+    if options.seed is not None:
+        return sealed.one(SealedOptions(options.seed, options.nodes), whole=options.transcript)
+    return sealed.main(_seeds(options.seeds), options.nodes, options.processes)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="simulate", description=__doc__)
     parser.add_argument("seeds", nargs="?", default="100", help="how many, or a range: 900001-900300")
+    parser.add_argument(
+        "--sealed", action="store_true", help="clients that encrypt, and devices that come and go"
+    )
     parser.add_argument("--nodes", type=int, default=run.NODES, help="1: a lone node")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument(

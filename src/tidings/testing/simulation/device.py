@@ -15,6 +15,7 @@ from tidings.protocol.frames import Receipt, Relation, Sent, SettingKind
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.testing.simulation.calm import Calm
 from tidings.testing.simulation.connection import Connection
+from tidings.testing.simulation.links import Wire
 from tidings.testing.simulation.machines import EPOCH_MS
 from tidings.testing.simulation.profile import NO_MARK, Draft, Mark, Profile, Ref, Stored
 
@@ -194,6 +195,11 @@ class Device:
         self.note("connects anew beside", old.node.name)
         self._dial(0.0)
         return True
+
+    @property
+    def wire(self) -> Wire | None:
+        """The connection, if the server has welcomed it."""
+        return self.connection.wire if self.connection is not None and self.connection.is_up else None
 
     # --- its connection's side ----------------------------------------------------------------
 

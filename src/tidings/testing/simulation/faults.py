@@ -7,17 +7,17 @@ of it. `Injector` makes it happen, and notes for how long (`calm`).
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tidings.testing.simulation.bus import BusFault
+from tidings.testing.simulation.calm import Calm
 from tidings.testing.simulation.directory import DirectoryFault
-from tidings.testing.simulation.links import LinkFault
+from tidings.testing.simulation.links import LinkFault, Wire
 from tidings.testing.simulation.store import Planned, StoreFault
 
 if TYPE_CHECKING:
-    from tidings.testing.simulation.device import Device
+    from tidings.testing.simulation.cluster import Cluster
     from tidings.testing.simulation.nodes import Node
-    from tidings.testing.simulation.run import Simulation
 
 
 class MachineFault(StrEnum):
@@ -167,10 +167,28 @@ def plan(
     return sorted(found)
 
 
+class Victim(Protocol):
+    """A device whose connection may be torn."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def calm(self) -> Calm:
+        """When nothing was wrong with its connections but that they were torn."""
+
+    @property
+    def wire(self) -> Wire | None:
+        """Its connection, if one stands."""
+
+    def interrupted(self) -> None:
+        """It is about to be torn, whether the device notices or not."""
+
+
 class Injector:
     """Makes faults happen."""
 
-    def __init__(self, simulation: "Simulation") -> None:
+    def __init__(self, simulation: "Cluster") -> None:
         self._simulation = simulation
         self._loop = simulation.loop
         self._count = simulation.tally.count
@@ -182,20 +200,20 @@ class Injector:
     # --- network ------------------------------------------------------------------------------
 
     def _cut(self, injection: Injection) -> None:
-        device = self._connected(injection)
-        if device is not None and device.connection is not None:
+        device, wire = self._connected(injection)
+        if device is not None and wire is not None:
             assert isinstance(injection.fault, LinkFault)
             self._note(device.name, injection)
             device.interrupted()
-            device.connection.wire.cut(injection.fault)
+            wire.cut(injection.fault)
 
     def _slow(self, injection: Injection) -> None:
-        device = self._connected(injection)
-        if device is not None and device.connection is not None:
+        device, wire = self._connected(injection)
+        if device is not None and wire is not None:
             self._note(device.name, injection)
             self._count(injection.fault)
             until_s = self._loop.now_s + injection.length_s
-            device.connection.wire.slow_down(until_s)
+            wire.slow_down(until_s)
             device.calm.disturbed(self._loop.now_s, until_s + 5.0)
 
     def _refuse(self, injection: Injection) -> None:
@@ -384,13 +402,10 @@ class Injector:
         nodes = self._simulation.nodes
         return nodes[int(injection.where * len(nodes))]
 
-    def _connected(self, injection: Injection) -> "Device | None":
-        there = [
-            device
-            for device in self._simulation.devices
-            if device.connection is not None and device.connection.is_up
-        ]
-        return there[int(injection.where * len(there))] if there else None
+    def _connected(self, injection: Injection) -> tuple[Victim | None, Wire | None]:
+        there = [device for device in self._simulation.victims() if device.wire is not None]
+        device = there[int(injection.where * len(there))] if there else None
+        return device, None if device is None else device.wire
 
     def _note(self, who: str, injection: Injection | str, *more: object) -> None:
         if isinstance(injection, Injection):

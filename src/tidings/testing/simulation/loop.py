@@ -2,7 +2,8 @@
 
 Nothing waits: when no callback is due, time moves to the next timer. Callbacks run in the order in
 which they became due, each on behalf of its process (`machines.Process`), which may be stopped, paused
-or dead. `time()` is the monotonic clock of whose turn it is. There are no sockets, threads or signals.
+or dead. `time()` is the monotonic clock of whose turn it is. There are no sockets, threads or signals: what
+is to run on another thread runs at once.
 
 What the simulation itself does (networks, disks, devices) runs as the process `world`, whose clock is
 the true time.
@@ -66,6 +67,30 @@ class Handle(asyncio.TimerHandle):
         return self.when_s
 
 
+class _Future(asyncio.Future[Any]):
+    """A future that stands in sets where it was made, not where it lies in memory."""
+
+    def __init__(self, loop: "Loop") -> None:
+        super().__init__(loop=loop)
+        self._place = loop.next_place()
+
+    def __hash__(self) -> int:
+        return self._place
+
+
+class _Task(asyncio.Task[Any]):
+    """The same for a task."""
+
+    def __init__(
+        self, work: Coroutine[Any, Any, Any], loop: "Loop", name: str, context: Context | None
+    ) -> None:
+        self._place = loop.next_place()
+        super().__init__(work, loop=loop, name=name, context=context)
+
+    def __hash__(self) -> int:
+        return self._place
+
+
 class Loop(asyncio.AbstractEventLoop):
     """See the module's text."""
 
@@ -79,6 +104,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._timers: list[tuple[float, int, Handle]] = []
         self._sequence = 0
+        self._places = 0
         self._is_closed = False
         self.processes: list[Process] = []
         """all that there ever were"""
@@ -175,8 +201,31 @@ class Loop(asyncio.AbstractEventLoop):
         self._set(handle)
         return handle
 
+    def call_soon_threadsafe(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Handle:
+        return self.call_soon(callback, *args, context=context)
+
+    def run_in_executor(  # type: ignore[override]
+        self,
+        executor: object,  # noqa: ARG002 - there is but one
+        func: Callable[..., T],
+        *args: Any,
+    ) -> "asyncio.Future[T]":
+        future = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def next_place(self) -> int:
+        """A number for a future; the next one is greater."""
+        self._places += 1
+        return self._places
+
     def create_future(self) -> "asyncio.Future[Any]":
-        return asyncio.Future(loop=self)
+        return _Future(self)
 
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, T], *, name: object = None, context: Context | None = None
@@ -184,7 +233,7 @@ class Loop(asyncio.AbstractEventLoop):
         if self._is_closed:
             coro.close()
             raise RuntimeError("the run is over")
-        task = asyncio.Task(coro, loop=self, name="" if name is None else str(name), context=context)
+        task = _Task(coro, self, "" if name is None else str(name), context)
         (self._current if context is None else context[PROCESS]).keep(task)
         return task
 

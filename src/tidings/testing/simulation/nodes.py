@@ -7,7 +7,7 @@ supervisor would have it.
 import asyncio
 from collections.abc import Callable, Coroutine
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
@@ -17,6 +17,7 @@ from tidings.domain.leases import LeaseLost
 from tidings.protocol.codec import MSGPACK
 from tidings.server import cluster
 from tidings.server.config import Config
+from tidings.server.link import Link
 from tidings.server.node import wire
 from tidings.server.services import Services
 from tidings.server.session import Session
@@ -26,7 +27,6 @@ from tidings.store.memory import Tables
 from tidings.testing.simulation.bus import Broker, NodeBus
 from tidings.testing.simulation.calm import Calm
 from tidings.testing.simulation.directory import NodeDirectory, Registry
-from tidings.testing.simulation.links import Wire
 from tidings.testing.simulation.loop import Loop
 from tidings.testing.simulation.machines import Machine, MachineClock, Process
 from tidings.testing.simulation.store import NodeStore
@@ -44,6 +44,16 @@ class Complaint(NamedTuple):
     at_s: float
     node: str
     event: dict[str, Any]
+
+
+class Caller(Protocol):
+    """A connection or a request, as far as the node's end of it."""
+
+    def node_died(self) -> None:
+        """The node was killed."""
+
+    def stop(self) -> None:
+        """The node is about to stop, in its own turn."""
 
 
 class Shared(NamedTuple):
@@ -69,7 +79,8 @@ class Node:
         self.number = number
         self.name = f"n{number}"
         self.machine = machine
-        self.wires: dict[Wire, None] = {}
+        self.wires: dict[Caller, None] = {}
+        """connections and requests that it answers"""
         self.services: Services | None = None
         self.complaints: list[Complaint] = []
         self.calm = Calm()
@@ -86,7 +97,7 @@ class Node:
         """Whether it takes connections."""
         return self.is_ready and self.shared.loop.now_s >= self.refuses_until_s
 
-    def open_session(self, link: Wire) -> Session:
+    def open_session(self, link: Link) -> Session:
         """A session for a connection that was accepted."""
         assert self.services is not None
         return Session(self.services, link, MSGPACK)

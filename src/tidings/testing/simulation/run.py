@@ -22,24 +22,15 @@ from tidings.protocol.ids import ConversationId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
 from tidings.server.services import Services
-from tidings.store.contract import R, Table
-from tidings.store.memory import MemoryStore, Tables
 from tidings.testing.simulation import checks, faults, people
-from tidings.testing.simulation.bus import Broker
-from tidings.testing.simulation.calm import Calm
+from tidings.testing.simulation.cluster import DRAIN_S, Broken, Cluster
 from tidings.testing.simulation.device import Device, User
-from tidings.testing.simulation.directory import Registry
-from tidings.testing.simulation.faults import Family, Injection, Injector
-from tidings.testing.simulation.loop import Loop, quiet_finalizers
-from tidings.testing.simulation.machines import Machine
+from tidings.testing.simulation.faults import Family, Injection
+from tidings.testing.simulation.loop import quiet_finalizers
 from tidings.testing.simulation.model import Model
-from tidings.testing.simulation.nodes import Node, Shared
 from tidings.testing.simulation.past import Past
 from tidings.testing.simulation.people import Action, People
-from tidings.testing.simulation.profile import Ref
-from tidings.testing.simulation.store import done
-from tidings.testing.simulation.tally import Tally
-from tidings.testing.simulation.transcript import Line, Names, Transcript, tell
+from tidings.testing.simulation.transcript import Line, Names, tell
 from tidings.testing.world import PASSWORD
 
 HANDLES = ("alice", "bob", "carol")
@@ -58,10 +49,6 @@ LIVE_HOUR = 0.02
 QUIET_S = 45.0
 LONG_QUIET_S = 400.0
 """longer than it takes a node to read an inbox again by itself"""
-SET_UP_S = 60.0
-DRAIN_S = 20.0
-"""how long a node may take to drain before it is killed"""
-ROWS_MAX = 100_000
 MESSAGES = {"calm": 25, "family": 28, "all": 50, "end": 25}
 FAULTS = {"family": (4, 9), "all": (8, 16)}
 SETTING_UP = "setting up"
@@ -69,14 +56,6 @@ CALM = "calm"
 ALL = "all at once"
 END = "calm end"
 QUIET = "quiet"
-
-
-class Broken(NamedTuple):
-    """A rule that did not hold."""
-
-    rule: str
-    text: str
-    refs: tuple[Ref, ...]
 
 
 class Phase(NamedTuple):
@@ -131,77 +110,37 @@ class Outcome(NamedTuple):
         return iter(()) if self.names is None else tell(self.lines, self.names, refs)
 
 
-class Simulation:
+class Simulation(Cluster):
     """What the parts of a run share."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        seed = options.seed
-        self.random = Random(f"{seed}/run")  # noqa: S311 - a seed replays the run
-        self.loop = Loop()  # type: ignore[abstract]  # what is left out needs an operating system
-        self.tally = Tally()
-        self.transcript = Transcript(self.loop, keeps=options.keeps_transcript)
-        self.note = self.transcript.note
-        self.model = Model()
-        self.calm = Calm()
-        self.registry = Registry(self.loop)
-        self.tables = Tables(self.registry.places.time_ms)
-        self.asks = self.random.random() < 0.2
+        random = Random(f"{options.seed}/run")  # noqa: S311 - a seed replays the run
+        self.asks = random.random() < 0.2
         """whether strangers must be let in"""
         is_cluster = options.nodes > 1
-        limits = Limits(
-            window_entries=self.random.choice([3, 16, 256]), state_bytes=self.random.choice([64, 65_536])
-        )
+        limits = Limits(window_entries=random.choice([3, 16, 256]), state_bytes=random.choice([64, 65_536]))
         config = Config(limits=limits, strangers="request" if self.asks else "deliver")
-        self.shared = Shared(
-            self.loop, self.tables, Broker(), self.registry, config, self.tally, seed, is_cluster, self.note
+        super().__init__(
+            options.seed, options.nodes, config, random, keeps_transcript=options.keeps_transcript
         )
-        self.nodes = [
-            Node(self.shared, number, self._machine(number)) for number in range(1, options.nodes + 1)
-        ]
-        self.users: list[User] = []
+        self.model = Model()
         self.devices: list[Device] = []
         self.blocking: list[tuple[UserId, UserId]] = []
         """who may block whom"""
-        self.found: list[Broken] = []
         self.pasts: dict[UserId, Past] = {}
         """what the history tells each user at the end"""
         self.people = People(self)
-        self.injector = Injector(self)
-        self.plan = plan(seed, is_cluster=is_cluster, asks=self.asks)
+        self.plan = plan(options.seed, is_cluster=is_cluster, asks=self.asks)
 
     # --- for the parts ------------------------------------------------------------------------
 
-    def broken(self, rule: str, text: str, *refs: Ref) -> None:
-        """A rule does not hold."""
-        self.found.append(Broken(rule, text, refs))
-        self.note("CHECK", rule, text)
+    def victims(self) -> list[Device]:
+        return self.devices
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
         """A user's conversations."""
         return [name for name, members in self.model.members.items() if user in members]
-
-    def scan(self, table: Table[R]) -> list[R]:
-        """All rows of a table, as they are on the disk."""
-        return done(MemoryStore(self.tables).scan(table, limit=ROWS_MAX))
-
-    def start_node(self, node: Node) -> None:
-        """Start a process of a node, if there is none."""
-        if node.process.is_dead:
-            node.start()
-
-    def drain_node(self, node: Node, again_s: float) -> None:
-        """Drain a node, and start it again in a while."""
-        process = node.process
-
-        def over(_: object = None) -> None:
-            if node.process is process and not process.is_dead:
-                node.ended()
-                self.loop.after(again_s, self.start_node, node)
-
-        task = node.call(lambda _: node.drain())
-        task.add_done_callback(over, context=self.loop.world.context)
-        self.loop.after(DRAIN_S, over)
 
     def log_in(self, user: User, where: float) -> bool:
         """Make a further device of a user, on some node; whether that was begun."""
@@ -236,7 +175,7 @@ class Simulation:
         begin_s = self.loop.now_s
         wanted = self.options
         for phase in self.plan.phases:
-            self.loop.at(begin_s + phase.begin_s, self._enter, phase.name)
+            self.loop.at(begin_s + phase.begin_s, self.enter, phase.name)
         for place, action in enumerate(self.plan.actions):
             if wanted.actions is None or place in wanted.actions:
                 self.loop.at(begin_s + action.at_s, self.people.act, action)
@@ -248,22 +187,18 @@ class Simulation:
         for device in self.devices:
             device.go_online()
         await asyncio.sleep(end.end_s - end.begin_s)
-        self._enter(QUIET)
+        self.enter(QUIET)
         await self._let_in()
         await asyncio.sleep(AFTER_END_S)
         await self._pass_hour()
         await asyncio.sleep(LONG_QUIET_S if self.random.random() < 0.1 else QUIET_S)
         await self._look_back()
 
-    def _enter(self, phase: str) -> None:
-        self.tally.phase = phase
-        self.note("PHASE", phase)
-
     async def _set_up(self) -> None:
         for node in self.nodes:
             node.start()
         first = self.nodes[0]
-        await self._until(lambda: all(node.is_ready for node in self.nodes))
+        await self.until(lambda: all(node.is_ready for node in self.nodes))
         for handle in HANDLES:
             account = await first.call(_registering(handle))
             user = User(account.ids()[0], handle)
@@ -285,7 +220,7 @@ class Simulation:
         self.blocking = self.random.sample(pairs, self.random.randrange(3))
         for device in self.devices:
             device.go_online()
-        await self._until(lambda: all(device.live_s is not None for device in self.devices))
+        await self.until(lambda: all(device.live_s is not None for device in self.devices))
 
     async def _let_in(self) -> None:
         """Whoever was asked lets the other one in, on some device that is there."""
@@ -308,7 +243,7 @@ class Simulation:
             if node.is_ready:
                 self.drain_node(node, HOUR_S)
         await asyncio.sleep(HOUR_S + DRAIN_S + 1.0)
-        await self._until(lambda: all(node.is_ready for node in self.nodes))
+        await self.until(lambda: all(node.is_ready for node in self.nodes))
         for device in self.devices:
             device.go_online()
 
@@ -319,22 +254,11 @@ class Simulation:
             account = await node.call(_logging_in(user.handle))
             device = self._device(account, user)
             device.go_online()
-            await self._until(lambda device=device: device.live_s is not None)
+            await self.until(lambda device=device: device.live_s is not None)
             past = self.pasts[user.user_id] = Past(device, self.conversations_of(user.user_id))
             past.fetch()
-            await self._until(past.goes_on)
+            await self.until(past.goes_on)
             device.go_offline()
-
-    async def _until(self, holds: Any) -> None:
-        until_s = self.loop.now_s + SET_UP_S
-        while not holds():
-            if self.loop.now_s > until_s:
-                raise RuntimeError("it never comes to that")
-            await asyncio.sleep(0.05)
-
-    def _machine(self, number: int) -> Machine:
-        skew_s = self.random.uniform(-faults.SKEW_S, faults.SKEW_S) / 2
-        return Machine(f"m{number}", booted_s=self.random.uniform(10.0, 1e6), skew_s=skew_s)
 
     def _add_device(self, account: LoggedIn, user: User) -> Device:
         device = self._device(account, user)

@@ -1,0 +1,63 @@
+"""Runs with encryption on: seeds hold, one seed is one run, and what is broken is found and told."""
+
+import pytest
+
+from simulation.planted_sealed import PLANTS
+from simulation.test_run import simulate
+from tidings.testing.simulation import __main__ as command
+from tidings.testing.simulation.sealed.checks import LOOPS, NO_OTHER, READS
+from tidings.testing.simulation.sealed.run import Options, run
+
+SEEDS = "1-8"
+LOOK_ON = 12
+"""seeds from the one that is known on, in which a planted bug is looked for"""
+
+FOUND = {
+    "seals_for_the_removed": (1, NO_OTHER),
+    "never_answers": (1, READS),
+    "asks_and_answers_without_end": (1, LOOPS),
+    "saves_the_ratchet_later": (1, NO_OTHER),
+}
+"""by which seed each is known to be found, and the rule that it breaks"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_entitled_device_reads_everything_and_no_other_reads_anything() -> None:
+    done = simulate("--sealed", SEEDS, "--processes", "2")
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_seed_is_one_run() -> None:
+    one, other = (simulate("--sealed", "--seed", "7", hash_seed=hash_seed).stdout for hash_seed in ("1", "2"))
+    assert "digest" in one
+    assert one == other
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_bug_is_found(name: str) -> None:
+    known, rule = FOUND[name]
+    for seed in range(known, known + LOOK_ON):
+        with pytest.MonkeyPatch.context() as patch:
+            PLANTS[name](patch)
+            rules = {broken.rule for broken in run(Options(seed)).broken}
+        if rule in rules and not run(Options(seed)).broken:
+            return
+    raise AssertionError(f"{name} is not found")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_what_is_broken_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "never_answers"
+    seed = FOUND[name][0]
+    with pytest.MonkeyPatch.context() as patch:
+        PLANTS[name](patch)
+        assert command.main(["--sealed", f"{seed}-{seed}", "--processes", "1"]) == 1
+    told = capsys.readouterr().out
+    assert f"seed {seed}: {READS}: " in told
+    assert told.splitlines()[-1].startswith("1 seeds, 1 broken")
