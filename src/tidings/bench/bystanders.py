@@ -59,7 +59,8 @@ class Bystanders:
 
     async def _chat(self) -> None:
         for pair in self._pairs:
-            pair.run(1 << 62, 0, CONTENT)
+            pair.prepare(1 << 62, CONTENT)
+            pair.run(1 << 62, 0)
         for pair in itertools.cycle(self._pairs):
             pair.send_one()
             await asyncio.sleep(1 / PER_S)

@@ -14,7 +14,19 @@ import picows
 from tidings.bench.spread import Address
 from tidings.protocol import frames, ids
 from tidings.protocol.codec import MSGPACK, MSGPACK_SUBPROTOCOL
-from tidings.protocol.frames import Ack, Deliver, Drained, Error, HeartbeatOk, Page, Read, Receipt, Sent
+from tidings.protocol.frames import (
+    Ack,
+    Bundles,
+    Deliver,
+    DeviceLists,
+    Drained,
+    Error,
+    HeartbeatOk,
+    Page,
+    Read,
+    Receipt,
+    Sent,
+)
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
 
 BINARY = picows.WSMsgType.BINARY
@@ -51,6 +63,7 @@ class Device(picows.WSListener):
         self._delivered = 0
         self._to_read: dict[ConversationId, MessageId] = {}
         self._requests = 0
+        self._asked: dict[int, asyncio.Future[DeviceLists | Bundles]] = {}
         self.prefix = os.urandom(8)
         self._counter = 0
 
@@ -91,6 +104,14 @@ class Device(picows.WSListener):
         self._counter += 1
         name = ids.client_id(self.prefix, self._counter)
         return frames.Send(name, 1, conversation, 1, ids.EntryId(0), frames.Scheme.PLAIN, "text", content)
+
+    async def ask(self, make: Callable[[int], frames.Frame]) -> object:
+        """Ask for keys, and wait for the answer."""
+        request_id = self.next_request()
+        asked: asyncio.Future[DeviceLists | Bundles] = self.loop.create_future()
+        self._asked[request_id] = asked
+        self.say(make(request_id))
+        return await asked
 
     def next_request(self) -> int:
         """The number of another request."""
@@ -133,6 +154,8 @@ class Device(picows.WSListener):
             self._complete(received)
         elif kind is Error:
             self.on_error(received)  # type: ignore[arg-type]
+        elif isinstance(received, DeviceLists | Bundles):
+            self._asked.pop(received.request_id).set_result(received)
         elif kind is Page:
             self.on_page(received)  # type: ignore[arg-type]
         else:

@@ -9,7 +9,7 @@ from tidings.bench.load import Device
 from tidings.bench.process import ServerProcess
 from tidings.bench.spread import owners
 from tidings.protocol.api import LoggedIn
-from tidings.protocol.frames import Deliver, Receipt, Sent
+from tidings.protocol.frames import Deliver, Receipt, Send, Sent
 from tidings.protocol.ids import ClientId, ConversationId, MessageId
 
 Two = tuple[Device, Device]
@@ -41,16 +41,20 @@ class Pair:
         self._to_read = 0
         self._unread: dict[MessageId, None] = {}
         self._read_up_to = MessageId(0)
-        self._content = b""
+        self._make: Callable[[], Send] = lambda: one.message(conversation, b"")
         one.on_sent, one.on_receipt, other.on_deliver = self._sent, self._receipt, self._deliver
         other.marks_read = True
 
-    def run(self, messages: int, window: int, content: bytes) -> None:
+    def prepare(self, messages: int, content: bytes) -> None:  # noqa: ARG002
+        """What `run` sends next; to be called before the time counts."""
+        self._make = lambda: self.one.message(self.conversation, content)
+
+    def run(self, messages: int, window: int) -> None:
         """Send so many messages, a window at a time; `finished` once all are read.
 
         With a window of 0 it is the caller who sends (`send_one`).
         """
-        self._to_read, self._content = messages, content
+        self._to_read = messages
         self._to_send = messages if window else 0
         self.finished = self.one.loop.create_future()
         for _ in range(min(window, messages)):
@@ -59,7 +63,7 @@ class Pair:
     def send_one(self) -> None:
         """Send one message now."""
         self._to_send -= 1
-        frame = self.one.message(self.conversation, self._content)
+        frame = self._make()
         self.sent_at[frame.client_id] = time.perf_counter()
         self.one.say(frame)
 
@@ -85,7 +89,15 @@ class Pair:
             self._to_read -= 1
             if self._to_send > 0:
                 self.send_one()
-        if self._to_read == 0 and not self.finished.done():
+        self._look()
+
+    @property
+    def _is_through(self) -> bool:
+        """Whether all is where it is to be."""
+        return self._to_read == 0
+
+    def _look(self) -> None:
+        if self._is_through and not self.finished.done():
             self.finished.set_result(None)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from argon2 import PasswordHasher
 
 from tidings.domain.clock import SystemClock
-from tidings.protocol.api import LoggedIn, NewAccount
+from tidings.protocol.api import Credentials, LoggedIn, NewAccount
 from tidings.protocol.ids import ConversationId, UserId
 from tidings.server.config import Config
 from tidings.server.logs import open_log
@@ -26,9 +26,12 @@ AT_ONCE = 32
 
 
 async def seed(
-    data: Path, people: int, pairs: list[tuple[int, int]]
+    data: Path, people: int, pairs: list[tuple[int, int]], *, devices: int = 1
 ) -> tuple[list[LoggedIn], list[ConversationId]]:
-    """Register so many people and open conversations between pairs of them (by position)."""
+    """Register so many people and open conversations between pairs of them (by position).
+
+    `devices` of each: all the first ones come first, then all the second ones, and so on.
+    """
     config = Config(data=str(data), strangers="deliver")
     passwords = Argon2Passwords(config.limits, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     store = RocksStore.open(data)
@@ -41,6 +44,9 @@ async def seed(
             accounts += await asyncio.gather(
                 *(services.accounts.register(NewAccount(name, PASSWORD)) for name in names)
             )
+        for number in range(people, people * devices):
+            handle = f"user{number % people}"
+            accounts.append(await services.accounts.login(Credentials(handle, PASSWORD)))
         conversations = []
         for one, other in pairs:
             user, peer = UserId(int(accounts[one].user_id)), UserId(int(accounts[other].user_id))

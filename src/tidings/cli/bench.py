@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 import uvloop
 
+from tidings.bench.client import ClientOptions, client
 from tidings.bench.crash import CrashOptions, crash
 from tidings.bench.direct import DirectOptions, direct
 from tidings.bench.faults import Fault
@@ -45,14 +46,44 @@ def bench_direct(
     spread: Annotated[
         Spread, typer.Option(help="Whether the two of a pair are on the same worker.")
     ] = Spread.ANY,
+    encrypted: Annotated[
+        bool,
+        typer.Option("--encrypted", help="Two devices each, and every message sealed for the other three."),
+    ] = False,
 ) -> None:
     """Pairs that chat: CPU a message at full speed, latency at 500 and 1,000 messages a second."""
     if workers == 1 and spread is Spread.APART:
         raise Failure("a single process has everybody", hint="try --workers 2")
     options = DirectOptions(
-        pairs=pairs, messages=messages, window=window, paced_s=paced_s, workers=workers, spread=spread
+        pairs=pairs,
+        messages=messages,
+        window=window,
+        paced_s=paced_s,
+        workers=workers,
+        spread=spread,
+        encrypted=encrypted,
     )
-    _run(lambda place, progress: direct(place, options, progress), "direct", folder, as_json=as_json)
+    result = _run(lambda place, progress: direct(place, options, progress), "direct", folder, as_json=as_json)
+    if result.get("wrong"):
+        raise Failure("not everything opened to what was sent")
+
+
+@app.command("client")
+def bench_client(
+    as_json: AsJson = False,
+    folder: Folder = None,
+    messages: Annotated[
+        int, typer.Option(help="That are sent, and wait for a device that comes.", min=2)
+    ] = ClientOptions().messages,
+    while_there: Annotated[
+        int, typer.Option(help="That are sent while it is there.", min=1)
+    ] = ClientOptions().while_there,
+) -> None:
+    """What the SDK costs its program: CPU a message that goes to two devices, and that was waited for."""
+    options = ClientOptions(messages=messages, while_there=while_there)
+    result = _run(lambda place, progress: client(place, options, progress), "client", folder, as_json=as_json)
+    if result["wrong"]:
+        raise Failure("not everything opened to what was sent")
 
 
 @app.command("idle")
