@@ -149,7 +149,7 @@ def _deliver(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Po
     message = frame.message
     name = Reference(message.sender_device, message.client_id)
     if message.relation == Relation.ASK:
-        _answer(database, message, posting)
+        _answer(database, message, me, posting, now_ms)
     elif message.relation == Relation.KEYS:
         _take_key(database, frame, me, now_ms)
     elif transcript.is_stored(database, name) and not asking.is_unopened(database, name):
@@ -241,11 +241,17 @@ def _take_key(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: in
         transcript.fill(database, opened.message, me, opened.fault)
 
 
-def _answer(database: sqlite3.Connection, message: frames.Message, posting: Posting) -> None:
+def _answer(
+    database: sqlite3.Connection, message: frames.Message, me: Self, posting: Posting, now_ms: int
+) -> None:
     """Somebody asks for the key of an own message."""
     name, peer = message.relates_to, _peer(database, message.conversation_id)
     if name is None or peer is None:
         return
+    waiting = outbox.sealed_of(database, name.client_id)
+    if waiting is not None and name.sender_device == me.device_id:
+        # That it was accepted is not recorded yet; who asks has it already.
+        asking.keep_key(database, name, waiting, now_ms)
     if asking.may_answer(database, name, message.sender_device):
         draft = outbox.answering(peer, name, message.target, [message.sender_device])
         outbox.append(database, next(posting.names), draft, posting.writer)

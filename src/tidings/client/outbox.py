@@ -234,6 +234,12 @@ def newest_row(database: sqlite3.Connection) -> int:
     return int(row_id)
 
 
+def sealed_of(database: sqlite3.Connection, client_id: ClientId) -> Sealed | None:
+    """How what waits for its answer under a name was sealed, if it was."""
+    row = database.execute("SELECT sealed FROM outbox WHERE client_id = ?", (client_id,)).fetchone()
+    return None if row is None or row[0] is None else sealed(row[0])
+
+
 def draft_of(database: sqlite3.Connection, client_id: ClientId) -> Draft | None:
     """What waits under a name."""
     row = database.execute(

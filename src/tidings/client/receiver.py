@@ -21,7 +21,7 @@ from tidings.client.errors import ConnectionLost, Refused
 from tidings.client.events import CaughtUpEvent, GapEvent
 from tidings.client.filling import Filling
 from tidings.client.outbox import Posting
-from tidings.client.sealing import chains
+from tidings.client.sealing import chains, lists
 from tidings.client.sealing.opener import is_of_other_identity, needs_list
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.server_time import ServerTime
@@ -162,6 +162,9 @@ class Receiver:
         unknown = set()
         for frame in delivered:
             message = frame.message
+            if message.scheme != Scheme.PLAIN and lists.known(database, self._me.user_id) is None:
+                # It was published just now; somebody else was told of it sooner than this device.
+                unknown.add(self._me.user_id)
             if needs_list(database, message):
                 unknown.add(message.sender_id)
             elif is_of_other_identity(database, inbox.sealing(self._me), message, frame.envelope):
