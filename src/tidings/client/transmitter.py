@@ -88,7 +88,7 @@ class Transmitter:
         self._sealing: set[ClientId] = set()
         """rows that are sent and not sealed yet: something has to be asked for first"""
         self._outdated: set[ClientId] = set()
-        """rows that were sealed after one that was refused since: they are to excuse it"""
+        """rows that were sealed after one that was refused, or sealed again, since: they are to say so"""
         self._off = 0
         """calls whose message is about to be stored"""
         self._taking = asyncio.Lock()
@@ -221,7 +221,8 @@ class Transmitter:
             self._is_written |= len(rows) == WINDOW
             if rows:
                 self._after = rows[-1].row_id
-            if is_idle and rows and rows[0].sealed is not None and connection is self._connection:
+            if is_idle and rows and rows[0].after is not None and connection is self._connection:
+                # It was sealed just now, so nothing has to be asked for or refused.
                 await self._start(connection, rows.pop(0))
             self._taken += rows
 
@@ -386,9 +387,17 @@ class Transmitter:
             raise Refused(TOO_LARGE.code, TOO_LARGE.name, "encrypted, it is more than the server takes")
         return row
 
+    def _outdate(self, row: Row) -> None:
+        """What was sealed after a row follows it as it was: that is sealed again when its turn comes."""
+        later = [one for one in self._taken if one.row_id > row.row_id and one.attempt == 1]
+        self._outdated.update(one.client_id for one in later if one.draft.peer == row.draft.peer)
+
     async def _unsealed(self, row: Row, changed: DevicesChanged) -> Row | None:
         """The row, to be sealed again; None if that is of no use."""
         assert self._press is not None
+        async with self._taking:
+            self._outdate(row)
+            self._sealing.add(row.client_id)
         try:
             return await self._press.changed(row, changed)
         except Unsealable as error:
@@ -448,8 +457,7 @@ class Transmitter:
         now_ms = self._clock.wall_ms()
         self._tried.discard(row.client_id)
         async with self._taking:
-            later = [one for one in self._taken if one.row_id > row.row_id and one.attempt == 1]
-            self._outdated.update(one.client_id for one in later if one.draft.peer == row.draft.peer)
+            self._outdate(row)
             await self._vault.write(
                 lambda database: outbox.record_refused(database, row, refusal.code, refusal.reason, now_ms)
             )

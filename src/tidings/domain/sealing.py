@@ -59,7 +59,7 @@ class Sealing:
 
     def missing(self, conversation: Conversation, device: DeviceId, send: Send) -> list[DeviceId]:
         """Devices that were added since the sender looked, and can therefore not read it."""
-        if send.relation == Relation.DELETE:
+        if send.relation == Relation.DELETE and not send.envelopes:
             return []
         return sorted(
             other

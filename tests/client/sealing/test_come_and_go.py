@@ -9,7 +9,7 @@ import pytest
 import tidings_core as core
 
 from client.memory_world import LOOK_S, PATIENCE_S, Devices, Screen, until
-from client.sealing.test_clients import device_of, link, signed_out, texts, warned
+from client.sealing.test_clients import device_of, in_profile, link, signed_out, texts, warned
 from client.sealing.test_sealing import ALICE, BOB, Four, kinds, overdue, text
 from tidings.client import Refused, transcript
 from tidings.client.errors import Unreachable
@@ -41,6 +41,11 @@ async def linked(screen: Screen) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not await screen.client.devices.is_linked():
             await asyncio.sleep(LOOK_S)
+
+
+async def gone(screen: Screen) -> None:
+    """Wait until a program has ended, because its device was taken out."""
+    await until(lambda: screen._task is not None and screen._task.done())
 
 
 def cut_off(patch: pytest.MonkeyPatch, times: int = 1) -> None:
@@ -104,6 +109,7 @@ async def test_another_identity_is_handed_over_in_the_end(
             cut_off(monkeypatch, 2)
             with pytest.raises(Unreachable):
                 await phone.client.devices.revoke_stolen(device_of(stolen), PASSWORD)
+            await gone(stolen)
         phone.tear()
         await linked(laptop)
 
@@ -137,6 +143,7 @@ async def test_what_is_written_before_another_identity_has_come_waits_for_it(
             await texts(laptop, "bob", "1", "3")
             may_go_on.set()
             await revoking
+            await gone(stolen)
         await sending
         await texts(bob, "alice", "1", "2", "3")
 
@@ -159,6 +166,7 @@ async def test_who_missed_another_identity_learns_by_a_later_list_that_it_was_si
                 screen.is_offline = True
                 screen.tear()
             await phone.client.devices.revoke_stolen(device_of(stolen), PASSWORD)
+            await gone(stolen)
         async with await devices.login("alice") as tablet:
             await link(phone, tablet)
             for screen in (bob, laptop):
@@ -181,7 +189,7 @@ async def test_a_list_that_is_not_gone_by_is_not_tried_without_end(
             await bob.client.send("@alice", "1")
             await texts(laptop, "bob", "1")
             await phone.client.devices.sign_out(device_of(laptop))
-            await until(lambda: laptop._task is not None and laptop._task.done())
+            await gone(laptop)
 
         async def nothing(*_: Any) -> None:
             """As if nothing that the server tells was right."""
@@ -189,6 +197,20 @@ async def test_a_list_that_is_not_gone_by_is_not_tried_without_end(
         monkeypatch.setattr(Supplies, "take", nothing)
         with pytest.raises(Refused, match="does not know"):
             await bob.client.send("@alice", "2")
+
+
+@pytest.mark.slow
+async def test_what_was_sealed_ahead_follows_what_had_to_be_sealed_again(devices: Devices) -> None:
+    async with await devices.register("alice") as phone, await devices.register("bob") as bob:
+        async with signed_out(await devices.login("alice")) as laptop:
+            await link(phone, laptop)
+            await bob.client.send("@alice", "1")
+            await texts(laptop, "bob", "1")
+            await phone.client.devices.sign_out(device_of(laptop))
+            await gone(laptop)
+        await asyncio.gather(*(bob.client.send("@alice", str(number)) for number in range(2, 9)))
+        await texts(phone, "bob", *(str(number) for number in range(1, 9)))
+        assert not warned(phone)
 
 
 def test_a_key_for_an_identity_that_is_not_known_yet_is_recognised(four: Four) -> None:
@@ -206,6 +228,34 @@ def test_a_key_for_an_identity_that_is_not_known_yet_is_recognised(four: Four) -
     laptop.learn(ALICE)
     assert not is_of_other_identity(laptop.database, laptop.me, post.message(), envelope)
     assert text(laptop.open(post)) == "2"
+
+
+def test_a_key_for_the_identity_before_is_opened(four: Four) -> None:
+    bob, laptop = four.bob, four.alice2
+    laptop.open(bob.send(ALICE, "1"))
+    laptop.database.execute("DELETE FROM sessions")
+    bob.database.execute("DELETE FROM sessions")
+    late = bob.send(ALICE, "2")
+    mine, fresh = four.alice.own.identity, core.SigningKey.generate()
+    assert mine is not None
+    both = [listed(device.own, device.me) for device in (four.alice, laptop)]
+    four.office.lists[ALICE] = sign(fresh, four.alice.me, 3, both, mine)
+    laptop.learn(ALICE)
+    assert text(laptop.open(late)) == "2"
+
+
+@pytest.mark.slow
+async def test_a_device_that_was_added_meanwhile_is_sent_the_key_of_a_delete(devices: Devices) -> None:
+    async with await devices.register("alice") as phone, await devices.register("bob") as bob:
+        sent = await bob.client.send("@alice", "1")
+        await texts(phone, "bob", "1")
+        async with await devices.login("alice") as laptop:
+            await link(phone, laptop)
+            await bob.client.messages.delete(sent)
+            async with asyncio.timeout(PATIENCE_S):
+                query = "SELECT fault FROM messages WHERE relation = 3"
+                while await in_profile(laptop, lambda database: database.execute(query).fetchall()) != [(0,)]:
+                    await asyncio.sleep(LOOK_S)
 
 
 # --- chains -------------------------------------------------------------------------------------

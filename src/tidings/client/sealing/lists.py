@@ -66,6 +66,14 @@ def _there(body: bytes, gone: bytes) -> list[ListedDevice]:
     return [one for one in decode_list(body, DEVICES_MAX).devices if one.device_id not in left_out]
 
 
+def identities(database: sqlite3.Connection, user_id: UserId) -> list[bytes]:
+    """A user's identity, and the one before it if the newest list names it; none if no list is known."""
+    row = database.execute("SELECT identity, body FROM device_lists WHERE user_id = ?", (user_id,)).fetchone()
+    if row is None:
+        return []
+    return [one for one in (row[0], decode_list(row[1], DEVICES_MAX).previous) if one]
+
+
 def previous(database: sqlite3.Connection, user_id: UserId) -> bytes:
     """The identity that a user's newest list names as the one before; empty if it names none."""
     row = database.execute("SELECT body FROM device_lists WHERE user_id = ?", (user_id,)).fetchone()

@@ -111,17 +111,11 @@ def is_of_other_identity(
     database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None
 ) -> bool:
     """Whether both lists must be asked for anew: the key is sealed for another identity of one of the two."""
-    mine, mine_listed = own.load(database), lists.known(database, me.user_id)
-    sender = lists.known(database, message.sender_id)
-    if envelope is None or mine is None or mine_listed is None or sender is None:
+    mine = own.load(database)
+    if envelope is None or mine is None:
         return False
-    return sessions.is_of_others(
-        database,
-        mine,
-        End(me.user_id, me.device_id, mine_listed.identity),
-        End(message.sender_id, message.sender_device, sender.identity),
-        envelope,
-    )
+    ends = _ends(database, me, message)
+    return bool(ends) and all(sessions.is_of_others(database, mine, *both, envelope) for both in ends)
 
 
 def is_sealed(database: sqlite3.Connection, conversation_id: ConversationId) -> bool:
@@ -152,19 +146,18 @@ def _unwrap(
     gone_at = lists.removed_at(database, message.sender_device)
     if gone_at is not None and message.message_id > gone_at:
         raise LookupError
-    mine, mine_listed = own.load(database), lists.known(database, me.user_id)
-    sender = lists.known(database, message.sender_id)
-    if envelope is None or mine is None or mine_listed is None or sender is None:
+    mine, ends = own.load(database), _ends(database, me, message)
+    if envelope is None or mine is None or not ends:
         raise Unopened("there is no envelope for this device")
-    data = sessions.unwrap(
-        database,
-        mine,
-        End(me.user_id, me.device_id, mine_listed.identity),
-        End(message.sender_id, message.sender_device, sender.identity),
-        listed,
-        envelope,
-        now_ms,
-    )
+    *others, last = ends
+    for both in others:
+        try:
+            data = sessions.unwrap(database, mine, *both, listed, envelope, now_ms)
+            break
+        except Unopened:
+            continue
+    else:
+        data = sessions.unwrap(database, mine, *last, listed, envelope, now_ms)
     try:
         wrapped = unwrapped(data)
     except ValueError as error:
@@ -172,6 +165,21 @@ def _unwrap(
     if wrapped.client_id != names:
         raise Unopened("the envelope is of another message")
     return wrapped.key
+
+
+def _ends(database: sqlite3.Connection, me: Self, message: Message) -> list[tuple[End, End]]:
+    """Both ends (this one first) as a session may be bound to them; none where a list is not known.
+
+    It may have begun before an identity changed, and come after that.
+    """
+    return [
+        (
+            End(me.user_id, me.device_id, mine),
+            End(message.sender_id, message.sender_device, theirs),
+        )
+        for mine in lists.identities(database, me.user_id)
+        for theirs in lists.identities(database, message.sender_id)
+    ]
 
 
 def is_erased(message: Message) -> bool:

@@ -63,6 +63,8 @@ class Device:
         """what the program shows: it was loaded once, and lives on events"""
         self.is_wanted = False
         """whether the program is to run"""
+        self.codes = 0
+        """that it showed to be let in"""
         self.has_doubts = False
         """the user was told that there is another list of theirs, which this device did not sign"""
         self.is_out = False

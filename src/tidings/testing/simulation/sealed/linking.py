@@ -75,6 +75,7 @@ class Linking:
         if approver is None:
             await asyncio.sleep(self._random.uniform(*AGAIN_S))
             return
+        device.codes += 1
         try:
             code = await client.devices.link_code()
             approver.do(self._approve(approver, code))
