@@ -90,6 +90,7 @@ def _all(seeds: range, nodes: int, processes: int) -> Iterator[Sum]:
 
 
 def _some(seeds: range, nodes: int) -> Sum:
+    gc.collect()  # of the runs before: what is frozen is never collected
     gc.freeze()  # what is loaded is no garbage: look for it among what the runs leave only
     began_s = time.process_time()
     counts: Counter[tuple[str, str]] = Counter()
