@@ -333,6 +333,7 @@ class Client:
             before=before,
             after=after,
             hidden=hidden,
+            clock=parts.clock if self._receive else None,
         )
 
     async def mark_read(self, peer: str, *, up_to: MessageId | None = None) -> MessageId | None:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from tidings.client.conversations import Ask, Known
 from tidings.client.folding import folded
-from tidings.client.transcript import Name, Self, message_of, names_in, place_of, readable
+from tidings.client.surroundings import Clock
+from tidings.client.transcript import Name, Self, message_of, names_in, newest, place_of, readable
 from tidings.client.values import Fault, Message
 from tidings.client.vault import Job, Vault
 from tidings.protocol import frames
@@ -23,6 +24,9 @@ from tidings.protocol.ids import MessageId
 
 PAGE = 256
 """messages asked for at once"""
+ARRIVING_S = 0.05
+ARRIVING_LOOKS = 60
+"""how often it is looked whether the inbox has brought what the history has already, and its key"""
 
 
 async def fetch(
@@ -35,14 +39,18 @@ async def fetch(
     before: MessageId | None,
     after: MessageId | None,
     hidden: Collection[Reference] = (),
+    clock: Clock | None = None,
 ) -> list[Message]:
-    """Up to `limit` messages in order. Raises what `ask` raises."""
+    """Up to `limit` messages in order. Raises what `ask` raises.
+
+    `clock`: of a client that receives; what is on its way to it is waited for, for a moment.
+    """
     found: dict[Name, _Item] = {}
     changes: dict[Reference, list[frames.Message]] = defaultdict(list)
     onwards = after is not None
     while len(found) < limit:
         page = await _page(ask, known, limit - len(found), before, after)
-        items, said = await vault.read(_reading(page))
+        items, said = await _read(vault, page, clock)
         for item in items:
             if Reference(*_name(item.message)) not in hidden:
                 _keep(found, item)
@@ -89,16 +97,33 @@ async def _page(
     return answer
 
 
+async def _read(vault: Vault, page: Page, clock: Clock | None) -> tuple[list["_Item"], list[frames.Message]]:
+    for _ in range(ARRIVING_LOOKS if clock is not None else 1):
+        found = await vault.read(_reading(page))
+        if clock is None or not found.is_ahead:
+            break
+        await clock.sleep(ARRIVING_S)
+    return found.items, found.said
+
+
 def _edge(page: Page, *, onwards: bool) -> MessageId | None:
     if not page.items:
         return None
     return page.items[-1 if onwards else 0].message.message_id
 
 
-def _reading(page: Page) -> Job[tuple[list[_Item], list[frames.Message]]]:
-    """The messages of a page, and what is said about them as far as it can be read."""
+class _Found(NamedTuple):
+    """What there is of a page."""
 
-    def read(database: sqlite3.Connection) -> tuple[list[_Item], list[frames.Message]]:
+    items: list[_Item]
+    said: list[frames.Message]
+    """about them, as far as it can be read"""
+    is_ahead: bool
+    """whether it has something sealed that is newer than all that has come here"""
+
+
+def _reading(page: Page) -> Job[_Found]:
+    def read(database: sqlite3.Connection) -> _Found:
         items = []
         for item in page.items:
             message, fault = readable(database, item.message)
@@ -106,7 +131,9 @@ def _reading(page: Page) -> Job[tuple[list[_Item], list[frames.Message]]]:
                 place = place_of(database, Reference(*_name(message))) or message.message_id
                 items.append(_Item(message, item.status, fault, place))
         changes = [readable(database, change) for change in page.relations]
-        return items, [change for change, fault in changes if fault == Fault.NONE]
+        ahead = [one for one in items if one.fault == Fault.NO_KEY]
+        is_ahead = any(one.place > newest(database, one.message.conversation_id) for one in ahead)
+        return _Found(items, [change for change, fault in changes if fault == Fault.NONE], is_ahead)
 
     return read
 

@@ -91,6 +91,7 @@ class Parts:
         self._typings: set[asyncio.Task[None]] = set()
 
         self.me = me = transcript.Self(*account.ids(), account.handle)
+        self.clock = clock
         self.time = ServerTime(clock, offset_ms)
         self.conversations = Conversations(vault, me.user_id)
         self._expiry = Expiry(vault, clock, self.time, self._erased)

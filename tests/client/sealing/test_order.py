@@ -8,7 +8,7 @@ import pytest
 from client.memory_world import until
 from client.sealing.malice import Pair
 from client.sealing.test_clients import in_profile, texts
-from tidings.protocol.frames import Ack, Relation, Sent, ServerFrame
+from tidings.protocol.frames import Ack, Deliver, History, Relation, Sent, ServerFrame
 
 pytestmark = pytest.mark.slow
 
@@ -51,3 +51,22 @@ async def test_what_comes_before_a_device_knows_its_own_list_is_read(pair: Pair)
     await alice.client.send("@bob", "3")
     found = await texts(bob, "alice", "1", "2", "3")
     assert not any(one.fault for one in found)
+
+
+async def test_the_history_waits_for_the_key_of_what_is_on_its_way(pair: Pair) -> None:
+    alice, bob = pair
+    held: list[ServerFrame] = []
+
+    def without_message(frame: ServerFrame) -> list[ServerFrame]:
+        if isinstance(frame, Deliver):
+            held.append(frame)
+            return []
+        return [frame]
+
+    alice.liar.lie = without_message
+    await bob.client.send("@alice", "3")
+    await until(lambda: held)
+    reading = asyncio.ensure_future(alice.client.history("@bob"))
+    await until(lambda: any(isinstance(one, History) for one in alice.liar.said))
+    alice.liar.say(*held)
+    assert [one.text for one in await reading] == ["1", "2", "3"]
