@@ -28,7 +28,7 @@ from tidings.client.events import (
 from tidings.client.outbox import Draft, Posting
 from tidings.client.sealing import asking, chains, sessions
 from tidings.client.sealing.opener import is_open, open_key, open_message, open_unsealed, open_with
-from tidings.client.sealing.own import next_generation
+from tidings.client.sealing.own import raise_generation
 from tidings.client.sealing.sealer import Self as Sealing
 from tidings.client.sealing.warnings import warn
 from tidings.client.tables import COMPLETE_TO, NEWEST_ENTRY
@@ -205,7 +205,7 @@ def _take_back(database: sqlite3.Connection, frame: Deliver, me: Self) -> None:
         message, fault, _ = open_unsealed(database, message)
     else:
         # This profile is an older copy: what it would seal was sealed before.
-        next_generation(database)
+        raise_generation(database)
         sessions.forget_outbound(database)
         chains.begin_anew(database)
         message, fault = msgspec.structs.replace(message, content=b""), Fault.NO_KEY

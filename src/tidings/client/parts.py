@@ -271,8 +271,8 @@ class Parts:
     async def _hello(self) -> Hello:
         self._names.renew(self._surroundings.entropy(CLIENT_ID_PREFIX_BYTES))
         have = await self.vault.read(inbox.have)
-        # Durable before it is told: a copy of the profile that was restored is behind, and told so.
-        self._generation = await self.vault.write(own.next_generation)
+        # A copy of the profile that was restored is behind, and told so.
+        self._generation = await self.vault.read(own.next_generation)
         receive = self._receiver_lock is not None
         return Hello(
             self.account.token,
@@ -287,12 +287,15 @@ class Parts:
         offset_ms = self.time.heard(welcome.now_ms)
         await self.vault.write(lambda database: keep_offset(database, offset_ms), durable=False)
         self._expiry.wake()
-        if self.account.sealed and await self.vault.write(
-            lambda database: own.is_copy(database, self._generation, welcome.generation)
-        ):
-            await self.press.recover()
+        if self.account.sealed:
+            await self.vault.write(lambda database: self._judge(database, welcome.generation))
         if welcome.token is not None:
             await self._renew(welcome.token)
+
+    def _judge(self, database: sqlite3.Connection, newest: int) -> None:
+        """Notice that this profile is an older copy, and forget what must not be used again, at once."""
+        if own.is_copy(database, self._generation, newest):
+            self.press.recover(database)
 
     async def _renew(self, token: str) -> None:
         """The server gave this device another token; the old one holds until this one was used."""

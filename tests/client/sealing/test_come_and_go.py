@@ -13,7 +13,7 @@ from client.sealing.test_clients import device_of, in_profile, link, signed_out,
 from client.sealing.test_sealing import ALICE, BOB, Four, kinds, overdue, text
 from tidings.client import Refused, transcript
 from tidings.client.errors import Unreachable
-from tidings.client.sealing import asking, chains, press
+from tidings.client.sealing import asking, chains, own, press
 from tidings.client.sealing.linking import Linking
 from tidings.client.sealing.opener import is_of_other_identity
 from tidings.client.sealing.publishing import listed, sign
@@ -256,6 +256,17 @@ async def test_a_device_that_was_added_meanwhile_is_sent_the_key_of_a_delete(dev
                 query = "SELECT fault FROM messages WHERE relation = 3"
                 while await in_profile(laptop, lambda database: database.execute(query).fetchall()) != [(0,)]:
                     await asyncio.sleep(LOOK_S)
+
+
+# --- copies -------------------------------------------------------------------------------------
+
+
+def test_a_copy_that_tries_often_to_connect_is_noticed_all_the_same(four: Four) -> None:
+    database = four.alice.database
+    assert not own.is_copy(database, own.next_generation(database), 0)
+    told = [own.next_generation(database) for _ in range(9)]  # and nobody answers
+    assert own.is_copy(database, told[-1], 2)
+    assert not own.is_copy(database, own.next_generation(database), 2)
 
 
 # --- chains -------------------------------------------------------------------------------------

@@ -339,7 +339,7 @@ def test_an_older_copy_uses_no_key_again(four: Four) -> None:
     restored.database.close()
     restored.database = type(restored.database)(":memory:", isolation_level=None)
     restored.database.executescript("\n".join(copy))
-    own.next_generation(restored.database)
+    assert own.is_copy(restored.database, own.next_generation(restored.database), 5)
     sessions.forget_outbound(restored.database)
     chains.begin_anew(restored.database)
     assert text(four.bob.open(restored.send(BOB, "4", client_id=b"n" * 16))) == "4"

@@ -154,22 +154,31 @@ def handed_over(database: sqlite3.Connection) -> None:
 
 
 def next_generation(database: sqlite3.Connection) -> int:
-    """The generation to tell at the next connection; durable before it is told."""
-    database.execute("UPDATE own_keys SET generation = generation + 1")
+    """The generation to tell at the next connection: the one after the last that was welcomed.
+
+    It grows with a Welcome alone: else a copy that tries often enough gets past what was told before.
+    """
     row = database.execute("SELECT generation FROM own_keys").fetchone()
-    return 0 if row is None else int(row[0])
+    return 0 if row is None else int(row[0]) + 1
+
+
+def raise_generation(database: sqlite3.Connection) -> None:
+    """This profile is an older copy, as it turns out: what it counts from now on is of a later generation."""
+    database.execute("UPDATE own_keys SET generation = generation + 1")
 
 
 def is_copy(database: sqlite3.Connection, told: int, newest: int) -> bool:
-    """Whether the generation that was told had been told before; then the next one is greater.
+    """Whether the generation that was told, and welcomed now, had been told before; the next one is greater.
 
-    What another process of this profile told meanwhile is no sign of that.
+    What another process of this profile told meanwhile is no sign of that. That a Welcome got lost looks the
+    same, and is taken for it.
     """
     row = database.execute("SELECT generation FROM own_keys").fetchone()
-    if row is None or row[0] != told or newest < told:
+    if row is None or row[0] >= told:
         return False
-    database.execute("UPDATE own_keys SET generation = ?", (newest + 1,))
-    return True
+    was_told = newest >= told
+    database.execute("UPDATE own_keys SET generation = ?", (newest + 1 if was_told else told,))
+    return was_told
 
 
 def raise_ids(database: sqlite3.Connection, newest: int) -> bool:

@@ -136,15 +136,11 @@ class Press:
             del self._outdated[row.client_id]
         return await self._vault.write(lambda database: outbox.unseal(database, row))
 
-    async def recover(self) -> None:
+    def recover(self, database: sqlite3.Connection) -> None:
         """This profile is an older copy: nothing that it knew of sealing is used for sealing again."""
-
-        def forget(database: sqlite3.Connection) -> None:
-            sessions.forget_outbound(database)
-            chains.begin_anew(database)
-            receipts.set_mark(database, COPIED_TO, outbox.newest_row(database))
-
-        await self._vault.write(forget)
+        sessions.forget_outbound(database)
+        chains.begin_anew(database)
+        receipts.set_mark(database, COPIED_TO, outbox.newest_row(database))
 
     def _sealing(
         self, row: Row, known: Known, without: frozenset[DeviceId]

@@ -108,10 +108,10 @@ def _readable(simulation: "Sealed") -> None:
             if not simulation.model.is_owed(written, device):
                 continue
             found = by_text.get(written.text) if written.name is None else shown.get(written.name)
+            if written.name is not None and simulation.model.changes(Kind.DELETE, written.name):
+                continue  # who was off while it was written and deleted never hears of it, or gets no key
             if found is None:
-                # Who was off while it was written and deleted never hears of it.
-                if written.name is None or not simulation.model.changes(Kind.DELETE, written.name):
-                    simulation.broken(READS, f"{device.name} lacks {written}")
+                simulation.broken(READS, f"{device.name} lacks {written}")
             elif found.fault and not _is_excused(simulation, written, device, found.fault):
                 simulation.broken(READS, f"{device.name} cannot read {written}: {found.fault!r}")
 
@@ -124,8 +124,10 @@ def _is_excused(simulation: "Sealed", written: Written, device: Device, fault: F
     """
     author = written.device
     removal_s = simulation.model.memberships[author].removal_s
-    if removal_s is not None and fault is Fault.UNKNOWN_DEVICE:
-        return True  # it came and went while this one was away: there is no list with it any more
+    if fault is Fault.UNKNOWN_DEVICE and (
+        removal_s is not None or _changes(simulation)[author.user.user_id] > 1
+    ):
+        return True  # it came and went, or came under an identity that this one could not know, being away
     if any(restored_s > written.written_s for restored_s in author.restored_s):
         return True
     if any(restored_s > written.written_s for restored_s in device.restored_s):
@@ -287,6 +289,9 @@ def _difference(one: State, other: State) -> str:
     found = []
     for name in {**here, **there}:
         mine, its = here.get(name), there.get(name)
+        message = mine or its
+        if message is None or message.deleted:
+            continue  # who was off meanwhile never heard of it
         if mine is None or its is None:
             found.append(f"{mine or its} is only {'with events' if its is None else 'fresh'}")
         elif mine != its and mine.message_id == its.message_id:
@@ -306,11 +311,17 @@ def _without_place(message: Message, field: str) -> object:
     return message.reactions if field == "reacted" else getattr(message, field)
 
 
+def _changes(simulation: "Sealed") -> Counter[int]:
+    """How often each user had another identity."""
+    members = simulation.model.memberships
+    return Counter(one.user.user_id for one, member in members.items() if member.is_stolen)
+
+
 def _not_warned(simulation: "Sealed") -> None:
     """Nobody lies here: there is nothing to warn of but other identities and devices that are gone."""
     members = simulation.model.memberships
     gone = {str(one.device_id) for one, member in members.items() if member.removal_s is not None}
-    changes = Counter(one.user.user_id for one, member in members.items() if member.is_stolen)
+    changes = _changes(simulation)
     for device in simulation.devices:
         for warning in device.warnings:
             expected = warning.kind in EXPECTED

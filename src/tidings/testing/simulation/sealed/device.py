@@ -143,8 +143,8 @@ class Device:
     def restore(self, place: float) -> bool:
         """Begin again with an older profile; whether there is one."""
         since_s = self.simulation.linking.identity_since_s(self.user)
-        told = self.disk.generation
-        # One that was made since the last connection is not noticed: see docs/concepts/encryption.md.
+        told = self.simulation.generation(self.device_id)
+        # One that was made during the last connection is not noticed: see docs/concepts/encryption.md.
         copies = [one for one in self.copies if one.at_s > since_s and one.generation < told]
         if not copies or self.is_out:
             return False

@@ -23,9 +23,11 @@ from tidings.client import State
 from tidings.client.errors import ClientError, Refused
 from tidings.client.http import Server
 from tidings.protocol.api import LoggedIn, NewAccount
+from tidings.protocol.ids import DeviceId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
 from tidings.server.services import Services
+from tidings.store.schema import GENERATIONS
 from tidings.testing.simulation import faults
 from tidings.testing.simulation.cluster import Broken, Cluster
 from tidings.testing.simulation.device import User
@@ -152,6 +154,10 @@ class Sealed(Cluster):
         if name not in self._applications:
             self._applications[name] = application(node, services)
         return self._applications[name]
+
+    def generation(self, device: DeviceId) -> int:
+        """The greatest that the server has heard of a device's profile."""
+        return max((row.generation for row in self.scan(GENERATIONS) if row.device_id == device), default=0)
 
     def add_device(self, user: User, account: LoggedIn) -> Device:
         """A device that has just logged in."""

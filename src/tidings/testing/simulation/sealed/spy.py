@@ -11,6 +11,7 @@ from tidings.protocol.frames import (
     Deliver,
     DeviceLists,
     DevicesChanged,
+    Error,
     Heartbeat,
     Reference,
     Relation,
@@ -111,6 +112,8 @@ class _Ear(Tap):
         elif isinstance(frame, DeviceLists | DevicesChanged):
             for signed in frame.lists:
                 self._spy.identities[signed.user_id][decode_list(signed.body, DEVICES_MAX).identity] = None
+        elif isinstance(frame, Error):
+            self._device.note("is answered", frame.code, frame.message, frame.client_id)
         elif isinstance(frame, Sent):
             self._spy.accepted[Reference(self._device.device_id, ClientId(frame.client_id))] = frame
 
