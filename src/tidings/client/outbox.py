@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tidings.client import keys, settings, transcript
+from tidings.client import keys, receipts, settings, transcript
 from tidings.client.sealing import asking, chains
 from tidings.client.sealing.sealer import Sealed, sealed
+from tidings.client.tables import COPIED_AT, COPIED_TO
 from tidings.client.transcript import Origin, Self
 from tidings.protocol import frames, ids
 from tidings.protocol.frames import UNSHOWN, Reference, Relation, Scheme, Sent, SettingKind
@@ -269,9 +270,10 @@ def record_sent(
         return False
     missing: list[DeviceId] = []
     name = Reference(me.device_id, row.client_id)
-    if row.sealed is not None:
+    is_ours = row.sealed is not None and not _was_sent_before(database, row, sent)
+    if row.sealed is not None and is_ours:
         asking.keep_key(database, name, row.sealed, now_ms)
-    if row.sealed is not None and sent.missing:
+    if is_ours and sent.missing:
         asking.add_devices(database, name, sent.missing)
         missing = [device for device in sent.missing if asking.may_answer(database, name, device)]
         if missing:
@@ -295,6 +297,13 @@ def record_sent(
     )
     transcript.add(database, message, me, Origin.HERE)
     return bool(missing)
+
+
+def _was_sent_before(database: sqlite3.Connection, row: Row, sent: Sent) -> bool:
+    """Whether the server has a message as this profile sealed it in another life: it is an older copy."""
+    if row.row_id > (receipts.mark(database, COPIED_TO) or 0):
+        return False
+    return sent.created_at <= (receipts.mark(database, COPIED_AT) or 0)
 
 
 def record_refused(database: sqlite3.Connection, row: Row, code: int, message: str, now_ms: int) -> None:

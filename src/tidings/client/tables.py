@@ -164,6 +164,8 @@ COMPLETE_TO = "complete_to"
 
 COPIED_TO = "copied_to"
 """mark: the newest row that the outbox had when this profile was found to be an older copy"""
+COPIED_AT = "copied_at"
+"""mark: when that was, by the server's time"""
 FILLED = "filled"
 """mark: 1 once the profile has what was said before this device was made"""
 

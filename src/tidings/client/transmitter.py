@@ -387,16 +387,24 @@ class Transmitter:
             raise Refused(TOO_LARGE.code, TOO_LARGE.name, "encrypted, it is more than the server takes")
         return row
 
-    def _outdate(self, row: Row) -> None:
-        """What was sealed after a row follows it as it was: that is sealed again when its turn comes."""
-        later = [one for one in self._taken if one.row_id > row.row_id and one.attempt == 1]
-        self._outdated.update(one.client_id for one in later if one.draft.peer == row.draft.peer)
+    def _outdate(self, row: Row, *, was_accepted: bool) -> None:
+        """What was sealed after a row follows it as it was: that is sealed again when its turn comes.
+
+        A repeat may have been sent as it is, if an earlier process got as far; but none behind a row that was
+        not accepted.
+        """
+        later = [one for one in self._taken if one.row_id > row.row_id]
+        self._outdated.update(
+            one.client_id
+            for one in later
+            if one.draft.peer == row.draft.peer and (one.attempt == 1 or not was_accepted)
+        )
 
     async def _unsealed(self, row: Row, changed: DevicesChanged) -> Row | None:
         """The row, to be sealed again; None if that is of no use."""
         assert self._press is not None
         async with self._taking:
-            self._outdate(row)
+            self._outdate(row, was_accepted=False)
             self._sealing.add(row.client_id)
         try:
             return await self._press.changed(row, changed)
@@ -457,7 +465,7 @@ class Transmitter:
         now_ms = self._clock.wall_ms()
         self._tried.discard(row.client_id)
         async with self._taking:
-            self._outdate(row)
+            self._outdate(row, was_accepted=True)
             await self._vault.write(
                 lambda database: outbox.record_refused(database, row, refusal.code, refusal.reason, now_ms)
             )

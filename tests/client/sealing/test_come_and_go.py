@@ -1,6 +1,7 @@
 """Devices that come and go at bad moments: what the simulation found (see docs/reference/reliability.md)."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,36 @@ def test_a_copy_that_tries_often_to_connect_is_noticed_all_the_same(four: Four) 
     told = [own.next_generation(database) for _ in range(9)]  # and nobody answers
     assert own.is_copy(database, told[-1], 2)
     assert not own.is_copy(database, own.next_generation(database), 2)
+
+
+@pytest.mark.slow
+async def test_a_copy_gives_no_key_for_what_was_accepted_in_its_other_life(
+    devices: Devices, tmp_path: Path
+) -> None:
+    async with await devices.register("bob") as bob:
+        alice = await devices.register("alice")
+        async with alice:
+            await alice.client.send("@bob", "1")
+            await texts(bob, "alice", "1")
+            alice.is_offline = True
+            alice.tear()
+            sending = asyncio.ensure_future(alice.client.send("@bob", "2"))
+            query = "SELECT count(*) FROM outbox"
+            async with asyncio.timeout(PATIENCE_S):
+                while await in_profile(alice, lambda database: database.execute(query).fetchone()) != (1,):
+                    await asyncio.sleep(LOOK_S)
+            shutil.copytree(alice._profile, tmp_path / "copy")
+            alice.is_offline = False
+            name = (await sending).client_id
+            await texts(bob, "alice", "1", "2")
+        async with Screen(devices.world, tmp_path / "copy", devices._requests) as copy:
+            await copy.client.flushed()
+            query = "SELECT count(*) FROM message_keys WHERE client_id = ?"
+            found = await in_profile(copy, lambda database: database.execute(query, (name,)).fetchone())
+            assert found == (0,)
+            await copy.client.send("@bob", "3")
+            await texts(bob, "alice", "1", "2", "3")
+        assert not warned(bob)
 
 
 # --- chains -------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from tidings.client.sealing.sealer import (
 )
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.surroundings import Clock
-from tidings.client.tables import COPIED_TO
+from tidings.client.tables import COPIED_AT, COPIED_TO
 from tidings.client.vault import Job, Vault
 from tidings.protocol.frames import DevicesChanged, Relation
 from tidings.protocol.ids import ClientId, DeviceId, EntryId, UserId
@@ -141,6 +141,7 @@ class Press:
         sessions.forget_outbound(database)
         chains.begin_anew(database)
         receipts.set_mark(database, COPIED_TO, outbox.newest_row(database))
+        receipts.set_mark(database, COPIED_AT, self._now_ms())
 
     def _sealing(
         self, row: Row, known: Known, without: frozenset[DeviceId]
