@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidings.client import inbox, receipts, transcript
+from tidings.client import copies, inbox, receipts, transcript
 from tidings.client.events import MessageEvent, SentEvent
 from tidings.client.outbox import ClientIds, Draft, Posting, Row, append, record_sent
 from tidings.client.tables import SCHEMA
 from tidings.client.transcript import Self
-from tidings.protocol.frames import Deliver, Message, Receipt, Reference, Sent, Status
+from tidings.protocol.frames import Deliver, Message, Receipt, Reference, Scheme, Sent, Status
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, UserId
 
 ALICE, BOB = UserId(100), UserId(7)
@@ -180,3 +181,16 @@ def test_however_often_they_come_each_is_stored_once(numbers: list[int]) -> None
         inbox.store(database, [deliver(number, number + 1)], ME, POSTING, NOW_MS)
     assert texts(database) == [f"m{number}" for number in dict.fromkeys(numbers)]
     database.close()
+
+
+def test_who_is_sent_what_it_wrote_in_another_life_keeps_no_key_of_what_waited(
+    database: sqlite3.Connection,
+) -> None:
+    waiting = append(database, name(1), Draft("bob", "text/plain", b"x"), b"w" * 16)
+    theirs = deliver(2, 20, device=LAPTOP, sender=ALICE)
+    theirs = Deliver(theirs.entry_id, msgspec.structs.replace(theirs.message, scheme=Scheme.DIRECT))
+    inbox.store(database, [theirs], ME, POSTING, NOW_MS)
+    later = append(database, name(3), Draft("bob", "text/plain", b"x"), b"w" * 16)
+    assert copies.was_sent(database, waiting.row_id, NOW_MS)
+    assert not copies.was_sent(database, waiting.row_id, NOW_MS + 1)
+    assert not copies.may_be_sent(database, later.row_id)

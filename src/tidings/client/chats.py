@@ -155,7 +155,8 @@ class Chats:
             print(await me.chats.timer_of(chat.conversation_id) or "what is sent stays")
         ```
         """
-        return await timer_of(self._settings, conversation_id)
+        value = await self._settings.get(SettingKind.OPAQUE, keys.of_timer(conversation_id))
+        return keys.number(value) or None
 
     async def typing(self, peer: str, *, active: bool = True) -> None:
         """Tell somebody that the user is writing, or has stopped. Told now or, while offline, never.
@@ -181,16 +182,3 @@ class Chats:
     async def _state(self, only: ConversationId | None = None) -> State:
         await self._syncing.ready()
         return await self._vault.read(lambda database: load(database, self._me, UNREAD_COUNTED, only))
-
-
-async def timer_of(settings: Settings, conversation_id: ConversationId) -> int | None:
-    """As `Chats.timer_of`."""
-    value = await settings.get(SettingKind.OPAQUE, keys.of_timer(conversation_id))
-    return keys.number(value) or None
-
-
-async def timer_ms(conversations: Conversations, settings: Settings, peer: str) -> int | None:
-    """After how long what is sent to somebody vanishes, unless it is said otherwise."""
-    known = await conversations.known_peer(normal(peer))
-    after_s = None if known is None else await timer_of(settings, known.conversation_id)
-    return None if after_s is None else after_s * 1000

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tidings.client import transcript
 from tidings.client.server_time import ServerTime
-from tidings.client.surroundings import Clock
+from tidings.client.surroundings import Clock, wait
 from tidings.client.vault import Vault
 
 PAUSE_S_MAX = 3600.0
@@ -40,16 +40,7 @@ class Expiry:
                 continue
             now_ms = self._time.surely_ms()
             if moment > now_ms:
-                await self._wait(min((moment - now_ms) / 1000, PAUSE_S_MAX))
+                await wait(self._clock, self._wake, min((moment - now_ms) / 1000, PAUSE_S_MAX))
                 continue
             await self._vault.write(lambda database: transcript.expire(database, now_ms))  # noqa: B023
             self._changed()
-
-    async def _wait(self, seconds: float) -> None:
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        woken = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait({sleep, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            woken.cancel()

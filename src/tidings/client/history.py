@@ -50,11 +50,11 @@ async def fetch(
     onwards = after is not None
     while len(found) < limit:
         page = await _page(ask, known, limit - len(found), before, after)
-        items, said = await _read(vault, page, clock)
-        for item in items:
+        read = await _read(vault, page, clock)
+        for item in read.items:
             if Reference(*_name(item.message)) not in hidden:
                 _keep(found, item)
-        for change in said:
+        for change in read.said:
             if change.relates_to is not None:
                 changes[change.relates_to].append(change)
         reached = page.next or _edge(page, onwards=onwards)
@@ -97,15 +97,6 @@ async def _page(
     return answer
 
 
-async def _read(vault: Vault, page: Page, clock: Clock | None) -> tuple[list["_Item"], list[frames.Message]]:
-    for _ in range(ARRIVING_LOOKS if clock is not None else 1):
-        found = await vault.read(_reading(page))
-        if clock is None or not found.is_ahead:
-            break
-        await clock.sleep(ARRIVING_S)
-    return found.items, found.said
-
-
 def _edge(page: Page, *, onwards: bool) -> MessageId | None:
     if not page.items:
         return None
@@ -120,6 +111,16 @@ class _Found(NamedTuple):
     """about them, as far as it can be read"""
     is_ahead: bool
     """whether it has something sealed that is newer than all that has come here"""
+
+
+async def _read(vault: Vault, page: Page, clock: Clock | None) -> _Found:
+    found = await vault.read(_reading(page))
+    for _ in range(ARRIVING_LOOKS):
+        if clock is None or not found.is_ahead:
+            break
+        await clock.sleep(ARRIVING_S)
+        found = await vault.read(_reading(page))
+    return found
 
 
 def _reading(page: Page) -> Job[_Found]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tidings.client import outbox, receipts, settings, transcript
+from tidings.client import copies, outbox, receipts, settings, transcript
 from tidings.client.connection import Arrival
 from tidings.client.events import (
     DeleteEvent,
@@ -26,7 +26,7 @@ from tidings.client.events import (
     SentEvent,
 )
 from tidings.client.outbox import Draft, Posting
-from tidings.client.sealing import asking, chains, sessions
+from tidings.client.sealing import asking, chains
 from tidings.client.sealing.opener import is_open, open_key, open_message, open_unsealed, open_with
 from tidings.client.sealing.own import raise_generation
 from tidings.client.sealing.sealer import Self as Sealing
@@ -156,7 +156,7 @@ def _deliver(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Po
         # It came before: only where it stands may be news.
         transcript.add(database, message, me, _origin(database, message, me), stands=frame.stands)
     elif message.sender_device == me.device_id:
-        _take_back(database, frame, me)
+        _take_back(database, frame, me, now_ms)
     else:
         _open(database, frame, me, posting, now_ms)
 
@@ -190,7 +190,7 @@ def _ask(database: sqlite3.Connection, message: frames.Message, me: Self, postin
         outbox.append(database, next(posting.names), outbox.asking_for(peer, message), posting.writer)
 
 
-def _take_back(database: sqlite3.Connection, frame: Deliver, me: Self) -> None:
+def _take_back(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: int) -> None:
     """What this device wrote itself: it waits for its answer still, or the profile is an older copy."""
     message, draft = frame.message, outbox.draft_of(database, frame.message.client_id)
     fault = Fault.NONE
@@ -204,10 +204,9 @@ def _take_back(database: sqlite3.Connection, frame: Deliver, me: Self) -> None:
     elif is_open(message):
         message, fault, _ = open_unsealed(database, message)
     else:
-        # This profile is an older copy: what it would seal was sealed before.
+        # It was written in another life.
         raise_generation(database)
-        sessions.forget_outbound(database)
-        chains.begin_anew(database)
+        copies.begin_anew(database, now_ms)
         message, fault = msgspec.structs.replace(message, content=b""), Fault.NO_KEY
     origin = Origin.INBOX if draft is None else Origin.HERE
     transcript.add(database, message, me, origin, stands=frame.stands, fault=fault)

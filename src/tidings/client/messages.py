@@ -7,7 +7,6 @@ spec §6.3
 """
 
 from tidings.client import keys, transcript
-from tidings.client.chats import timer_ms
 from tidings.client.conversations import Ask, Conversations, Known, normal
 from tidings.client.errors import ClientError
 from tidings.client.history import fetch
@@ -156,8 +155,7 @@ class Messages:
             raise ClientError("cannot forward a message that is gone")
         if whole.fault:
             raise ClientError("cannot forward what cannot be read", "its key may come yet: try later")
-        expires_in_ms = await timer_ms(self._conversations, self._settings, peer)
-        draft = Draft(peer, whole.content_type, whole.content, Relation.FORWARD, expires_in_ms=expires_in_ms)
+        draft = Draft(peer, whole.content_type, whole.content, Relation.FORWARD, by_timer=True)
         return await self._transmitter.send(draft)
 
     async def info(self, message: SomeMessage) -> MessageTimes:

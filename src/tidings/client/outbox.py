@@ -12,10 +12,9 @@ import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
-from tidings.client import keys, receipts, settings, transcript
+from tidings.client import copies, keys, settings, transcript
 from tidings.client.sealing import asking, chains
 from tidings.client.sealing.sealer import Sealed, sealed
-from tidings.client.tables import COPIED_AT, COPIED_TO
 from tidings.client.transcript import Origin, Self
 from tidings.protocol import frames, ids
 from tidings.protocol.frames import UNSHOWN, Reference, Relation, Scheme, Sent, SettingKind
@@ -229,12 +228,6 @@ def unseal(database: sqlite3.Connection, row: Row) -> Row:
     return row._replace(sealed=None)
 
 
-def newest_row(database: sqlite3.Connection) -> int:
-    """The number of the last row; 0 if nothing waits."""
-    (row_id,) = database.execute("SELECT coalesce(max(row_id), 0) FROM outbox").fetchone()
-    return int(row_id)
-
-
 def sealed_of(database: sqlite3.Connection, client_id: ClientId) -> Sealed | None:
     """How what waits for its answer under a name was sealed, if it was."""
     row = database.execute("SELECT sealed FROM outbox WHERE client_id = ?", (client_id,)).fetchone()
@@ -270,10 +263,10 @@ def record_sent(
         return False
     missing: list[DeviceId] = []
     name = Reference(me.device_id, row.client_id)
-    is_ours = row.sealed is not None and not _was_sent_before(database, row, sent)
-    if row.sealed is not None and is_ours:
+    is_as_sealed = row.sealed is not None and not copies.was_sent(database, row.row_id, sent.created_at)
+    if row.sealed is not None and is_as_sealed:
         asking.keep_key(database, name, row.sealed, now_ms)
-    if is_ours and sent.missing:
+    if is_as_sealed and sent.missing:
         asking.add_devices(database, name, sent.missing)
         missing = [device for device in sent.missing if asking.may_answer(database, name, device)]
         if missing:
@@ -297,13 +290,6 @@ def record_sent(
     )
     transcript.add(database, message, me, Origin.HERE)
     return bool(missing)
-
-
-def _was_sent_before(database: sqlite3.Connection, row: Row, sent: Sent) -> bool:
-    """Whether the server has a message as this profile sealed it in another life: it is an older copy."""
-    if row.row_id > (receipts.mark(database, COPIED_TO) or 0):
-        return False
-    return sent.created_at <= (receipts.mark(database, COPIED_AT) or 0)
 
 
 def record_refused(database: sqlite3.Connection, row: Row, code: int, message: str, now_ms: int) -> None:

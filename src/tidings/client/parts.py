@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from tidings import __version__
-from tidings.client import access, http, inbox, outbox, transcript
+from tidings.client import access, copies, http, inbox, outbox, transcript
 from tidings.client.account import OwnAccount
 from tidings.client.chats import Chats
 from tidings.client.connection import Answer, Connection, Passing
@@ -295,7 +295,7 @@ class Parts:
     def _judge(self, database: sqlite3.Connection, newest: int) -> None:
         """Notice that this profile is an older copy, and forget what must not be used again, at once."""
         if own.is_copy(database, self._generation, newest):
-            self.press.recover(database)
+            copies.begin_anew(database, self.time.now_ms())
 
     async def _renew(self, token: str) -> None:
         """The server gave this device another token; the old one holds until this one was used."""

@@ -160,11 +160,11 @@ class Receiver:
     def _unknown(self, database: sqlite3.Connection, delivered: Sequence[Deliver]) -> set[UserId]:
         """Whose lists are to be asked for: what comes may be by newer ones, one's own among them."""
         unknown = set()
+        if lists.known(database, self._me.user_id) is None:
+            # It was published just now; somebody else was told of it sooner than this device.
+            unknown.add(self._me.user_id)
         for frame in delivered:
             message = frame.message
-            if message.scheme != Scheme.PLAIN and lists.known(database, self._me.user_id) is None:
-                # It was published just now; somebody else was told of it sooner than this device.
-                unknown.add(self._me.user_id)
             if needs_list(database, message):
                 unknown.add(message.sender_id)
             elif is_of_other_identity(database, inbox.sealing(self._me), message, frame.envelope):

@@ -34,6 +34,17 @@ class Clock(Protocol):
         """Return after so many seconds."""
 
 
+async def wait(clock: Clock, event: asyncio.Event, seconds: float) -> None:
+    """Return once an event is set, or after so many seconds."""
+    sleep = asyncio.ensure_future(clock.sleep(seconds))
+    happened = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({sleep, happened}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sleep.cancel()
+        happened.cancel()
+
+
 class SystemClock:
     """The machine's own time."""
 

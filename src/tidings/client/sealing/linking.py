@@ -29,7 +29,7 @@ from tidings.client.sealing.inside import unwrapped_identity, wrapped_identity
 from tidings.client.sealing.lists import Listed
 from tidings.client.sealing.publishing import Http, listed, public_keys, sign
 from tidings.client.sealing.sealer import Self
-from tidings.client.sealing.sessions import End, Unopened
+from tidings.client.sealing.sessions import End, Ends, Unopened
 from tidings.client.sealing.supplies import Ask, Storage, Supplies
 from tidings.client.sealing.warnings import warn
 from tidings.client.stretching import Stretch, stretched
@@ -173,10 +173,12 @@ class Linking:
         sender = lists.device(database, self._me.user_id, DeviceId(answer.sender))
         if mine is None or known is None or sender is None or known.identity != answer.identity:
             return False
-        end = End(self._me.user_id, sender.device_id, known.identity)
-        me = End(self._me.user_id, self._me.device_id, known.identity)
+        ends = Ends(
+            End(self._me.user_id, self._me.device_id, known.identity),
+            End(self._me.user_id, sender.device_id, known.identity),
+        )
         try:
-            data = sessions.unwrap(database, mine, me, end, sender, answer.envelope, self._now_ms())
+            data = sessions.unwrap(database, mine, [ends], sender, answer.envelope, self._now_ms())
             secret, before = unwrapped_identity(data)
             identity = core.SigningKey.load(secret)
             former = core.SigningKey.load(before) if before else None
@@ -363,7 +365,7 @@ class Linking:
     def _repeated(self, database: sqlite3.Connection) -> core.SigningKey | None:
         """The identity before this one, if the list names it: who missed the change learns of it later."""
         former = own.former(database)
-        if former is None or lists.previous(database, self._me.user_id) != former.public:
+        if former is None or former.public not in lists.identities(database, self._me.user_id)[1:]:
             return None
         return former
 

@@ -67,17 +67,17 @@ def _there(body: bytes, gone: bytes) -> list[ListedDevice]:
 
 
 def identities(database: sqlite3.Connection, user_id: UserId) -> list[bytes]:
-    """A user's identity, and the one before it if the newest list names it; none if no list is known."""
+    """A user's identity, then the one before if the newest list names it; none if no list is known."""
     row = database.execute("SELECT identity, body FROM device_lists WHERE user_id = ?", (user_id,)).fetchone()
     if row is None:
         return []
-    return [one for one in (row[0], decode_list(row[1], DEVICES_MAX).previous) if one]
+    return [one for one in (row[0], _previous(row[1])) if one]
 
 
-def previous(database: sqlite3.Connection, user_id: UserId) -> bytes:
-    """The identity that a user's newest list names as the one before; empty if it names none."""
-    row = database.execute("SELECT body FROM device_lists WHERE user_id = ?", (user_id,)).fetchone()
-    return b"" if row is None else decode_list(row[0], DEVICES_MAX).previous
+@lru_cache(READ)
+def _previous(body: bytes) -> bytes:
+    """The identity that a list names as the one before; empty if it names none."""
+    return decode_list(body, DEVICES_MAX).previous
 
 
 def device(database: sqlite3.Connection, user_id: UserId, device_id: DeviceId) -> ListedDevice | None:

@@ -14,7 +14,7 @@ import msgspec
 from tidings.client.sealing import asking, chains, lists, own, sessions
 from tidings.client.sealing.inside import Inside, Outside, unseal, unwrapped
 from tidings.client.sealing.sealer import Self
-from tidings.client.sealing.sessions import End, Unopened
+from tidings.client.sealing.sessions import End, Ends, Unopened
 from tidings.client.sealing.warnings import warn
 from tidings.client.values import Fault
 from tidings.protocol.frames import Message, Reference, Relation, Scheme
@@ -111,11 +111,12 @@ def is_of_other_identity(
     database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None
 ) -> bool:
     """Whether both lists must be asked for anew: the key is sealed for another identity of one of the two."""
-    mine = own.load(database)
-    if envelope is None or mine is None:
+    if envelope is None or not sessions.begins(envelope):
         return False
-    ends = _ends(database, me, message)
-    return bool(ends) and all(sessions.is_of_others(database, mine, *both, envelope) for both in ends)
+    mine, ends = own.load(database), _ends(database, me, message)
+    if mine is None or not ends:
+        return False
+    return sessions.is_of_others(database, mine, ends, message.sender_device, envelope)
 
 
 def is_sealed(database: sqlite3.Connection, conversation_id: ConversationId) -> bool:
@@ -149,15 +150,7 @@ def _unwrap(
     mine, ends = own.load(database), _ends(database, me, message)
     if envelope is None or mine is None or not ends:
         raise Unopened("there is no envelope for this device")
-    *others, last = ends
-    for both in others:
-        try:
-            data = sessions.unwrap(database, mine, *both, listed, envelope, now_ms)
-            break
-        except Unopened:
-            continue
-    else:
-        data = sessions.unwrap(database, mine, *last, listed, envelope, now_ms)
+    data = sessions.unwrap(database, mine, ends, listed, envelope, now_ms)
     try:
         wrapped = unwrapped(data)
     except ValueError as error:
@@ -167,13 +160,13 @@ def _unwrap(
     return wrapped.key
 
 
-def _ends(database: sqlite3.Connection, me: Self, message: Message) -> list[tuple[End, End]]:
-    """Both ends (this one first) as a session may be bound to them; none where a list is not known.
+def _ends(database: sqlite3.Connection, me: Self, message: Message) -> list[Ends]:
+    """What a session with the sender may be bound to; nothing where a list is not known.
 
     It may have begun before an identity changed, and come after that.
     """
     return [
-        (
+        Ends(
             End(me.user_id, me.device_id, mine),
             End(message.sender_id, message.sender_device, theirs),
         )

@@ -99,13 +99,13 @@ def adopt(
 def former(database: sqlite3.Connection) -> core.SigningKey | None:
     """The identity before this one, as far as it is known here."""
     row = database.execute("SELECT former FROM own_keys").fetchone()
-    return None if row is None or row[0] is None else core.SigningKey.load(row[0])
+    return None if row is None or row[0] is None else _identity(row[0])
 
 
 def has_identity(database: sqlite3.Connection, public: bytes) -> bool:
     """Whether this is the user's own identity, as this device has it."""
     row = database.execute("SELECT identity FROM own_keys WHERE identity <> x''").fetchone()
-    return row is not None and core.SigningKey.load(row[0]).public == public
+    return row is not None and _identity(row[0]).public == public
 
 
 def offered(database: sqlite3.Connection, key: bytes) -> Own:

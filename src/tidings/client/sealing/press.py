@@ -6,11 +6,11 @@ spec §6.16
 import sqlite3
 from collections.abc import Awaitable, Callable
 
-from tidings.client import outbox, receipts, transcript
+from tidings.client import copies, outbox, transcript
 from tidings.client.connection import Connection
 from tidings.client.conversations import Known
 from tidings.client.outbox import Row
-from tidings.client.sealing import asking, chains, lists, sessions
+from tidings.client.sealing import asking, chains, lists
 from tidings.client.sealing.lists import Listed
 from tidings.client.sealing.opener import note_sealed
 from tidings.client.sealing.sealer import (
@@ -25,7 +25,6 @@ from tidings.client.sealing.sealer import (
 )
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.surroundings import Clock
-from tidings.client.tables import COPIED_AT, COPIED_TO
 from tidings.client.vault import Job, Vault
 from tidings.protocol.frames import DevicesChanged, Relation
 from tidings.protocol.ids import ClientId, DeviceId, EntryId, UserId
@@ -136,13 +135,6 @@ class Press:
             del self._outdated[row.client_id]
         return await self._vault.write(lambda database: outbox.unseal(database, row))
 
-    def recover(self, database: sqlite3.Connection) -> None:
-        """This profile is an older copy: nothing that it knew of sealing is used for sealing again."""
-        sessions.forget_outbound(database)
-        chains.begin_anew(database)
-        receipts.set_mark(database, COPIED_TO, outbox.newest_row(database))
-        receipts.set_mark(database, COPIED_AT, self._now_ms())
-
     def _sealing(
         self, row: Row, known: Known, without: frozenset[DeviceId]
     ) -> Callable[[sqlite3.Connection], Row | Lacking]:
@@ -180,7 +172,7 @@ class Press:
             row.expires_at,
         )
         made = seal_message(database, self._me, writing, self._now_ms(), without)
-        if isinstance(made, Sealed) and row.row_id <= (receipts.mark(database, COPIED_TO) or 0):
+        if isinstance(made, Sealed) and copies.may_be_sent(database, row.row_id):
             # Of a copy of a profile: what was sent in its other life, and is there, may be another one.
             chains.given_up(database, row.client_id)
         return made

@@ -8,13 +8,14 @@ PQXDH and the Double Ratchet as Signal published them; see docs/concepts/encrypt
 
 import sqlite3
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 import tidings_core as core
 
 from tidings.client.sealing import lists, own
-from tidings.client.sealing.own import Own
+from tidings.client.sealing.own import Own, Secrets
 from tidings.protocol.frames import Bundle
 from tidings.protocol.ids import DeviceId, UserId
 from tidings.protocol.keys import ListedDevice
@@ -44,6 +45,13 @@ class End(NamedTuple):
     user_id: UserId
     device_id: DeviceId
     identity: bytes
+
+
+class Ends(NamedTuple):
+    """What a session that another device began is bound to."""
+
+    me: End
+    sender: End
 
 
 def has(database: sqlite3.Connection, device: DeviceId, since_ms: int = 0) -> bool:
@@ -86,42 +94,50 @@ def wrap(database: sqlite3.Connection, device: DeviceId, data: bytes) -> bytes:
 def unwrap(
     database: sqlite3.Connection,
     mine: Own,
-    me: End,
-    sender: End,
+    ends: Sequence[Ends],
     listed: ListedDevice,
     envelope: bytes,
     now_ms: int,
 ) -> bytes:
-    """Decrypt what a device sent. Raises Unopened."""
+    """Decrypt what a device sent. A session that it begins is of one of some ends. Raises Unopened."""
+    device = listed.device_id
     try:
         handshake = core.handshake_of(envelope)
         if handshake is None:
-            return _by_ratchet(database, sender.device_id, envelope)
+            return _by_ratchet(database, device, envelope)
         if (handshake.signing, handshake.agreement) != (listed.signing, listed.agreement):
             raise Unopened("the session is of another device than the signed list says")
-        for row in _rows(database, sender.device_id):
+        for row in _rows(database, device):
             if row.session_id == handshake.session_id:
-                return _by_session(database, sender.device_id, row, envelope)
-        return _first(database, mine, me, sender, handshake, envelope, now_ms)
+                return _by_session(database, device, row, envelope)
+        return _first(database, mine, ends, device, handshake, envelope, now_ms)
     except core.CryptoError as error:
         raise Unopened(str(error)) from None
 
 
-def is_of_others(database: sqlite3.Connection, mine: Own, me: End, sender: End, envelope: bytes) -> bool:
-    """Whether an envelope begins a session that is not of these ends: one may have another identity since."""
+def begins(envelope: bytes) -> bool:
+    """Whether an envelope may begin a session: else it goes on with one that is there."""
+    try:
+        return core.handshake_of(envelope) is not None
+    except core.CryptoError:
+        return True
+
+
+def is_of_others(
+    database: sqlite3.Connection, mine: Own, ends: Sequence[Ends], device: DeviceId, envelope: bytes
+) -> bool:
+    """Whether an envelope begins a session of other ends: one of the two may have another identity since."""
     try:
         handshake = core.handshake_of(envelope)
         if handshake is None:
             return False
-        if any(row.session_id == handshake.session_id for row in _rows(database, sender.device_id)):
+        if any(row.session_id == handshake.session_id for row in _rows(database, device)):
             return False
         secrets = own.secrets(database, handshake.prekey_id, handshake.kem_id, handshake.one_time_id)
         if secrets is None:
             return False
-        core.Session.inbound(
-            mine.keys, envelope, secrets.prekey, secrets.kem, secrets.one_time, _context(sender, me)
-        )
-    except core.CryptoError:
+        _inbound(mine, ends, secrets, envelope)
+    except (core.CryptoError, Unopened):
         return True
     return False
 
@@ -134,8 +150,8 @@ def forget_outbound(database: sqlite3.Connection) -> None:
 def _first(
     database: sqlite3.Connection,
     mine: Own,
-    me: End,
-    sender: End,
+    ends: Sequence[Ends],
+    device: DeviceId,
     handshake: core.Handshake,
     envelope: bytes,
     now_ms: int,
@@ -143,13 +159,26 @@ def _first(
     secrets = own.secrets(database, handshake.prekey_id, handshake.kem_id, handshake.one_time_id)
     if secrets is None:
         raise Unopened("sealed for a prekey that is not here any more")
-    session, data = core.Session.inbound(
-        mine.keys, envelope, secrets.prekey, secrets.kem, secrets.one_time, _context(sender, me)
-    )
+    session, data = _inbound(mine, ends, secrets, envelope)
     if handshake.one_time_id is not None:
         own.spend(database, handshake.one_time_id)
-    _add(database, sender.device_id, session, now_ms)
+    _add(database, device, session, now_ms)
     return data
+
+
+def _inbound(
+    mine: Own, ends: Sequence[Ends], secrets: Secrets, envelope: bytes
+) -> tuple[core.Session, bytes]:
+    """The session that an envelope begins, and what that says. Raises Unopened if it is of no such ends."""
+    failure = "nobody is known whom it may be of"
+    for me, sender in ends:
+        try:
+            return core.Session.inbound(
+                mine.keys, envelope, secrets.prekey, secrets.kem, secrets.one_time, _context(sender, me)
+            )
+        except core.CryptoError as error:
+            failure = str(error)
+    raise Unopened(failure)
 
 
 def _by_ratchet(database: sqlite3.Connection, device: DeviceId, envelope: bytes) -> bytes:

@@ -16,7 +16,7 @@ from tidings.client.connection import Answer, Connection
 from tidings.client.errors import Refused, Unreachable
 from tidings.client.sealing.linking import Linking
 from tidings.client.sealing.publishing import Publishing
-from tidings.client.surroundings import Clock
+from tidings.client.surroundings import Clock, wait
 from tidings.protocol.frames import Frame
 
 LOOK_S = 3600.0
@@ -71,7 +71,7 @@ class Upkeep:
                 pause_s = _pause_s(error, backoff)
             self._publishing.tried()
             self._tried()
-            await self._wait(pause_s)
+            await wait(self._clock, self._changed, pause_s)
 
     async def _look(self, connection: Connection) -> None:
         async def ask(make: Callable[[int], Frame]) -> Answer:
@@ -83,16 +83,6 @@ class Upkeep:
         if self._is_asking_again:
             self._is_asking_again = False
             await self._sync(connection)
-
-    async def _wait(self, seconds: float) -> None:
-        """Until there is a change, or so long."""
-        sleep = asyncio.ensure_future(self._clock.sleep(seconds))
-        changed = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({sleep, changed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            changed.cancel()
 
 
 def _pause_s(error: Refused | Unreachable, backoff: Backoff) -> float:
