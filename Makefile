@@ -83,8 +83,8 @@ lock: setup ## write requirements.lock anew from pyproject.toml (needs the netwo
 
 # Strict: an index that has no advisories to give must not pass for a clean bill.
 audit: setup ## look for known holes in the locked packages and crates (needs the network, cargo-deny)
-	cd crypto && cargo deny check advisories
 	$(bin)/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+	cd crypto && cargo deny check advisories
 
 clean: ## remove what the targets made, except data/
 	rm -rf .venv build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -7,17 +7,23 @@ that sums up. Of many seeds it is also wrong if a fault was never injected where
 """
 
 import argparse
-import gc
-import multiprocessing
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tidings.testing.simulation import faults, run
+from tidings.testing.simulation.batches import (
+    Counts,
+    Failure,
+    begin_chunk,
+    failures_of,
+    in_chunks,
+    say,
+    table,
+)
 from tidings.testing.simulation.run import Options, Outcome
 from tidings.testing.simulation.sealed import command as sealed
 from tidings.testing.simulation.sealed.run import Options as SealedOptions
@@ -27,6 +33,7 @@ CHUNK = 10
 """seeds that a process is given at once"""
 EACH_FAULT_FROM = 200
 """seeds from which on each fault must have been injected in each phase that it is planned for"""
+PHASES = tuple(map(str, [run.SETTING_UP, run.CALM, *faults.Family, run.ALL, run.END, run.QUIET]))
 TRIES = 100
 TOLD_MAX = 3
 """failing seeds that are shrunk and told in full"""
@@ -34,19 +41,11 @@ LINES_MAX = 200
 """of a transcript"""
 
 
-class Failure(NamedTuple):
-    """A seed that broke a rule, or could not be run to its end."""
-
-    seed: int
-    rule: str
-    text: str
-
-
 class Sum(NamedTuple):
     """What came of some seeds."""
 
     seeds: int
-    counts: Counter[tuple[str, str]]
+    counts: Counts
     failures: list[Failure]
     messages: int
     fewest: int
@@ -64,20 +63,20 @@ def main(arguments: Sequence[str]) -> int:
         return _one(_options(options, options.seed), whole=options.transcript)
     seeds = _seeds(options.seeds)
     began_s = time.monotonic()
-    total = _total(_run_all(seeds, options.nodes, options.processes))
+    total = _total(in_chunks(_run_some, seeds, options.nodes, chunk=CHUNK, processes=options.processes))
     took_s = time.monotonic() - began_s
     missing = _missing(total.counts, options.nodes) if len(seeds) >= EACH_FAULT_FROM else []
-    _say(*_table(total.counts))
+    say(*table(total.counts, PHASES))
     for failure in total.failures:
-        _say(f"seed {failure.seed}: {failure.rule}: {failure.text}")
+        say(f"seed {failure.seed}: {failure.rule}: {failure.text}")
     if options.tries:
         for seed in list(dict.fromkeys(failure.seed for failure in total.failures))[:TOLD_MAX]:
             _shrink(Options(seed, options.nodes), options.tries)
     for name in missing:
-        _say(f"never injected: {name}")
+        say(f"never injected: {name}")
     broken = len({failure.seed for failure in total.failures})
     per_minute = len(seeds) / took_s * 60
-    _say(
+    say(
         f"{len(seeds)} seeds, {broken} broken, {total.messages} messages (at least {total.fewest} a seed),"
         f" {took_s:.0f} s, {per_minute:.0f} seeds a minute,"
         f" {total.seconds / len(seeds):.2f} s of CPU a seed"
@@ -127,21 +126,10 @@ def _places(text: str | None) -> frozenset[int] | None:
 # --- many seeds -------------------------------------------------------------------------------
 
 
-def _run_all(seeds: range, nodes: int, processes: int) -> Iterator[Sum]:
-    chunks = [seeds[place : place + CHUNK] for place in range(0, len(seeds), CHUNK)]
-    if processes <= 1:
-        yield from (_run_some(chunk, nodes) for chunk in chunks)
-        return
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(_run_some, chunks, [nodes] * len(chunks))
-
-
 def _run_some(seeds: range, nodes: int) -> Sum:
-    gc.collect()  # of the runs before: what is frozen is never collected
-    gc.freeze()  # what is loaded is no garbage: look for it among what the runs leave only
+    begin_chunk()
     began_s = time.process_time()
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: Counts = Counter()
     failures: list[Failure] = []
     messages: list[int] = []
     for seed in seeds:
@@ -152,18 +140,9 @@ def _run_some(seeds: range, nodes: int) -> Sum:
             continue
         counts += outcome.counts
         messages.append(outcome.messages)
-        failures += _failures(outcome)
+        failures += failures_of(outcome.seed, outcome.broken)
     seconds = time.process_time() - began_s
     return Sum(len(seeds), counts, failures, sum(messages), min(messages, default=0), seconds)
-
-
-def _failures(outcome: Outcome) -> Iterator[Failure]:
-    """The first of each rule that is broken."""
-    rules = set()
-    for broken in outcome.broken:
-        if broken.rule not in rules:
-            rules.add(broken.rule)
-            yield Failure(outcome.seed, broken.rule, broken.text)
 
 
 def _total(sums: Iterable[Sum]) -> Sum:
@@ -182,24 +161,7 @@ def _total(sums: Iterable[Sum]) -> Sum:
     return total
 
 
-def _phases(counts: Counter[tuple[str, str]]) -> list[str]:
-    order = [run.SETTING_UP, run.CALM, *faults.Family, run.ALL, run.END, run.QUIET]
-    return [str(phase) for phase in order if any(phase == seen for seen, _ in counts)]
-
-
-def _table(counts: Counter[tuple[str, str]]) -> Iterator[str]:
-    """How often what happened, by phase."""
-    phases = _phases(counts)
-    names = sorted({name for _, name in counts})
-    width = max((len(name) for name in names), default=0)
-    for place, phase in enumerate(phases):
-        yield f"{'':{width}}  " + "        |" * place + f"{phase:>8}"
-    for name in names:
-        cells = "".join(f"{counts[phase, name] or '.':>9}" for phase in phases)
-        yield f"{name:<{width}} {cells}"
-
-
-def _missing(counts: Counter[tuple[str, str]], nodes: int) -> list[str]:
+def _missing(counts: Counts, nodes: int) -> list[str]:
     """The faults that were planned for a phase and never happened in it."""
     found = []
     for family, planned in faults.FAMILIES.items():
@@ -221,7 +183,7 @@ def _one(options: Options, *, whole: bool) -> int:
     outcome = told(options)
     if outcome.broken or whole:
         _tell(outcome, whole=whole)
-    _say(
+    say(
         f"seed {outcome.seed}: {len(outcome.broken)} broken, {outcome.messages} messages,"
         f" {outcome.virtual_s:.0f} s of virtual time, {outcome.callbacks} callbacks, digest {outcome.digest}"
     )
@@ -233,14 +195,14 @@ def _shrink(options: Options, tries: int) -> None:
     try:
         broken = told(options).broken
     except Exception as error:
-        _say(f"seed {options.seed} cannot be told: {error!r}")
+        say(f"seed {options.seed} cannot be told: {error!r}")
         return
     smallest = Shrinking(options, broken[0].rule, tries).smallest()
-    _say("", f"seed {options.seed}, as far as it is needed for: {broken[0].rule}")
+    say("", f"seed {options.seed}, as far as it is needed for: {broken[0].rule}")
     _tell(told(smallest), whole=False)
     faults_left = ",".join(map(str, smallest.injections or ())) or "-"
     deeds_left = ",".join(map(str, smallest.actions or ())) or "-"
-    _say(
+    say(
         f"again: python -m tidings.testing.simulation --nodes {options.nodes} --seed {options.seed}"
         f" --faults {faults_left} --deeds {deeds_left}"
     )
@@ -250,15 +212,9 @@ def _tell(outcome: Outcome, *, whole: bool) -> None:
     lines = list(outcome.transcript(whole=whole))
     if not whole and len(lines) > LINES_MAX:
         lines = [*lines[: LINES_MAX // 2], "   …", *lines[-LINES_MAX // 2 :]]
-    _say(*lines)
-    for failure in _failures(outcome):
-        _say(f"seed {failure.seed}: {failure.rule}: {failure.text}")
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    say(*lines)
+    for failure in failures_of(outcome.seed, outcome.broken):
+        say(f"seed {failure.seed}: {failure.rule}: {failure.text}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, NamedTuple
 
+from tidings.protocol.api import LoggedIn, NewAccount
 from tidings.server.config import Config
+from tidings.server.services import Services
 from tidings.store.contract import R, Table
 from tidings.store.memory import MemoryStore, Tables
 from tidings.testing.simulation import faults
@@ -25,6 +27,7 @@ from tidings.testing.simulation.profile import Ref
 from tidings.testing.simulation.store import done
 from tidings.testing.simulation.tally import Tally
 from tidings.testing.simulation.transcript import Transcript
+from tidings.testing.world import PASSWORD
 
 SET_UP_S = 60.0
 DRAIN_S = 20.0
@@ -108,6 +111,17 @@ class Cluster:
             if self.loop.now_s > until_s:
                 raise RuntimeError("it never comes to that")
             await asyncio.sleep(0.05)
+
+    async def register(self, node: Node, handle: str) -> tuple[LoggedIn, User]:
+        """Another user, by the first device of the account."""
+
+        async def registered(services: Services) -> LoggedIn:
+            return await services.accounts.register(NewAccount(handle, PASSWORD))
+
+        account = await node.call(registered)
+        user = User(account.ids()[0], handle)
+        self.users.append(user)
+        return account, user
 
     def enter(self, phase: str) -> None:
         """Another phase begins."""

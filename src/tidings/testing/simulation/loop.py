@@ -10,6 +10,7 @@ the true time.
 """
 
 import asyncio
+import gc
 import heapq
 import sys
 import warnings
@@ -333,6 +334,20 @@ class Loop(asyncio.AbstractEventLoop):
 def _settle(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
+
+
+@contextmanager
+def collected_after() -> Iterator[None]:
+    """No garbage is looked for before the end: what dies with it may be seen, and must not be by chance."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        with quiet_finalizers():
+            gc.collect()
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -9,7 +9,6 @@ leaves the rest as it was as far as possible. At the end the checks compare ever
 """
 
 import asyncio
-import gc
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -17,7 +16,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from tidings.domain.conversations import Conversation
-from tidings.protocol.api import Credentials, LoggedIn, NewAccount
+from tidings.protocol.api import Credentials, LoggedIn
 from tidings.protocol.ids import ConversationId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
@@ -26,7 +25,7 @@ from tidings.testing.simulation import checks, faults, people
 from tidings.testing.simulation.cluster import DRAIN_S, Broken, Cluster
 from tidings.testing.simulation.device import Device, User
 from tidings.testing.simulation.faults import Family, Injection
-from tidings.testing.simulation.loop import quiet_finalizers
+from tidings.testing.simulation.loop import collected_after
 from tidings.testing.simulation.model import Model
 from tidings.testing.simulation.past import Past
 from tidings.testing.simulation.people import Action, People
@@ -200,9 +199,7 @@ class Simulation(Cluster):
         first = self.nodes[0]
         await self.until(lambda: all(node.is_ready for node in self.nodes))
         for handle in HANDLES:
-            account = await first.call(_registering(handle))
-            user = User(account.ids()[0], handle)
-            self.users.append(user)
+            account, user = await self.register(first, handle)
             self._add_device(account, user)
             for _ in range(DEVICES - 1):
                 node = self.random.choice(self.nodes)
@@ -327,23 +324,8 @@ def plan(seed: int, *, is_cluster: bool, asks: bool) -> Plan:
 
 def run(options: Options) -> Outcome:
     """Run a seed, or a part of what happens in it."""
-    # When garbage is found must not depend on what ran before: what dies with it may be seen.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
+    with collected_after():
         return Simulation(options).run()
-    finally:
-        with quiet_finalizers():
-            gc.collect()
-        if was_enabled:
-            gc.enable()
-
-
-def _registering(handle: str) -> Any:
-    async def register(services: Services) -> LoggedIn:
-        return await services.accounts.register(NewAccount(handle, PASSWORD))
-
-    return register
 
 
 def _logging_in(handle: str) -> Any:

@@ -4,18 +4,22 @@ Data goes to stdout: a table of what happened how often in which phase, a line f
 broke, and one that sums up. With `--seed` one run is told in full.
 """
 
-import gc
-import multiprocessing
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
+from tidings.testing.simulation.batches import (
+    Counts,
+    Failure,
+    begin_chunk,
+    failures_of,
+    in_chunks,
+    say,
+    table,
+)
 from tidings.testing.simulation.sealed import run
 from tidings.testing.simulation.sealed.people import Deed
-from tidings.testing.simulation.sealed.run import Options, Outcome
+from tidings.testing.simulation.sealed.run import Options
 
 CHUNK = 5
 """seeds that a process is given at once"""
@@ -30,9 +34,8 @@ class Sum(NamedTuple):
     """What came of some seeds."""
 
     seeds: int
-    counts: Counter[tuple[str, str]]
-    failures: list[tuple[int, str, str]]
-    """seed, rule and text: the first of each rule"""
+    counts: Counts
+    failures: list[Failure]
     messages: int
     seconds: float
     """of CPU"""
@@ -41,20 +44,20 @@ class Sum(NamedTuple):
 def main(seeds: range, nodes: int, processes: int) -> int:
     """Run many seeds; the exit code."""
     began_s = time.monotonic()
-    sums = list(_all(seeds, nodes, processes))
+    sums = list(in_chunks(_some, seeds, nodes, chunk=CHUNK, processes=processes))
     took_s = time.monotonic() - began_s
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: Counts = Counter()
     for one in sums:
         counts.update(one.counts)
     failures = [failure for one in sums for failure in one.failures]
     missing = _missing(counts) if len(seeds) >= EACH_FROM else []
-    _say(*_table(counts))
+    say(*table(counts, run.PHASES))
     for seed, rule, text in failures:
-        _say(f"seed {seed}: {rule}: {text}")
+        say(f"seed {seed}: {rule}: {text}")
     for name in missing:
-        _say(f"never happened: {name}")
+        say(f"never happened: {name}")
     broken = len({seed for seed, _, _ in failures})
-    _say(
+    say(
         f"{len(seeds)} seeds, {broken} broken, {sum(one.messages for one in sums)} messages, {took_s:.0f} s,"
         f" {len(seeds) / took_s * 60:.0f} seeds a minute,"
         f" {sum(one.seconds for one in sums) / len(seeds):.2f} s of CPU a seed"
@@ -69,67 +72,34 @@ def one(options: Options, *, whole: bool) -> int:
         lines = list(outcome.transcript())
         if not whole and len(lines) > LINES_MAX:
             lines = ["   …", *lines[-LINES_MAX:]]
-        _say(*lines)
+        say(*lines)
     for broken in outcome.broken:
-        _say(f"seed {outcome.seed}: {broken.rule}: {broken.text}")
-    _say(
+        say(f"seed {outcome.seed}: {broken.rule}: {broken.text}")
+    say(
         f"seed {outcome.seed}: {len(outcome.broken)} broken, {outcome.messages} messages,"
         f" {outcome.virtual_s:.0f} s of virtual time, {outcome.callbacks} callbacks, digest {outcome.digest}"
     )
     return 1 if outcome.broken else 0
 
 
-def _all(seeds: range, nodes: int, processes: int) -> Iterator[Sum]:
-    chunks: Sequence[range] = [seeds[place : place + CHUNK] for place in range(0, len(seeds), CHUNK)]
-    if processes <= 1:
-        yield from (_some(chunk, nodes) for chunk in chunks)
-        return
-    context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(_some, chunks, [nodes] * len(chunks))
-
-
 def _some(seeds: range, nodes: int) -> Sum:
-    gc.collect()  # of the runs before: what is frozen is never collected
-    gc.freeze()  # what is loaded is no garbage: look for it among what the runs leave only
+    begin_chunk()
     began_s = time.process_time()
-    counts: Counter[tuple[str, str]] = Counter()
-    failures: list[tuple[int, str, str]] = []
+    counts: Counts = Counter()
+    failures: list[Failure] = []
     messages = 0
     for seed in seeds:
         try:
             outcome = run.run(Options(seed, nodes))
         except Exception as error:
-            failures.append((seed, "ended early", repr(error)))
+            failures.append(Failure(seed, "ended early", repr(error)))
             continue
         counts += outcome.counts
         messages += outcome.messages
-        failures += _failures(outcome)
+        failures += failures_of(outcome.seed, outcome.broken)
     return Sum(len(seeds), counts, failures, messages, time.process_time() - began_s)
 
 
-def _failures(outcome: Outcome) -> list[tuple[int, str, str]]:
-    first = {broken.rule: broken.text for broken in reversed(outcome.broken)}
-    return [(outcome.seed, rule, text) for rule, text in first.items()]
-
-
-def _missing(counts: Counter[tuple[str, str]]) -> list[str]:
+def _missing(counts: Counts) -> list[str]:
     names = {name for _, name in counts}
     return [name for name in (*map(str, Deed), *SEEN) if name not in names]
-
-
-def _table(counts: Counter[tuple[str, str]]) -> Iterator[str]:
-    """How often what happened, by phase."""
-    phases = [phase for phase in run.PHASES if any(phase == seen for seen, _ in counts)]
-    names = sorted({name for _, name in counts})
-    width = max((len(name) for name in names), default=0)
-    yield f"{'':{width}} " + "".join(f"{phase:>12}" for phase in phases)
-    for name in names:
-        cells = "".join(f"{counts[phase, name] or '.':>12}" for phase in phases)
-        yield f"{name:<{width}} {cells}"
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        sys.stdout.write(line + "\n")
-    sys.stdout.flush()

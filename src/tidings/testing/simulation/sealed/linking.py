@@ -45,7 +45,7 @@ class Linking:
             try:
                 account = await _login(server, user)
             except (Refused, Unreachable) as error:
-                simulation.note(user.handle, "cannot log in", error)
+                simulation.note(user.handle, "cannot log in", repr(error))
                 await asyncio.sleep(self._random.uniform(*AGAIN_S))
                 continue
             simulation.add_device(user, account).start()

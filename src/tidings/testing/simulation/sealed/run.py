@@ -9,7 +9,6 @@ them, and nothing that happens depends on their values.
 """
 
 import asyncio
-import gc
 import logging
 import tempfile
 import zlib
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 from tidings.client import State
 from tidings.client.errors import ClientError, Refused
 from tidings.client.http import Server
-from tidings.protocol.api import LoggedIn, NewAccount
+from tidings.protocol.api import LoggedIn
 from tidings.protocol.ids import DeviceId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
@@ -32,7 +31,7 @@ from tidings.testing.simulation import faults
 from tidings.testing.simulation.cluster import Broken, Cluster
 from tidings.testing.simulation.device import User
 from tidings.testing.simulation.faults import Family, Injection
-from tidings.testing.simulation.loop import quiet_finalizers
+from tidings.testing.simulation.loop import collected_after
 from tidings.testing.simulation.machines import PROCESS
 from tidings.testing.simulation.nodes import Node
 from tidings.testing.simulation.sealed import checks, people
@@ -44,7 +43,6 @@ from tidings.testing.simulation.sealed.network import application
 from tidings.testing.simulation.sealed.people import Action, People
 from tidings.testing.simulation.sealed.spy import Spy
 from tidings.testing.simulation.transcript import Line
-from tidings.testing.world import PASSWORD
 
 HANDLES = ("alice", "bob", "carol")
 NODES = 3
@@ -223,9 +221,7 @@ class Sealed(Cluster):
         first = self.nodes[0]
         await self.until(lambda: all(node.is_ready for node in self.nodes))
         for handle in HANDLES:
-            account = await first.call(_registering(handle))
-            user = User(account.ids()[0], handle)
-            self.users.append(user)
+            account, user = await self.register(first, handle)
             self.add_device(user, account).start()
         await self._until_linked()
         for user in self.users:
@@ -295,17 +291,11 @@ def plan(seed: int, *, is_cluster: bool) -> Plan:
 
 def run(options: Options) -> Outcome:
     """Run a seed."""
-    # When garbage is found must not depend on what ran before: what dies with it may be seen.
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        with tempfile.TemporaryDirectory(prefix="tidings-sealed-", dir=_fast()) as folder:
-            return Sealed(options, Path(folder)).run()
-    finally:
-        with quiet_finalizers():
-            gc.collect()
-        if was_enabled:
-            gc.enable()
+    with (
+        collected_after(),
+        tempfile.TemporaryDirectory(prefix="tidings-sealed-", dir=_fast()) as folder,
+    ):
+        return Sealed(options, Path(folder)).run()
 
 
 def _fast() -> str | None:
@@ -332,10 +322,3 @@ class _Logged(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         who = PROCESS.get(self._simulation.loop.world).name
         self._simulation.note(who, "logs", record.getMessage())
-
-
-def _registering(handle: str) -> Any:
-    async def register(services: Services) -> LoggedIn:
-        return await services.accounts.register(NewAccount(handle, PASSWORD))
-
-    return register
