@@ -170,7 +170,13 @@ def test_a_chat_says_all_about_itself() -> None:
     chat = Chat(peer="bob", peer_id=UserId(7), conversation_id=CONVERSATION)
     assert chat_line(chat).strip() == "@bob"
     full = replace(
-        chat, unread=3, newest=message(), pinned=True, archived=True, draft=EVIL, muted_until=NOW_MS + 60_000
+        chat,
+        unread=3,
+        newest=message(),
+        pinned=True,
+        archived=True,
+        draft=EVIL,
+        muted_until=NOW_MS + 86_400_000,
     )
     line = chat_line(full)
     assert "3 new" in line
