@@ -60,6 +60,13 @@ class ContestedRow(Row):
     request_id: bytes
 
 
+class VersionRow(Row):
+    name: str
+    version: int
+    owner: int
+    request_id: bytes = b"r"
+
+
 ASCENDING = Table("ascending", IntRow, partition=("partition", "part"), clustering=("at",))
 DESCENDING = Table("descending", IntRow, partition=("partition", "part"), clustering=("at",), descending=True)
 BYTES = Table("bytes", BytesRow, partition=("partition",), clustering=("at",))
@@ -71,9 +78,21 @@ GROWING = Table(
     "growing", GrowingRow, partition=("partition",), clustering=("user",), grows=("high", "higher")
 )
 CONTESTED = Table("contested", ContestedRow, partition=("name",), contested=True)
+VERSIONS = Table("versions", VersionRow, partition=("name",), clustering=("version",), contested=True)
+VERSIONS_DOWN = Table(
+    "versions_down",
+    VersionRow,
+    partition=("name",),
+    clustering=("version",),
+    descending=True,
+    contested=True,
+)
 KEPT = Table("kept", IntRow, partition=("partition", "part"), clustering=("at",), keep_s=60)
 KEPT_LONGER = Table("kept_longer", LoneRow, partition=("name",), keep_s=3600)
 KEPT_GROWING = Table("kept_growing", GrowingRow, partition=("partition",), grows=("high",), keep_s=60)
+KEPT_VERSIONS = Table(
+    "kept_versions", VersionRow, partition=("name",), clustering=("version",), contested=True, keep_s=60
+)
 
 TEST_TABLES: tuple[Table[Any], ...] = (
     ASCENDING,
@@ -85,9 +104,12 @@ TEST_TABLES: tuple[Table[Any], ...] = (
     LONE,
     GROWING,
     CONTESTED,
+    VERSIONS,
+    VERSIONS_DOWN,
     KEPT,
     KEPT_LONGER,
     KEPT_GROWING,
+    KEPT_VERSIONS,
 )
 
 Opener = Callable[[], Awaitable[Store]]

@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,12 @@ from conformance.stores import (
     KEPT,
     KEPT_GROWING,
     KEPT_LONGER,
+    KEPT_VERSIONS,
     LONE,
     STRS,
     STRS_DOWN,
+    VERSIONS,
+    VERSIONS_DOWN,
     BytesRow,
     ContestedRow,
     GrowingRow,
@@ -33,6 +36,7 @@ from conformance.stores import (
     LoneRow,
     Opener,
     StrRow,
+    VersionRow,
 )
 from tidings.protocol import ids
 from tidings.protocol.ids import ConversationId, MessageId, UserId
@@ -344,6 +348,171 @@ async def test_a_compare_and_set_is_there_after_a_reopening(opener: Opener) -> N
     await store.close()
 
 
+# --- compare-and-set of several rows --------------------------------------------------------
+
+
+def versions(owner: int, *numbers: int, name: str = "alice") -> list[VersionRow]:
+    return [VersionRow(name, number, owner) for number in numbers]
+
+
+async def set_together(
+    store: Store, expected: VersionRow | None, rows: list[VersionRow], table: Table[VersionRow] = VERSIONS
+) -> VersionRow | None:
+    """The first row is compared."""
+    return await store.compare_and_set(table, expected, rows[0], rows[1:])
+
+
+@pytest.mark.parametrize("table", [VERSIONS, VERSIONS_DOWN], ids=str)
+async def test_rows_that_are_set_together_are_all_there_in_order(
+    store: Store, table: Table[VersionRow]
+) -> None:
+    rows = versions(1, *((TOP, 256, 255, 0) if table.descending else (0, 255, 256, TOP)))
+    assert await set_together(store, None, shuffled(rows), table) is None
+    assert await set_together(store, None, versions(2, 255, name="al"), table) is None
+    assert await store.range(table, ("alice",), limit=9) == rows
+    assert await store.range(table, ("alice",), limit=9, backwards=True) == rows[::-1]
+    found = await store.range(table, ("alice",), after=(rows[0].version,), before=(rows[3].version,), limit=9)
+    assert found == rows[1:3]
+    keys = [table.key_of(row) for row in rows]
+    assert await store.get_many(table, [keys[2], ("alice", 7), keys[0]]) == [rows[2], None, rows[0]]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 9])
+async def test_rows_that_were_set_together_are_scanned_one_by_one(store: Store, limit: int) -> None:
+    for name in ("alice", "bob"):
+        await set_together(store, None, versions(1, 0, 1, TOP, name=name))
+    found: list[VersionRow] = []
+    after = None
+    while page := await store.scan(VERSIONS, after=after, limit=limit):
+        assert len(page) <= limit
+        found += page
+        after = VERSIONS.key_of(page[-1])
+    assert sorted(found, key=VERSIONS.key_of) == [
+        *versions(1, 0, 1, TOP),
+        *versions(1, 0, 1, TOP, name="bob"),
+    ]
+
+
+async def test_what_is_set_along_replaces_whatever_is_there(store: Store) -> None:
+    await set_together(store, None, versions(1, 0, 1, 2))
+    (before,) = versions(1, 0)
+    assert await set_together(store, before, versions(2, 0, 2, 3)) is None
+    assert await all_of(store, VERSIONS) == [
+        VersionRow("alice", number, owner) for number, owner in enumerate((2, 1, 2, 2))
+    ]
+
+
+async def test_where_the_comparison_fails_nothing_is_set(store: Store) -> None:
+    await set_together(store, None, versions(1, 0, 1))
+    (there,) = versions(1, 0)
+    (other,) = versions(9, 0)
+    for expected in (None, other):
+        assert await set_together(store, expected, versions(2, 0, 1, 2)) == there
+    assert await all_of(store, VERSIONS) == versions(1, 0, 1)
+
+
+async def test_of_two_sets_one_wins_as_a_whole(store: Store) -> None:
+    sets = [versions(1, 0, 1, 2), versions(2, 0, 2, 3), versions(3, 0, 4), versions(4, 0)]
+    (before,) = versions(9, 0)
+    assert await set_together(store, None, [before]) is None
+    results = await asyncio.gather(*[set_together(store, before, rows) for rows in sets])
+    won = sets.pop(results.index(None))
+    assert [result for result in results if result is not None] == [won[0]] * len(sets)
+    assert await all_of(store, VERSIONS) == won
+
+
+async def test_what_was_set_along_is_what_the_next_one_compares_with(store: Store) -> None:
+    (along,) = versions(1, 1)
+    sets = [
+        (None, versions(1, 0, 1)),
+        (None, versions(2, 1, 2)),
+        (along, versions(3, 1, 0)),
+        (along, versions(4, 1, 2)),
+    ]
+    results = await asyncio.gather(*[set_together(store, expected, rows) for expected, rows in sets])
+    assert results == [None, along, None, *versions(3, 1)]
+    assert await all_of(store, VERSIONS) == versions(3, 0, 1)
+
+
+async def test_rows_that_were_set_together_are_there_after_a_reopening(opener: Opener) -> None:
+    store = await opener()
+    rows = [VersionRow("alice", number, 1, b"r" * 1000) for number in range(2000)]
+    assert await set_together(store, None, rows) is None
+    await store.close()
+    store = await opener()
+    assert await store.range(VERSIONS, ("alice",), limit=9999) == rows
+    assert await set_together(store, None, versions(2, 1, 0)) == rows[1]
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("table", "also"),
+    [
+        (VERSIONS, versions(1, 1, name="bob")),
+        (VERSIONS, versions(2, 0)),
+        (VERSIONS, versions(1, 1, 1)),
+        (VERSIONS, [ContestedRow("alice", 1, b"r")]),
+        (CONTESTED, [ContestedRow("alice", 2, b"r")]),
+        (CONTESTED, [ContestedRow("bob", 1, b"r")]),
+        (ASCENDING, [int_row(2)]),
+    ],
+    ids=["partition", "its key", "a key twice", "type", "no clustering", "nor partition", "no contest"],
+)
+async def test_what_may_not_be_set_together_is_a_bug_of_its_caller_alone(
+    store: Store, table: Table[Any], also: list[Row]
+) -> None:
+    firsts: dict[Table[Any], Row] = {VERSIONS: versions(1, 0)[0], CONTESTED: owned(1), ASCENDING: int_row(1)}
+    results = await asyncio.gather(
+        set_together(store, None, versions(1, 0, 1, name="carol")),
+        store.compare_and_set(table, None, firsts[table], also),
+        set_together(store, None, versions(1, 0, 1, name="dave")),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), AssertionError, type(None)]
+    for name in ("carol", "dave"):
+        assert await store.range(VERSIONS, (name,), limit=9) == versions(1, 0, 1, name=name)
+    assert len(await all_of(store, VERSIONS)) == 4
+    assert await all_of(store, CONTESTED) == await all_of(store, ASCENDING) == []
+
+
+async def test_a_row_that_cannot_be_encoded_takes_what_is_set_with_it_along(store: Store) -> None:
+    bad = VersionRow("alice", 2, object())  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        await set_together(store, None, [*versions(1, 0, 1), bad])
+    assert await all_of(store, VERSIONS) == []
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 4), min_size=1, max_size=4, unique=True), st.booleans()),
+        max_size=6,
+    ),
+    st.booleans(),
+)
+async def test_any_sets_leave_what_a_dictionary_would_hold(
+    store: Store, sets: list[tuple[list[int], bool]], joined: bool
+) -> None:
+    name = str(next(UNUSED))
+    model: dict[int, VersionRow] = {}
+    work: list[Coroutine[Any, Any, VersionRow | None]] = []
+    expected: list[VersionRow | None] = []
+    for owner, (numbers, is_right) in enumerate(sets):
+        rows = versions(owner, *numbers, name=name)
+        there = model.get(numbers[0])
+        # What is expected wrongly is that nothing is there.
+        if there is None or is_right:
+            expected.append(None)
+            model.update((row.version, row) for row in rows)
+        else:
+            expected.append(there)
+        work.append(set_together(store, there if is_right else None, rows))
+    found = await asyncio.gather(*work) if joined else [await one for one in work]
+    assert found == expected
+    by_version = [model[number] for number in sorted(model)]
+    assert await store.range(VERSIONS, (name,), limit=9) == by_version
+
+
 # --- erasing --------------------------------------------------------------------------------
 
 
@@ -449,6 +618,14 @@ async def test_contested_rows_are_never_erased(store: Store, key: Key) -> None:
     with pytest.raises(AssertionError):
         await store.write([Erase(CONTESTED, key, TOP)])
     assert await store.get(CONTESTED, key) == owned(1)
+
+
+@pytest.mark.parametrize("key", [("alice",), ("alice", 1)])
+async def test_nor_are_those_that_were_set_together(store: Store, key: Key) -> None:
+    await set_together(store, None, versions(1, 0, 1))
+    with pytest.raises(AssertionError):
+        await store.write([Erase(VERSIONS, key, TOP)])
+    assert await all_of(store, VERSIONS) == versions(1, 0, 1)
 
 
 @pytest.mark.parametrize("key", [(), (7,), (7, 1, 2, 3)])
@@ -569,9 +746,10 @@ async def test_only_rows_past_their_time_are_dropped(store: Store) -> None:
 
 async def test_growing_and_contested_rows_have_no_age(store: Store) -> None:
     await store.write([Raise(KEPT_GROWING, GrowingRow(HERE, UserId(1), 5))])
-    await store.compare_and_set(CONTESTED, None, owned(1))
+    await set_together(store, None, versions(1, 0, 1), KEPT_VERSIONS)
     assert await store.expire(NOW_MS) == 0
     assert len(await all_of(store, KEPT_GROWING)) == 1
+    assert await all_of(store, KEPT_VERSIONS) == versions(1, 0, 1)
 
 
 async def test_before_the_epoch_nothing_is_old(store: Store) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
-from tidings.domain.conversations import Conversation, Stored
+from tidings.domain.conversation import Conversation, Stored
 from tidings.domain.presence import FLAP_S, SEEN_S, SEEN_SHARES, TYPED_S, Presence
 from tidings.protocol import frames
 from tidings.protocol.errors import TOO_LARGE, ProtocolError
@@ -275,9 +275,9 @@ async def test_seen_is_written_on_coming_and_going_and_now_and_then_between(rig:
 
 
 def conversation(*members: UserId) -> Conversation:
-    head = MemberRow(ABOUT_THEM, UserId(0), ConversationKind.DIRECT)
     present = [MemberRow(ABOUT_THEM, member, ConversationKind.DIRECT) for member in members]
-    return Conversation(Stored(head, present, None, frames.MessageId(0), 0, 0, [], []))
+    kind = ConversationKind.DIRECT
+    return Conversation(Stored(ABOUT_THEM, kind, 1, present, None, frames.MessageId(0), 0, 0, [], []))
 
 
 async def test_typing_is_passed_on_now_and_then_and_its_end_once(rig: Rig) -> None:

@@ -17,7 +17,7 @@ from tidings.hub.framing import Splitter, encode, framed
 from tidings.hub.link import HubLink
 from tidings.hub.server import HubServer
 from tidings.hub.wire import INCARNATION_BYTES, VERSION, Greeting, Hello, Item, News, Ping, Refusal
-from tidings.store.contract import Batch, R, Store, Table
+from tidings.store.contract import Batch, R, Row, Store, Table
 from tidings.store.memory import MemoryStore
 from tidings.store.schema import TABLES
 from tidings.testing.clock import FakeClock
@@ -169,9 +169,11 @@ class HeldStore(MemoryStore):
         await super().write(batch)
         await self.answers.wait()
 
-    async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
+    async def compare_and_set(
+        self, table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()
+    ) -> R | None:
         self.compared += 1
-        found = await super().compare_and_set(table, expected, row)
+        found = await super().compare_and_set(table, expected, row, also)
         await self.answers.wait()
         return found
 

@@ -17,10 +17,12 @@ from conformance.stores import (
     KEPT,
     LONE,
     TEST_TABLES,
+    VERSIONS,
     ContestedRow,
     GrowingRow,
     IntRow,
     LoneRow,
+    VersionRow,
 )
 from hub.rig import (
     HeldStore,
@@ -164,6 +166,25 @@ async def test_a_compare_and_set_that_was_under_way_is_unknown_and_never_repeate
     await hub.revive()
     assert await store.get(CONTESTED, ("alice",)) == owned(1)
     assert await store.compare_and_set(CONTESTED, owned(1), owned(2)) is None
+    assert inner.compared == 2
+
+
+async def test_rows_that_were_being_set_together_are_all_there_or_none_and_never_set_again(
+    hub: RunningHub, inner: HeldStore, store: HubStore
+) -> None:
+    rows = [VersionRow("alice", number, 1) for number in range(3)]
+    inner.answers.clear()
+    (setting,) = begun(store.compare_and_set(VERSIONS, None, rows[0], rows[1:]))
+    await until(lambda: inner.compared)
+    await hub.die()
+    with pytest.raises(OutcomeUnknown):
+        await setting
+    inner.answers.set()
+    # Another one's, before the next hub: a repeat would replace it.
+    later = VersionRow("alice", 2, 2)
+    assert await inner.compare_and_set(VERSIONS, rows[2], later) is None
+    await hub.revive()
+    assert await store.range(VERSIONS, ("alice",), limit=9) == [*rows[:2], later]
     assert inner.compared == 2
 
 

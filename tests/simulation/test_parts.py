@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from conformance.stores import VERSIONS, VersionRow
 from tidings.directory.contract import DirectoryUnavailable, Place
 from tidings.protocol.ids import DeviceId, UserId
 from tidings.store.contract import OutcomeUnknown, Put, StoreUnavailable
@@ -154,6 +155,47 @@ def test_a_read_settles_a_compare_and_set_that_answered_unknown() -> None:
             with pytest.raises(OutcomeUnknown):
                 await rig.store.compare_and_set(HANDLES, None, row)
             assert (await rig.store.get(HANDLES, ("alice",)) == row) is is_there
+
+        rig.run(work())
+
+
+VERSIONS_SET = [VersionRow("alice", number, 1) for number in range(3)]
+
+
+async def versions_set(store: NodeStore) -> int:
+    """How many of them are there."""
+    return len(await store.range(VERSIONS, ("alice",), limit=9))
+
+
+def test_of_rows_that_are_set_together_a_node_that_is_killed_leaves_all_or_none() -> None:
+    left: set[int] = set()
+    for seed in SEEDS:
+        rig = Rig(seed)
+
+        async def work(rig: Rig = rig) -> None:
+            first, *also = VERSIONS_SET
+            setting = asyncio.ensure_future(rig.store.compare_and_set(VERSIONS, None, first, also))
+            await asyncio.sleep(0.01)
+            rig.store.died()
+            setting.cancel()
+            left.add(await versions_set(rig.new_store()))
+            await asyncio.sleep(3700.0)
+            left.add(await versions_set(rig.new_store()))
+
+        rig.run(work())
+    assert left == {0, 3}
+
+
+def test_rows_that_are_set_together_share_an_unknown_outcome() -> None:
+    for fault, count in ((StoreFault.DONE_UNKNOWN, 3), (StoreFault.LOST_UNKNOWN, 0)):
+        rig = Rig()
+        rig.plan(fault)
+
+        async def work(rig: Rig = rig, count: int = count) -> None:
+            first, *also = VERSIONS_SET
+            with pytest.raises(OutcomeUnknown):
+                await rig.store.compare_and_set(VERSIONS, None, first, also)
+            assert await versions_set(rig.store) == count
 
         rig.run(work())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.stores import ASCENDING, CONTESTED, ContestedRow, IntRow
+from conformance.stores import ASCENDING, CONTESTED, VERSIONS, ContestedRow, IntRow, VersionRow
 from store.test_rocks import ats, open_store, puts
 from tidings.protocol.ids import MessageId, UserId
 from tidings.store.contract import Put, StoreDamaged, StoreUnavailable
@@ -26,11 +26,14 @@ async def store(tmp_path: Path) -> AsyncIterator[RocksStore]:
 async def test_a_copy_has_what_was_acknowledged_and_goes_on_alone(store: RocksStore, tmp_path: Path) -> None:
     await store.write(puts(0, 100))
     await store.compare_and_set(CONTESTED, None, ContestedRow("alice", 1, b"r"))
+    together = [VersionRow("alice", number, 1) for number in range(3)]
+    await store.compare_and_set(VERSIONS, None, together[0], together[1:])
     await store.checkpoint(tmp_path / "new" / "copy")
     await store.write(puts(100, 200))
     copy = open_store(tmp_path / "new" / "copy")
     assert await ats(copy) == list(range(100))
     assert await copy.get(CONTESTED, ("alice",)) == ContestedRow("alice", 1, b"r")
+    assert await copy.range(VERSIONS, ("alice",), limit=9) == together
     await copy.write(puts(500, 501))
     await copy.close()
     assert await ats(store) == list(range(200))

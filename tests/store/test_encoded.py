@@ -11,10 +11,12 @@ from conformance.stores import (
     GROWING,
     LONE,
     TEST_TABLES,
+    VERSIONS,
     ContestedRow,
     GrowingRow,
     IntRow,
     LoneRow,
+    VersionRow,
 )
 from tidings.protocol.ids import ConversationId, MessageId, UserId
 from tidings.store.contract import Erase, Put, Raise, Write
@@ -129,6 +131,8 @@ def test_parts_come_back_from_the_wire_as_they_were() -> None:
         Put(CONTESTED, ContestedRow("a", 1, b"r"), 1),
         Raise(ASCENDING, row(1)),
         Erase(CONTESTED, ("a",), 1),
+        Put(VERSIONS, VersionRow("a", 1, 1), 1),
+        Erase(VERSIONS, ("a",), 1),
         Erase(ASCENDING, (7,), 1),
         Erase(ASCENDING, (7, 1, 2, 3), 1),
     ],

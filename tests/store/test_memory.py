@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from conformance.stores import ASCENDING, CONTESTED, ContestedRow, IntRow
+from conformance.stores import ASCENDING, CONTESTED, VERSIONS, ContestedRow, IntRow, VersionRow
 from tidings.protocol.ids import MessageId, UserId
-from tidings.store.contract import OutcomeUnknown, Put, StoreFull, StoreUnavailable
+from tidings.store.contract import OutcomeUnknown, Put, StoreError, StoreFull, StoreUnavailable
 from tidings.store.memory import Fault, MemoryStore, PlannedFaults, Tables
 
 ALICE = ContestedRow("alice", 1, b"request 1")
@@ -87,3 +87,25 @@ async def test_a_read_settles_an_unknown_outcome(
         await store.compare_and_set(CONTESTED, None, ALICE)
     found = await store.get(CONTESTED, ("alice",))
     assert (found is not None and found.request_id == ALICE.request_id) is done
+
+
+@pytest.mark.parametrize(
+    ("fault", "done"),
+    [
+        (Fault.FULL, False),
+        (Fault.UNAVAILABLE, False),
+        (Fault.LOST_UNKNOWN, False),
+        (Fault.DONE_UNKNOWN, True),
+    ],
+)
+async def test_of_rows_that_are_set_together_a_fault_leaves_all_or_none(
+    store: MemoryStore, faults: PlannedFaults, tables: Tables, fault: Fault, done: bool
+) -> None:
+    before = [VersionRow("alice", number, 1, b"request 1") for number in (0, 1)]
+    after = [VersionRow("alice", number, 2, b"request 2") for number in (0, 1, 2)]
+    assert await store.compare_and_set(VERSIONS, None, before[0], before[1:]) is None
+    faults.compare_and_sets.append(fault)
+    with pytest.raises(StoreError):
+        await store.compare_and_set(VERSIONS, before[0], after[0], after[1:])
+    reopened = MemoryStore(tables)
+    assert await reopened.range(VERSIONS, ("alice",), limit=9) == (after if done else before)

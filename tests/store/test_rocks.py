@@ -10,7 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from conformance.stores import ASCENDING, CONTESTED, KEPT, LONE, TEST_TABLES, ContestedRow, IntRow, LoneRow
+from conformance.stores import (
+    ASCENDING,
+    CONTESTED,
+    KEPT,
+    LONE,
+    TEST_TABLES,
+    VERSIONS,
+    ContestedRow,
+    IntRow,
+    LoneRow,
+    VersionRow,
+)
 from tidings.protocol import ids
 from tidings.protocol.ids import MessageId, UserId
 from tidings.store.contract import (
@@ -62,6 +73,18 @@ async def path(tmp_path: Path) -> Path:
             (copy / file.name).write_bytes(file.read_bytes())
     await store.close()
     return copy
+
+
+async def set_versions(store: RocksStore, owner: int, *, size: int = 1) -> None:
+    """Versions 0 to 4, together, after those of the owner before."""
+    expected = await store.get(VERSIONS, ("alice", 0))
+    rows = [VersionRow("alice", number, owner, os.urandom(size)) for number in range(5)]
+    assert await store.compare_and_set(VERSIONS, expected, rows[0], rows[1:]) is None
+
+
+async def owners(store: RocksStore) -> list[int]:
+    """Of all versions."""
+    return [row.owner for row in await store.range(VERSIONS, ("alice",), limit=99)]
 
 
 def largest(path: Path, pattern: str) -> Path:
@@ -140,6 +163,35 @@ async def test_a_torn_tail_is_no_damage(path: Path) -> None:
     os.truncate(log, log.stat().st_size - 10)
     store = open_store(path)
     assert await ats(store) == list(range(100))
+    await store.close()
+
+
+@pytest.mark.slow
+async def test_a_torn_tail_leaves_all_of_a_compare_and_set_or_nothing(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    await set_versions(store, 1)
+    log = largest(tmp_path / "store", "*.log")
+    begin = log.stat().st_size
+    await set_versions(store, 2, size=20_000)  # a log is in blocks of 32 KiB
+    end = log.stat().st_size
+    assert end - begin > 100_000
+    files = {file.name: file.read_bytes() for file in (tmp_path / "store").iterdir()}
+    await store.close()
+    for at, cut in enumerate((begin, begin + 1, *range(begin + 1000, end, 9000), end - 1, end)):
+        copy = tmp_path / f"copy {at}"
+        copy.mkdir()
+        for name, data in files.items():
+            (copy / name).write_bytes(data[:cut] if name == log.name else data)
+        store = open_store(copy)
+        assert await owners(store) == [2 if cut == end else 1] * 5
+        await store.close()
+
+
+async def test_rows_that_are_set_together_are_whole_to_a_check(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    await set_versions(store, 1)
+    await set_versions(store, 2)
+    assert store.examine(VERSIONS, b"") == (5, [], None)
     await store.close()
 
 
@@ -275,6 +327,19 @@ asyncio.run(main())
 """
 
 
+SETTER = """
+import asyncio, sys
+from pathlib import Path
+from store.test_rocks import open_store, set_versions
+async def main():
+    store = open_store(Path(sys.argv[1]))
+    for owner in range(1, 1 << 30):
+        await set_versions(store, owner, size=3000)
+        print(owner, flush=True)
+asyncio.run(main())
+"""
+
+
 def child(program: str, path: Path) -> subprocess.Popen[str]:
     tests = str(Path(__file__).parents[1])
     return subprocess.Popen(
@@ -296,6 +361,24 @@ async def test_a_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Pa
     found = await ats(store)
     assert found[:acknowledged] == list(range(acknowledged))
     assert len(found) % 3 == 0, "a batch came back in part"
+    await store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 50, 300])
+async def test_a_killed_process_leaves_all_of_a_compare_and_set_or_nothing(
+    tmp_path: Path, count: int
+) -> None:
+    with child(SETTER, tmp_path / "store") as setter:
+        assert setter.stdout is not None
+        for _ in range(count):
+            acknowledged = int(setter.stdout.readline())
+        setter.kill()
+    store = open_store(tmp_path / "store")
+    found = await owners(store)
+    assert len(found) == 5
+    assert len(set(found)) == 1, "a compare-and-set came back in part"
+    assert found[0] >= acknowledged
     await store.close()
 
 
@@ -389,6 +472,23 @@ async def test_after_a_full_disk_the_database_is_opened_again(
     disk.now += 2
     await store.write(puts(3, 4))
     assert {0, 3} <= set(await ats(store))
+
+
+@pytest.mark.parametrize("method", ["write", "sync"])
+async def test_where_the_outcome_is_unknown_all_was_set_or_nothing(
+    store: RocksStore, disk: Disk, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    await set_versions(store, 1)
+    failing = Failing(monkeypatch, store, method)
+    failing.error = "IO error: While appending to file: 000004.log: Input/output error"
+    with pytest.raises(OutcomeUnknown):
+        await set_versions(store, 2)
+    failing.error = None
+    disk.now += 2
+    await store.write(puts(0, 1))  # it is opened again
+    assert await owners(store) in ([1] * 5, [2] * 5)
+    await set_versions(store, 3)
+    assert await owners(store) == [3] * 5
 
 
 async def test_a_disk_that_stays_full_leaves_the_store_readable(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from tidings.domain.accounts import User
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.domain.erasing import expiry_of
 from tidings.domain.inboxes import MESSAGE_ENTRY, Entry, inbox_row
 from tidings.domain.log import row_of
@@ -77,6 +77,8 @@ def rows_of(
     rows: list[Write] = [Put(MESSAGES, row, message.message_id)]
     if send.scheme > conversation.stored_scheme:
         rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, scheme=send.scheme)))
+    if conversation.group is not None and conversation.group.fanout.is_read:
+        rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, newest=message.message_id)))
     for member in recipients:
         row_of_member = inbox_row(member, entry, message.expires_at, shares.get(member))
         rows.append(Put(INBOX, row_of_member, entry.entry_id))

@@ -1,8 +1,8 @@
-"""Asides: what devices say to each other about the key of a message, ASK and KEYS.
+"""Asides: what devices say to each other about keys: ASK, KEYS and SENDER_KEY.
 
 They are accepted once, as messages are, and stand in inboxes, but nowhere else: in no log, under no target,
 and no watermark passes them. They go to whom they concern and nobody else: an ASK to the author of the
-message that it is about, a KEYS to those whose devices it has envelopes for.
+message that it is about, KEYS and SENDER_KEY to those whose devices they have envelopes for.
 
 spec §6.16
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tidings.domain.accepting import entry_of, message_of
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.domain.inboxes import KEYS_ENTRY, Entry, inbox_row
 from tidings.domain.relations import Related
 from tidings.domain.router import Router
@@ -52,7 +52,7 @@ class Asides:
         self._limits = limits
 
     async def recipients(
-        self, conversation: Conversation, user: UserId, send: Send, related: Related
+        self, conversation: Conversation, user: UserId, send: Send, related: Related | None
     ) -> tuple[list[UserId], dict[DeviceId, bytes]]:
         """Whom an aside concerns, and the envelopes that it has for them.
 
@@ -62,13 +62,21 @@ class Asides:
         if len(send.content) > most:
             raise ProtocolError(TOO_LARGE, f"the content of ASK and KEYS has at most {most} bytes")
         if send.relation == Relation.ASK:
+            assert related is not None
             if send.envelopes:
                 raise ProtocolError(INVALID, "an ASK has no envelopes")
             concerned, envelopes = [related.author], {}
         else:
             if not send.envelopes:
-                raise ProtocolError(INVALID, "a KEYS has envelopes")
+                raise ProtocolError(INVALID, "KEYS and SENDER_KEY have envelopes")
             owners = await self._sealing.owners(conversation, send.envelopes)
+            if related is not None:
+                # Who was no member when it was written has no right to its key.
+                owners = {
+                    device: owner
+                    for device, owner in owners.items()
+                    if conversation.entitled(owner, related.version)
+                }
             concerned = list(dict.fromkeys(owners.values()))
             envelopes = {device: send.envelopes[device] for device in owners}
         # As with messages, who is shut out is not told.
@@ -81,7 +89,7 @@ class Asides:
         device: DeviceId,
         conversation: Conversation,
         send: Send,
-        related: Related,
+        related: Related | None,
         recipients: list[UserId],
         envelopes: dict[DeviceId, bytes],
     ) -> Sent:
@@ -108,13 +116,13 @@ class Asides:
         device: DeviceId,
         conversation: Conversation,
         send: Send,
-        related: Related,
+        related: Related | None,
         envelopes: dict[DeviceId, bytes],
     ) -> _Given:
         message_id = MessageId(self._ids.next())
         message = message_of(message_id, self._clock.wall_ms(), user, device, conversation, send)
         message.expires_at = min(
-            (at for at in (send.expires_at, related.expires_at) if at is not None), default=None
+            (at for at in (send.expires_at, related and related.expires_at) if at is not None), default=None
         )
         message.silent = True
         entry = entry_of(message, envelopes, KEYS_ENTRY)

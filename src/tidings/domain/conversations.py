@@ -15,15 +15,18 @@ from weakref import WeakValueDictionary
 
 from tidings.domain.clock import Clock
 from tidings.domain.commit import GroupCommit
+from tidings.domain.conversation import BUCKET_EARLY_MS, Conversation, Stored
+from tidings.domain.inboxes import Entry
 from tidings.domain.peers import MARGIN_S, Freshness, Peers
 from tidings.domain.privacy import Privacy
+from tidings.domain.rosters import Roster, Rosters
 from tidings.protocol import ids
-from tidings.protocol.errors import INVALID, NO_SUCH_CONVERSATION, ProtocolError
+from tidings.protocol.codec import decode_message
+from tidings.protocol.errors import INVALID, ProtocolError
 from tidings.protocol.frames import ConversationKind, MemberState, SettingKind
 from tidings.protocol.ids import ConversationId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Erase, Put, Store
-from tidings.store.growing import grown
 from tidings.store.schema import (
     BUCKETS,
     DAY_S,
@@ -43,25 +46,17 @@ from tidings.store.schema import (
     WatermarkRow,
 )
 
-DIRECT_BUCKET_S = 365 * DAY_S
-BUCKET_EARLY_MS = 2000
-"""How long before its end a bucket takes no more messages: ids may run a second ahead."""
-MEMBERS_MAX = 1024
+BUCKETS_S = {
+    ConversationKind.DIRECT: 365 * DAY_S,
+    ConversationKind.GROUP: 7 * DAY_S,
+    ConversationKind.CHANNEL: DAY_S,
+}
+"""How long a bucket is: no partition of the log grows without end."""
+DIRECT_MEMBERS = 2
+MARKS_READ = 512
+"""watermarks read at once"""
 SCAN_ROWS = 256
 """rows read at once where there may be many"""
-
-
-class Stored(NamedTuple):
-    """What the store has of a conversation."""
-
-    head: MemberRow
-    present: list[MemberRow]
-    bucket: BucketRow | None
-    newest: MessageId
-    removal_at: int
-    scheme: int
-    watermarks: list[WatermarkRow]
-    frozen: list[FrozenRow]
 
 
 class _Hidden(NamedTuple):
@@ -71,140 +66,6 @@ class _Hidden(NamedTuple):
     blocked_at: dict[UserId, EntryId]
     """who blocks the other one, and since when"""
     hides_reads: frozenset[UserId]
-
-
-class Conversation:
-    """A conversation as the rules see it. `watermarks` has a row for every member.
-
-    `pending`, `blockers` and `hides_reads` name members: who has not let the other one in yet, who
-    has blocked the other one, and whose *read* the other one is not told.
-    """
-
-    __slots__ = (
-        "__weakref__",
-        "_bucket_ends_ms",
-        "_lock",
-        "blockers",
-        "bucket",
-        "changes",
-        "conversation_id",
-        "declined",
-        "freshness",
-        "frozen",
-        "gone",
-        "hides_reads",
-        "kind",
-        "learned",
-        "members",
-        "newest",
-        "pending",
-        "removal_at",
-        "scheme",
-        "stored_scheme",
-        "told_reads",
-        "version",
-        "watermarks",
-    )
-
-    def __init__(self, stored: Stored) -> None:
-        self.conversation_id = stored.head.conversation_id
-        self.kind = ConversationKind(stored.head.kind)
-        self.version = 0
-        self.members: tuple[UserId, ...] = ()
-        self.newest = MessageId(0)
-        """the newest message that was accepted: no watermark passes it"""
-        self.removal_at = 0
-        self.scheme = 0
-        """the greatest of its messages: plain ones are refused from then on"""
-        self.stored_scheme = 0
-        """the same, as far as it is durable"""
-        self.watermarks: dict[UserId, WatermarkRow] = {}
-        self.told_reads: dict[UserId, MessageId] = {}
-        """up to where this node has told what a member has read"""
-        self.frozen: dict[UserId, FrozenRow] = {}
-        """of each of `blockers`: what the blocked one sees instead of the watermark"""
-        self.pending: frozenset[UserId] = frozenset()
-        self.declined: frozenset[UserId] = frozenset()
-        """those of `pending` who do not want to be asked again"""
-        self.changes = 0
-        """how often this node changed who is pending"""
-        self.freshness: Freshness | None = None
-        """None where nobody else changes conversations"""
-        self.learned = 0
-        """how often it was asked anew what the members hide from each other"""
-        self._lock: asyncio.Lock | None = None
-        self.gone = False
-        """whether the other one's account was deleted"""
-        self.blockers: frozenset[UserId] = frozenset()
-        self.hides_reads: frozenset[UserId] = frozenset()
-        self.bucket = 0
-        self._bucket_ends_ms = 0
-        self.renew(stored, with_members=True)
-
-    def renew(self, stored: Stored, *, with_members: bool) -> None:
-        """Take over what the store has; what only grows is never less than it was here.
-
-        `with_members`: also who is pending, for this node is not just changing that.
-        """
-        self.version, self.removal_at = stored.head.version, stored.removal_at
-        self.stored_scheme = max(self.stored_scheme, stored.scheme)
-        self.scheme = max(self.scheme, stored.scheme)
-        self.members = tuple(row.user_id for row in stored.present)
-        self.newest = max(self.newest, stored.newest)
-        self.frozen = {row.user_id: row for row in stored.frozen}
-        for member in self.members:
-            self.watermarks.setdefault(member, WatermarkRow(self.conversation_id, member))
-        for mark in stored.watermarks:
-            self.watermarks[mark.user_id] = grown(WATERMARKS, self.watermarks.get(mark.user_id), mark)
-        if with_members:
-            pending = [row for row in stored.present if row.state != MemberState.ACCEPTED]
-            self.pending = frozenset(row.user_id for row in pending)
-            self.declined = frozenset(row.user_id for row in pending if row.state == MemberState.DECLINED)
-        if stored.bucket is not None and stored.bucket.bucket >= self.bucket:
-            self.use_bucket(stored.bucket)
-
-    def use_bucket(self, row: BucketRow) -> None:
-        """From here on messages go to this bucket."""
-        self.bucket = row.bucket
-        self._bucket_ends_ms = ids.EPOCH_MS + (row.bucket + row.length_s) * 1000
-
-    def bucket_lasts(self, now_ms: int) -> bool:
-        """Whether a message that gets its id now belongs to `bucket`."""
-        return now_ms + BUCKET_EARLY_MS < self._bucket_ends_ms
-
-    @property
-    def lock(self) -> asyncio.Lock:
-        """Held while what is there decides what may come: changes of messages, requests, erasing."""
-        if self._lock is None:
-            self._lock = asyncio.Lock()
-        return self._lock
-
-    @property
-    def is_changing(self) -> bool:
-        """Whether somebody holds the lock."""
-        return self._lock is not None and self._lock.locked()
-
-    @property
-    def has_bucket(self) -> bool:
-        """Whether a message was ever accepted (or was about to be)."""
-        return self._bucket_ends_ms > 0
-
-    def state_of(self, member: UserId) -> MemberState:
-        """Whether a member lets the other one write."""
-        if member not in self.pending:
-            return MemberState.ACCEPTED
-        return MemberState.DECLINED if member in self.declined else MemberState.PENDING
-
-    def others(self, user: UserId) -> list[UserId]:
-        """Everyone else."""
-        return [member for member in self.members if member != user]
-
-
-def access_conversation(conversation: Conversation | None, user: UserId) -> Conversation:
-    """Let members pass; to others a conversation does not exist. Raises ProtocolError."""
-    if conversation is None or user not in conversation.members:
-        raise ProtocolError(NO_SUCH_CONVERSATION)
-    return conversation
 
 
 class Conversations:
@@ -225,6 +86,7 @@ class Conversations:
         ask_first: bool,
     ) -> None:
         self._store = store
+        self._rosters = Rosters(store)
         self._commit = commit
         self._clock = clock
         self._privacy = privacy
@@ -232,6 +94,9 @@ class Conversations:
         self._peers = peers
         self._ask_first = ask_first
         self._cached: OrderedDict[ConversationId, Conversation] = OrderedDict()
+        self._weights: dict[ConversationId, int] = {}
+        """of those in the cache: how many members each has, and one"""
+        self._weight = 0
         self._alive: WeakValueDictionary[ConversationId, Conversation] = WeakValueDictionary()
         """those that somebody holds, in the cache or not: there is one object for each"""
         self._loading: dict[ConversationId, asyncio.Future[Conversation | None]] = {}
@@ -251,11 +116,13 @@ class Conversations:
             return None
         return found
 
-    def saw(self, conversation_id: ConversationId, message_id: MessageId) -> None:
+    def saw(self, entry: Entry) -> None:
         """A message that another node accepted came by."""
-        known = self._alive.get(conversation_id)
+        known = self._alive.get(entry.conversation_id)
         if known is not None:
-            known.newest = max(known.newest, message_id)
+            known.newest = max(known.newest, entry.message_id)
+            if known.group is not None and not known.group.follows(entry.message_id):
+                known.group.follow(decode_message(entry.payload))
 
     async def anew(self, conversation_id: ConversationId) -> Conversation | None:
         """As `find`, read now: for whoever knows of what is not known here."""
@@ -293,9 +160,25 @@ class Conversations:
         Raises ProtocolError (store_…).
         """
         second = (now_ms + BUCKET_EARLY_MS - ids.EPOCH_MS) // 1000
-        row = BucketRow(conversation.conversation_id, second - second % DIRECT_BUCKET_S, DIRECT_BUCKET_S)
+        length_s = BUCKETS_S[conversation.kind]
+        row = BucketRow(conversation.conversation_id, second - second % length_s, length_s)
         await self._commit.write([Put(BUCKETS, row, ids.first_at(now_ms))])
         conversation.use_bucket(row)
+
+    async def changed(self, roster: Roster) -> Conversation:
+        """This node has changed a group: know it from here on. Raises StoreError."""
+        conversation_id = roster.row.conversation_id
+        loading = self._loading.get(conversation_id)
+        if loading is not None:
+            await asyncio.wait([loading])
+        known = self._alive.get(conversation_id)
+        if known is None or known.group is None:
+            known = await self.anew(conversation_id)
+            assert known is not None
+        if known.version <= roster.head.version:
+            known.renew_roster(roster)
+            await self._learn_of_group(known)
+        return known
 
     async def settled(self, user: UserId, peer: UserId) -> None:
         """A right to see of `user` changed, towards `peer`: know it from here on."""
@@ -329,7 +212,7 @@ class Conversations:
         if self._loading:
             await asyncio.wait(list(self._loading.values()))
         for conversation in list(self._alive.values()):
-            if user in conversation.members:
+            if conversation.has_member(user):
                 await self._learn(conversation)
 
     async def _settled(self, conversation_id: ConversationId) -> None:
@@ -362,7 +245,7 @@ class Conversations:
             # What a raise still waiting in the group commit says must be in what is read here.
             await self._commit.barrier()
         changes, began_s = 0 if known is None else known.changes, self._clock.monotonic_s()
-        stored = await self._read_stored(conversation_id)
+        stored = await self._read(conversation_id, known)
         if stored is None:
             return None
         if known is None:
@@ -376,21 +259,30 @@ class Conversations:
         self._keep(known)
         return known
 
-    async def _read_stored(self, conversation_id: ConversationId) -> Stored | None:
+    async def _read(self, conversation_id: ConversationId, known: Conversation | None) -> Stored | None:
+        if known is None or known.group is None:
+            stored = await self._read_direct(conversation_id)
+            if stored is not None or known is not None:
+                return stored
+        return await self._read_group(conversation_id, known)
+
+    async def _read_direct(self, conversation_id: ConversationId) -> Stored | None:
         partition = (conversation_id,)
         # At once: each of them may be a way to another process.
         rows, buckets, head, watermarks, frozen = await asyncio.gather(
-            self._store.range(MEMBERS, partition, limit=1 + MEMBERS_MAX),
+            self._store.range(MEMBERS, partition, limit=1 + DIRECT_MEMBERS),
             self._store.range(BUCKETS, partition, limit=1),
             self._store.get(HEADS, partition),
-            self._store.range(WATERMARKS, partition, limit=MEMBERS_MAX),
-            self._store.range(FROZEN, partition, limit=MEMBERS_MAX),
+            self._store.range(WATERMARKS, partition, limit=DIRECT_MEMBERS),
+            self._store.range(FROZEN, partition, limit=DIRECT_MEMBERS),
         )
         if not rows or rows[0].user_id != HEAD_MEMBER:
             return None
         bucket = buckets[0] if buckets else None
         return Stored(
-            rows[0],
+            conversation_id,
+            rows[0].kind,
+            rows[0].version,
             [row for row in rows[1:] if row.left_version is None],
             bucket,
             await self._newest(bucket),
@@ -400,11 +292,57 @@ class Conversations:
             frozen,
         )
 
+    async def _read_group(self, conversation_id: ConversationId, known: Conversation | None) -> Stored | None:
+        partition = (conversation_id,)
+        row, buckets, head = await asyncio.gather(
+            self._rosters.head(conversation_id),
+            self._store.range(BUCKETS, partition, limit=1),
+            self._store.get(HEADS, partition),
+        )
+        if row is None or row.head is None:
+            return None
+        roster = None
+        if known is None or known.group is None or known.group.roster_id != row.request_id:
+            roster = await self._rosters.read(conversation_id)
+            assert roster is not None  # a group never goes
+            row = roster.row
+        assert row.head is not None
+        bucket = buckets[0] if buckets else None
+        return Stored(
+            conversation_id,
+            row.head.kind,
+            row.head.version,
+            [],
+            bucket,
+            await self._newest(bucket),
+            row.head.removal_at,
+            max(row.head.scheme, 0 if head is None else head.scheme),
+            # Of other nodes' doing: read again by who tells of them.
+            await self.marks(conversation_id) if known is None else [],
+            [],
+            row,
+            roster,
+            0 if head is None else head.told,
+        )
+
+    async def marks(self, conversation_id: ConversationId) -> list[WatermarkRow]:
+        """All watermarks of a group, as they are stored. Raises StoreError."""
+        found: list[WatermarkRow] = []
+        after = None
+        while True:
+            rows = await self._store.range(WATERMARKS, (conversation_id,), after=after, limit=MARKS_READ)
+            found += rows
+            if len(rows) < MARKS_READ:
+                return found
+            after = (rows[-1].user_id,)
+
     async def _learn(self, conversation: Conversation, *, loaded: bool = False) -> None:
-        """Ask what the members of a direct conversation hide from each other.
+        """Ask what the members hide from each other.
 
         `loaded`: because the conversation was read, not because they just changed it.
         """
+        if conversation.group is not None and not conversation.is_channel:
+            await self._learn_of_group(conversation)
         if conversation.kind != ConversationKind.DIRECT or len(conversation.members) != 2:
             return
         while True:
@@ -417,6 +355,19 @@ class Conversations:
         conversation.gone, conversation.hides_reads = found.gone, found.hides_reads
         conversation.blockers = frozenset(found.blocked_at)
         self._freeze(conversation, found.blocked_at, loaded=loaded)
+
+    async def _learn_of_group(self, conversation: Conversation) -> None:
+        """Who shows a group no reads."""
+        while True:
+            conversation.learned += 1
+            generation, members = conversation.learned, conversation.members
+            names = [(member, SettingKind.PRIVACY, "receipts") for member in members]
+            rows = await self._store.get_many(SETTINGS, names)
+            if generation == conversation.learned:
+                break
+        conversation.hides_reads = frozenset(
+            row.user_id for row in rows if row is not None and row.value not in (b"", b"everyone")
+        )
 
     def _freeze(self, conversation: Conversation, blocked_at: dict[UserId, EntryId], *, loaded: bool) -> None:
         """Keep what the blocked one was told so far; forget it once the block is lifted.
@@ -469,10 +420,17 @@ class Conversations:
         return rows[0].message_id if rows else MessageId(ids.first_at(ids.EPOCH_MS + bucket.bucket * 1000))
 
     def _keep(self, conversation: Conversation) -> None:
-        self._alive[conversation.conversation_id] = conversation
-        self._cached[conversation.conversation_id] = conversation
-        if len(self._cached) > self._limits.conversations_cached:
-            self._cached.popitem(last=False)
+        conversation_id, weight = conversation.conversation_id, 1 + len(conversation.members)
+        self._alive[conversation_id] = conversation
+        self._cached[conversation_id] = conversation
+        self._weight += weight - self._weights.get(conversation_id, 0)
+        self._weights[conversation_id] = weight
+        limits = self._limits
+        while len(self._cached) > limits.conversations_cached or self._weight > limits.members_cached:
+            if len(self._cached) == 1:
+                return
+            dropped, _ = self._cached.popitem(last=False)
+            self._weight -= self._weights.pop(dropped)
 
 
 def _frozen(mark: WatermarkRow, at: EntryId) -> FrozenRow:

@@ -81,6 +81,8 @@ class Departures:
         self._notices = notices
         self.departed: Callable[[UserId], Awaitable[None]] = _nobody_cares
         """called with who is gone; set once, when the node is wired"""
+        self.departing: Callable[[UserId], Awaitable[None]] = _nobody_cares
+        """called with who goes, while the list of their conversations is still there; likewise"""
 
     async def depart(self, user_id: UserId, proof: Proof) -> None:
         """End an account at its user's wish. Durable when it returns.
@@ -98,6 +100,7 @@ class Departures:
         await self._devices.revoke_held(user_id, list(user.devices))
         self._router.expel(user_id)
         await self._commit.barrier()
+        await self.departing(user_id)
         await self._lists.erase(user_id)
         await self._commit.write(self._belongings(user_id))
         await self._phones.forget(user_id, row.phone)

@@ -14,7 +14,8 @@ import msgspec
 
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
-from tidings.domain.conversations import Conversation, Conversations
+from tidings.domain.conversation import Conversation
+from tidings.domain.conversations import Conversations
 from tidings.domain.inboxes import bucket_of
 from tidings.domain.log import Log, entry_ids, erased, is_erased
 from tidings.domain.requests import Requests
@@ -156,7 +157,7 @@ class Eraser:
     async def _one(self, conversation: Conversation, row: MessageRow, cause: int) -> list[Write]:
         writes: list[Write] = [Put(MESSAGES, erased(row), cause)]
         keys = [
-            (member, bucket_of(entry), entry) for member in conversation.members for entry in entry_ids(row)
+            (member, bucket_of(entry), entry) for member in conversation.everybody for entry in entry_ids(row)
         ]
         for entry in await self._store.get_many(INBOX, keys):
             if entry is not None and entry.payload:

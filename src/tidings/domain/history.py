@@ -10,26 +10,34 @@ import asyncio
 
 from tidings.domain.accounts import Accounts
 from tidings.domain.clock import Clock
-from tidings.domain.conversations import Conversation, Conversations
+from tidings.domain.conversation import Conversation
+from tidings.domain.conversations import Conversations
+from tidings.domain.groups import Groups, Rights
 from tidings.domain.log import Log, erased, has_expired, is_erased, message_of
 from tidings.domain.receipts import status_of
 from tidings.domain.relations import Relations
+from tidings.domain.tallies import Tellers
+from tidings.domain.unfinished import Unfinished
 from tidings.protocol import frames
-from tidings.protocol.errors import INVALID, NO_SUCH_MESSAGE, ProtocolError
+from tidings.protocol.errors import INVALID, NO_SUCH_MESSAGE, TOO_LARGE, ProtocolError
 from tidings.protocol.frames import (
+    CHANGE_TYPE,
     CHANGES,
     ConversationList,
     ConversationSummary,
+    GroupRole,
     History,
     HistoryItem,
     Member,
     MemberState,
+    MessageTally,
     Page,
+    Status,
 )
 from tidings.protocol.ids import MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Store
-from tidings.store.schema import MEMBERSHIPS, MessageRow
+from tidings.store.schema import MEMBERSHIPS, MessageRow, WatermarkRow
 
 PASSED_OVER = 2000
 """rows that are not shown and looked at all the same, for one page"""
@@ -48,8 +56,12 @@ class Histories:
         relations: Relations,
         conversations: Conversations,
         accounts: Accounts,
+        groups: Groups,
+        tellers: Tellers,
         limits: Limits,
     ) -> None:
+        self._groups = groups
+        self._tellers = tellers
         self._store = store
         self._clock = clock
         self._log = log
@@ -68,7 +80,8 @@ class Histories:
         if viewer in conversation.pending:
             return Page(query.request_id, [], False)
         onwards = query.after is not None
-        rows, more, seen = await self._rows(conversation, viewer, query)
+        rights = await self._groups.rights(conversation, viewer)
+        rows, more, seen = await self._rows(conversation, viewer, rights, query)
         relations, is_whole = await self._relations.of_page(rows, viewer, self._limits.page_relations)
         while not is_whole and len(rows) > 1:
             rows, more = rows[: (len(rows) + 1) // 2], True
@@ -76,15 +89,44 @@ class Histories:
             relations, is_whole = await self._relations.of_page(rows, viewer, self._limits.page_relations)
         if not onwards:
             rows.reverse()
-        shown = [
-            HistoryItem(message_of(self._as_told(row)), status_of(conversation, row, viewer)) for row in rows
-        ]
+        shown = await self._items(conversation, rows, viewer)
         return Page(query.request_id, shown, more, relations, seen if more else MessageId(0))
+
+    async def _items(
+        self, conversation: Conversation, rows: list[MessageRow], viewer: UserId
+    ) -> list[HistoryItem]:
+        own = [row for row in rows if row.sender_id == viewer and row.sender_device]
+        counted = None
+        if conversation.group is not None and not conversation.is_channel and own:
+            counted = await self._tellers.counted(conversation)
+        items: list[HistoryItem] = []
+        for row in rows:
+            item = HistoryItem(message_of(self._as_told(row)), status_of(conversation, row, viewer))
+            if counted is not None and row.sender_id == viewer and row.sender_device:
+                tally = counted.of(row.message_id, row.sender_id, row.version)
+                item.status = _status(tally)
+                item.delivered, item.read, item.of = tally.delivered, tally.read, tally.of
+            items.append(item)
+        return items
+
+    async def tallies(
+        self, conversation: Conversation, viewer: UserId, message_ids: list[MessageId]
+    ) -> list[MessageTally]:
+        """How many members have messages that a user wrote in a group. Raises ProtocolError (too_large)."""
+        if len(message_ids) > self._limits.tallied:
+            raise ProtocolError(TOO_LARGE, f"at most {self._limits.tallied} messages are asked for at once")
+        if conversation.is_channel or conversation.group is None:
+            return []
+        found = [await self._log.find(conversation, message_id) for message_id in message_ids]
+        own = [row for row in found if row is not None and row.sender_id == viewer]
+        messages = [Unfinished(row.message_id, row.sender_id, row.version) for row in own]
+        return await self._tellers.tallies(conversation, messages)
 
     async def message(self, conversation: Conversation, viewer: UserId, message_id: MessageId) -> MessageRow:
         """One message that a member may see. Raises ProtocolError (no_such_message)."""
         row = await self._log.find(conversation, message_id)
-        if row is None or viewer in row.hidden_from or viewer in conversation.pending:
+        rights = await self._groups.rights(conversation, viewer)
+        if row is None or viewer in conversation.pending or not _is_for(row, viewer, rights):
             raise ProtocolError(NO_SUCH_MESSAGE)
         return row
 
@@ -100,41 +142,65 @@ class Histories:
             items += [
                 await self._summary(conversation, user)
                 for conversation in found
-                if conversation is not None and _is_listed(conversation, user)
+                if conversation is not None and await self._is_listed(conversation, user)
             ]
         return ConversationList(query.request_id, items, len(rows) > limit)
 
     async def members(self, conversation: Conversation, viewer: UserId) -> list[Member]:
-        """Who is in a conversation, and who has let the other one in (who has declined tells nobody)."""
+        """Who is in a conversation, and who has let the other one in (who has declined tells nobody).
+
+        Of a group nobody where they are more than are told at once: then they are asked for in pages.
+        """
+        if len(conversation.members) > self._limits.group_members_told:
+            return []
         users = [await self._accounts.user(member) for member in conversation.members]
         return [
-            Member(user.user_id, user.handle, _state(conversation, user.user_id, viewer)) for user in users
+            Member(
+                user.user_id,
+                user.handle,
+                _state(conversation, user.user_id, viewer),
+                conversation.role(user.user_id) or GroupRole.MEMBER,
+            )
+            for user in users
         ]
 
     async def _summary(self, conversation: Conversation, user: UserId) -> ConversationSummary:
-        mark = conversation.watermarks[user]
+        mark = conversation.watermarks.get(user) or WatermarkRow(conversation.conversation_id, user)
         is_shut = user in conversation.pending or not conversation.has_bucket
         return ConversationSummary(
             conversation.conversation_id,
             conversation.kind,
             conversation.version,
-            await self.members(conversation, user),
+            [] if conversation.group is not None else await self.members(conversation, user),
             MessageId(0) if is_shut else await self._newest(conversation, user),
             mark.read_up_to,
             0 if is_shut else await self._unread(conversation, user, mark.read_up_to),
+            await self._groups.described(conversation, user),
         )
+
+    async def _is_listed(self, conversation: Conversation, user: UserId) -> bool:
+        """Members see their conversations; nobody one that a stranger opened and wrote nothing in."""
+        if not await self._groups.is_in(conversation, user):
+            return False
+        return conversation.has_bucket or user not in conversation.pending
 
     async def _unread(self, conversation: Conversation, user: UserId, read_up_to: MessageId) -> int:
         if conversation.newest <= read_up_to:
             return 0
         count, looked_at = 0, 0
+        rights = await self._groups.rights(conversation, user)
         async for row in self._log.walk(conversation.conversation_id, before=None, after=None):
             looked_at += 1
             if row.message_id <= read_up_to or count >= self._limits.unread_counted:
                 break
             if looked_at > PASSED_OVER:
                 break
-            count += row.sender_id != user and self._is_shown(row, user)
+            count += (
+                row.sender_id != user
+                and self._is_shown(row, user)
+                and _is_for(row, user, rights)
+                and row.content_type != CHANGE_TYPE
+            )
         return count
 
     async def _newest(self, conversation: Conversation, user: UserId) -> MessageId:
@@ -149,7 +215,7 @@ class Histories:
         return MessageId(0)
 
     async def _rows(
-        self, conversation: Conversation, viewer: UserId, query: History
+        self, conversation: Conversation, viewer: UserId, rights: Rights, query: History
     ) -> tuple[list[MessageRow], bool, MessageId]:
         """Rows in the direction that was asked for, whether there are more, and up to where was looked.
 
@@ -161,7 +227,8 @@ class Histories:
         size, passed_over = 0, 0
         seen = MessageId(0)
         async for row in self._log.walk(conversation.conversation_id, before=query.before, after=query.after):
-            if viewer in row.hidden_from or (query.after is None and row.relation in CHANGES):
+            is_theirs = _is_for(row, viewer, rights)
+            if not is_theirs or (query.after is None and row.relation in CHANGES):
                 passed_over += 1
                 if passed_over > PASSED_OVER:
                     return found, True, seen
@@ -186,11 +253,16 @@ class Histories:
         )
 
 
-def _is_listed(conversation: Conversation, user: UserId) -> bool:
-    """Members see their conversations; nobody one that a stranger opened and wrote nothing in."""
-    if user not in conversation.members:
-        return False
-    return conversation.has_bucket or user not in conversation.pending
+def _is_for(row: MessageRow, viewer: UserId, rights: Rights) -> bool:
+    """Whether a member may see a message."""
+    return viewer not in row.hidden_from and rights.cover(row.version)
+
+
+def _status(tally: MessageTally) -> Status:
+    """How far a message in a group has come: as far as with all."""
+    if not tally.of or tally.delivered < tally.of:
+        return Status.SENT
+    return Status.READ if tally.read >= tally.of else Status.DELIVERED
 
 
 def _state(conversation: Conversation, member: UserId, viewer: UserId) -> MemberState:

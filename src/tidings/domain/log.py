@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.protocol import ids
 from tidings.protocol.frames import Message
 from tidings.protocol.ids import ConversationId, MessageId, UserId

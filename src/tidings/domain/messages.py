@@ -27,7 +27,8 @@ from tidings.domain.accounts import User
 from tidings.domain.asides import Asides
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit, refusal
-from tidings.domain.conversations import Conversation, Conversations
+from tidings.domain.conversation import Conversation
+from tidings.domain.conversations import Conversations
 from tidings.domain.latecomers import Latecomer, Latecomers
 from tidings.domain.peers import Peers
 from tidings.domain.relations import (
@@ -35,6 +36,7 @@ from tidings.domain.relations import (
     Related,
     Relations,
     check_shape,
+    check_writer,
 )
 from tidings.domain.requests import Requests
 from tidings.domain.router import Router
@@ -110,6 +112,7 @@ class Messages:
             not send.relation
             and not conversation.pending
             and (send.after <= conversation.newest or not self._peers.are_there)
+            and (send.version <= conversation.version or not self._peers.are_there)
             and conversation.bucket_lasts(self._ids.now_ms())
             and self._users.is_fresh(user)
             and not self._peers.was_held_up
@@ -145,7 +148,7 @@ class Messages:
                     answer(await self._once_more(conversation, device, send, sent))
                     return
             self._check(conversation, send)
-            if send.after > conversation.newest:
+            if send.after > conversation.newest or send.version > conversation.version:
                 await self._conversations.anew(conversation.conversation_id)  # another node accepted it
             await self._users.user(user.user_id)  # so that what we hold of them is fresh
             now_ms = self._ids.now_ms()
@@ -223,7 +226,9 @@ class Messages:
         """What devices say about the key of a message; repeats are recognised as those of messages are."""
         name = (device, send.client_id)
         async with conversation.lock:  # so that the message is not erased meanwhile
-            related = await self._relations.check(conversation, user.user_id, send)
+            related = None
+            if send.relation in NAMING:
+                related = await self._relations.check(conversation, user.user_id, send)
             recipients, envelopes = await self._asides.recipients(conversation, user.user_id, send, related)
             sent = await self._meanwhile(name, send, since_s)
             if sent is None:
@@ -282,6 +287,8 @@ class Messages:
         if earlier is not None:
             earlier.repeated(answer)
             return
+        if conversation.group is not None:
+            check_writer(conversation, conversation.group, user.user_id, send)
         self._check(conversation, send)
         if send.scheme:
             self._sealing.check(conversation, device, send)
@@ -305,19 +312,22 @@ class Messages:
         message = message_of(message_id, self._clock.wall_ms(), user, device, conversation, send)
         if related is not None and related.expires_at is not None:
             message.expires_at = min(message.expires_at or related.expires_at, related.expires_at)
-        recipients = conversation.others(user.user_id)
+        recipients = conversation.recipients(user.user_id)
         hidden_from: list[UserId] = []
         if conversation.blockers or conversation.pending:
             hidden_from = [member for member in recipients if member in conversation.blockers]
             shut = conversation.blockers | conversation.pending
             recipients = [member for member in recipients if member not in shut]
-        if len(user.devices) > 1:
+        group = conversation.group
+        if len(user.devices) > 1 and (group is None or group.fanout.writes_copies):
             recipients.append(user.user_id)
         entry = entry_of(message, send.envelopes)
         conversation.newest = max(conversation.newest, message_id)
         bucket = conversation.bucket
         missing: list[DeviceId] = []
         shares: dict[UserId, dict[DeviceId, bytes]] = {}
+        if group is not None:
+            group.follow(message)
         if send.scheme:
             shares = self._sealing.shares(conversation, send.envelopes)
             missing = self._sealing.missing(conversation, device, send)
@@ -330,7 +340,7 @@ class Messages:
                 return
             if self._commit.came_late:
                 target_bucket = related.bucket if related is not None and send.relation in CHANGES else None
-                late = Latecomer(message, bucket, entry, recipients, conversation.members, target_bucket)
+                late = Latecomer(message, bucket, entry, recipients, conversation.everybody, target_bucket)
                 self._accept_again(accepting, late, name, unsettled)
                 return
             if send.scheme:
@@ -342,6 +352,8 @@ class Messages:
                 unsettled.settle(sent)
             finally:
                 self._router.deliver(entry, recipients)
+                if group is not None and group.fanout.is_read:
+                    self._router.publish(entry, conversation)
 
         rows = rows_of(accepting, message, entry, recipients, hidden_from, shares)
         self._commit.add(rows, settled, size=len(rows) * entry.size)
@@ -432,7 +444,7 @@ class Messages:
         if send.relation or send.relates_to is not None or send.target or not send.content_type:
             check_shape(send)
         if send.envelopes:
-            self._check_envelopes(send.envelopes)
+            self._check_envelopes(send)
         if not send.scheme and (conversation.scheme or send.envelopes) and send.relation not in UNSHOWN:
             check_scheme(conversation, send)
         if send.expires_at is not None:
@@ -442,11 +454,13 @@ class Messages:
             if left_ms > limits.expires_s * 1000:
                 raise ProtocolError(INVALID, "expires_at is too far away: is the clock right?")
 
-    def _check_envelopes(self, envelopes: dict[DeviceId, bytes]) -> None:
+    def _check_envelopes(self, send: Send) -> None:
         limits = self._limits
-        if len(envelopes) > limits.envelopes:
-            raise ProtocolError(TOO_LARGE, f"more than {limits.envelopes} envelopes")
-        if any(len(envelope) > limits.envelope_bytes for envelope in envelopes.values()):
+        is_shared = send.relation == Relation.SENDER_KEY
+        most = limits.sender_key_envelopes if is_shared else limits.envelopes
+        if len(send.envelopes) > most:
+            raise ProtocolError(TOO_LARGE, f"more than {most} envelopes")
+        if any(len(envelope) > limits.envelope_bytes for envelope in send.envelopes.values()):
             raise ProtocolError(TOO_LARGE, f"an envelope is over {limits.envelope_bytes} bytes")
 
     def _note(self, name: SendName, attempt: int, sent: Sent) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.domain.router import Router
 from tidings.protocol import frames
 from tidings.protocol.errors import TOO_LARGE, ProtocolError

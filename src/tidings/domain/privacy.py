@@ -10,7 +10,13 @@ from tidings.domain.settings import Settings
 from tidings.protocol.frames import SettingKind
 from tidings.protocol.ids import UserId
 
-DEFAULTS = {"last_seen": b"everyone", "picture": b"everyone", "receipts": b"everyone", "phone": b"contacts"}
+DEFAULTS = {
+    "last_seen": b"everyone",
+    "picture": b"everyone",
+    "receipts": b"everyone",
+    "phone": b"contacts",
+    "groups": b"everyone",
+}
 """What holds until a user says otherwise. By number only those find one whom one knows oneself:
 whoever tries out numbers finds nobody."""
 
@@ -24,7 +30,8 @@ class Privacy:
     async def may_see(
         self, viewer: UserId, owner: UserId, what: str, *, even_if_blocked: bool = False
     ) -> bool:
-        """Whether `owner` shows `viewer` their last_seen, picture or receipts, or is found by phone.
+        """Whether `owner` shows `viewer` their last_seen, picture or receipts, is found by phone, or lets
+        themselves be added to `groups`.
 
         Who is blocked sees nothing, oneself everything.
         """

@@ -15,11 +15,13 @@ import msgspec
 
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import Done, GroupCommit
-from tidings.domain.conversations import Conversation, Conversations
+from tidings.domain.conversation import Conversation
+from tidings.domain.conversations import Conversations
 from tidings.domain.peers import MARGIN_S, Peers
 from tidings.domain.privacy import Privacy
 from tidings.domain.router import Router
 from tidings.domain.settings import Settings
+from tidings.domain.tallies import Tellers
 from tidings.protocol import ids as snowflakes
 from tidings.protocol.errors import NOT_YOURS, ProtocolError
 from tidings.protocol.frames import MemberInfo, MessageInfo, Receipt, Status, Synced
@@ -76,8 +78,10 @@ class Receipts:
         limits: Limits,
         loop: asyncio.AbstractEventLoop,
         peers: Peers,
+        tellers: Tellers,
     ) -> None:
         self._store = store
+        self._tellers = tellers
         self._peers = peers
         self._commit = commit
         self._ids = ids
@@ -93,7 +97,9 @@ class Receipts:
     def delivered(self, conversation: Conversation, user: UserId, device: DeviceId, up_to: MessageId) -> None:
         """A device of the user has stored everything up to a message."""
         conversation.newest = max(conversation.newest, up_to)  # another node may have taken it
-        mark = conversation.watermarks[user]
+        mark = conversation.watermarks.get(user)
+        if mark is None:
+            return  # of a channel, in which nobody is counted; or gone from the group
         if up_to > mark.delivered_up_to:
             self._move(conversation, mark, device, delivered=up_to, read=mark.read_up_to)
 
@@ -106,7 +112,7 @@ class Receipts:
         repeat one that is on its way to the disk. Where it was not told by this node it is told: of the
         batch that moved it only a part may have become durable.
         """
-        mark = conversation.watermarks[user]
+        mark = conversation.watermarks.get(user) or WatermarkRow(conversation.conversation_id, user)
         up_to = min(up_to, conversation.newest)
         if up_to > mark.read_up_to:
             self._move(conversation, mark, device, delivered=max(up_to, mark.delivered_up_to), read=up_to)
@@ -169,7 +175,11 @@ class Receipts:
             raise ProtocolError(NOT_YOURS, "only who wrote a message is told who read it")
         await self._commit.barrier()
         members = []
+        if conversation.group is not None:
+            await self._tellers.counted(conversation)
         for member in conversation.others(viewer):
+            if not conversation.entitled(member, row.version):
+                continue
             mark = _seen_by(conversation, viewer, member)
             if member in row.hidden_from:
                 members.append(MemberInfo(member, 0, 0))
@@ -266,12 +276,14 @@ class Receipts:
         for (conversation_id, user), (conversation, device, was) in moved.items():
             mark = conversation.watermarks[user]
             concerned: list[UserId] = []
+            if conversation.group is not None:
+                self._tellers.moved(conversation)
             # The user's own other devices need what was read, not what was delivered.
             if mark.read_up_to > was.read_up_to:
                 conversation.told_reads[user] = mark.read_up_to
                 concerned.append(user)
                 self._router.tell(concerned, _receipt(mark), skip=device)
-            if user not in conversation.blockers:
+            if conversation.group is None and user not in conversation.blockers:
                 shown = mark
                 if user in conversation.hides_reads:
                     shown = _without_read(mark)
@@ -311,13 +323,18 @@ def status_of(conversation: Conversation, row: MessageRow, viewer: UserId) -> St
 
     For the sender by the other's watermark, as far as it is shown; for the other by their own.
     """
+    if conversation.group is not None:
+        return _status(conversation.watermarks.get(viewer), row.message_id)
     counted = viewer if viewer != row.sender_id else conversation.others(row.sender_id)[0]
     if counted in row.hidden_from:
         return Status.SENT
-    mark = _seen_by(conversation, viewer, counted)
-    if row.message_id <= mark.read_up_to:
-        return Status.READ
-    return Status.DELIVERED if row.message_id <= mark.delivered_up_to else Status.SENT
+    return _status(_seen_by(conversation, viewer, counted), row.message_id)
+
+
+def _status(mark: WatermarkRow | None, message_id: MessageId) -> Status:
+    if mark is None or message_id > mark.delivered_up_to:
+        return Status.SENT
+    return Status.READ if message_id <= mark.read_up_to else Status.DELIVERED
 
 
 def _seen_by(conversation: Conversation, viewer: UserId, member: UserId) -> WatermarkRow:

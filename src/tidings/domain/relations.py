@@ -11,28 +11,35 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tidings.domain.clock import Clock
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.domain.erasing import Eraser, unrelated
+from tidings.domain.group_state import GroupState
 from tidings.domain.log import Log, has_expired, is_erased
 from tidings.domain.sends import Sends
 from tidings.protocol import ids
 from tidings.protocol.codec import decode_message, encode_message
 from tidings.protocol.errors import (
+    GROUP_RIGHTS,
     INVALID,
+    NO_SUCH_CONVERSATION,
     NO_SUCH_MESSAGE,
     NOT_YOURS,
     TOO_LARGE,
     TOO_LATE,
     ProtocolError,
 )
-from tidings.protocol.frames import CHANGES, UNSHOWN, Message, Relation, Scheme, Send
+from tidings.protocol.frames import CHANGE_TYPE, CHANGES, UNSHOWN, GroupRole, Message, Relation, Scheme, Send
 from tidings.protocol.ids import UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, Write
 from tidings.store.schema import RELATIONS, MessageRow, RelationRow
 
-NAMING = (Relation.REPLY, Relation.EDIT, Relation.DELETE, Relation.REACTION, *UNSHOWN)
+NAMING = (Relation.REPLY, *CHANGES, Relation.ASK, Relation.KEYS)
 """Relations that name a message."""
+UNRELATED = (Relation.NONE, Relation.FORWARD, Relation.SENDER_KEY)
+"""Those that name none."""
+ALWAYS = (Relation.REACTION, Relation.VOTE, Relation.DELETE, *UNSHOWN)
+"""What members write also where only admins write messages."""
 
 
 class Related(NamedTuple):
@@ -43,6 +50,8 @@ class Related(NamedTuple):
     erases: Sequence[Write] = ()
     expires_at: int | None = None
     """of the target: what is said about it vanishes with it"""
+    version: int = 0
+    """of the target"""
 
 
 class Relations:
@@ -68,6 +77,8 @@ class Relations:
         row = await self._log.find(conversation, send.target)
         if row is None or user in row.hidden_from or user in conversation.pending:
             raise ProtocolError(NO_SUCH_MESSAGE)
+        if not conversation.entitled(user, row.version):
+            raise ProtocolError(NO_SUCH_MESSAGE)
         if (row.sender_device, row.client_id) != (send.relates_to.sender_device, send.relates_to.client_id):
             raise ProtocolError(NO_SUCH_MESSAGE, "another message stands there")
         if send.relation in UNSHOWN:
@@ -76,7 +87,9 @@ class Relations:
             raise ProtocolError(INVALID, "what changes a message cannot be related to")
         if send.relation == Relation.REPLY:
             return Related(row.bucket, row.sender_id)
-        await self._check_change(row, user, send)
+        if row.content_type == CHANGE_TYPE and not row.sender_device:
+            raise ProtocolError(INVALID, "what the server wrote cannot be changed")
+        await self._check_change(conversation, row, user, send)
         erases = await self._erased(conversation, row) if send.relation == Relation.DELETE else ()
         return Related(row.bucket, row.sender_id, erases, row.expires_at)
 
@@ -139,27 +152,31 @@ class Relations:
             raise ProtocolError(NO_SUCH_MESSAGE, "the message is gone")
         if send.relation == Relation.KEYS and row.sender_id != user:
             raise ProtocolError(NOT_YOURS)
-        return Related(row.bucket, row.sender_id, (), row.expires_at)
+        return Related(row.bucket, row.sender_id, (), row.expires_at, row.version)
 
-    async def _check_change(self, row: MessageRow, user: UserId, send: Send) -> None:
+    async def _check_change(
+        self, conversation: Conversation, row: MessageRow, user: UserId, send: Send
+    ) -> None:
         limits, now_ms = self._limits, self._clock.wall_ms()
         # A delete may be repeated: it may have got no further than the log.
         if has_expired(row, now_ms) or (is_erased(row) and send.relation != Relation.DELETE):
             raise ProtocolError(NO_SUCH_MESSAGE, "the message is gone")
-        if send.relation == Relation.REACTION:
+        if send.relation in (Relation.REACTION, Relation.VOTE):
             if len(send.content) > limits.reaction_bytes:
                 raise ProtocolError(TOO_LARGE, f"a reaction is over {limits.reaction_bytes} bytes")
         else:
-            if row.sender_id != user:
+            if row.sender_id != user and not _may_delete(conversation, user, send):
                 raise ProtocolError(NOT_YOURS)
             within_s = limits.edit_s if send.relation == Relation.EDIT else limits.delete_s
             if now_ms - ids.unix_ms(row.message_id) > within_s * 1000:
                 raise ProtocolError(TOO_LATE, f"only within {within_s // 3600} hours")
         if send.relation != Relation.DELETE:
-            await self._check_room(row)
+            await self._check_room(conversation, row)
 
-    async def _check_room(self, row: MessageRow) -> None:
+    async def _check_room(self, conversation: Conversation, row: MessageRow) -> None:
         most = self._limits.relations_per_message
+        if conversation.group is not None:
+            most = max(most, 4 * len(conversation.members))  # everybody may vote, and think better of it
         rows = await self._store.range(
             RELATIONS,
             (row.conversation_id, row.bucket),
@@ -171,9 +188,29 @@ class Relations:
             raise ProtocolError(TOO_LARGE, f"a message takes {most} edits and reactions")
 
 
+def check_writer(conversation: Conversation, group: GroupState, user: UserId, send: Send) -> None:
+    """Refuse what a group does not let a user write. Raises ProtocolError.
+
+    no_such_conversation, group_rights.
+    """
+    role = group.roles.get(user)
+    if role is None:
+        if conversation.is_channel:
+            raise ProtocolError(GROUP_RIGHTS, "in a channel only its staff writes")
+        raise ProtocolError(NO_SUCH_CONVERSATION)
+    if role < group.head.rules.write and send.relation not in ALWAYS:
+        raise ProtocolError(GROUP_RIGHTS, "only admins write in this group")
+
+
+def _may_delete(conversation: Conversation, user: UserId, send: Send) -> bool:
+    """Admins delete what others wrote, too."""
+    is_admin = (conversation.role(user) or GroupRole.MEMBER) >= GroupRole.ADMIN
+    return send.relation == Relation.DELETE and is_admin
+
+
 def check_shape(send: Send) -> None:
     """Refuse a message that names a target without saying why. Raises ProtocolError (invalid)."""
-    if send.relation in (Relation.NONE, Relation.FORWARD) and (send.relates_to or send.target):
+    if send.relation in UNRELATED and (send.relates_to or send.target):
         raise ProtocolError(INVALID, "relates_to and target belong to a relation")
     if send.relation == Relation.DELETE and send.content and send.scheme == Scheme.PLAIN:
         raise ProtocolError(INVALID, "a delete has no content; one that is sealed has what proves it")

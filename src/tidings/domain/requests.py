@@ -21,7 +21,7 @@ import msgspec
 from tidings.domain.accounts import User
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit, refusal
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.domain.inboxes import Entry, bucket_of, inbox_row
 from tidings.domain.log import Log, has_expired, is_erased, message_of
 from tidings.domain.peers import Peers

@@ -7,6 +7,7 @@ user who is nowhere is not an error: the inbox has what they miss.
 from collections.abc import Iterable
 from typing import Protocol
 
+from tidings.domain.conversation import Conversation
 from tidings.domain.inboxes import Entry
 from tidings.protocol.frames import Frame
 from tidings.protocol.ids import DeviceId, UserId
@@ -17,6 +18,9 @@ class Router(Protocol):
 
     def deliver(self, entry: Entry, users: Iterable[UserId]) -> None:
         """Offer a durable inbox entry to every receiving session of these users."""
+
+    def publish(self, entry: Entry, conversation: Conversation) -> None:
+        """Offer a durable message of a group that is read from its log to every session that follows it."""
 
     def expel(self, user: UserId, device: DeviceId | None = None) -> None:
         """End every session of a device (None: of all the user's devices), side sessions included."""

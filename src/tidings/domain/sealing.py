@@ -8,11 +8,12 @@ spec §6.16
 
 from typing import cast
 
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.domain.device_lists import DeviceLists, KnownDevices
 from tidings.protocol.errors import INTERNAL, INVALID, SCHEME_FELL, ProtocolError
 from tidings.protocol.frames import DevicesChanged, Relation, Scheme, Send
 from tidings.protocol.ids import DeviceId, UserId
+from tidings.store.schema import GroupHead
 
 
 class Sealing:
@@ -46,6 +47,9 @@ class Sealing:
 
     def check(self, conversation: Conversation, device: DeviceId, send: Send) -> None:
         """Refuse what is sealed for the wrong devices. Raises ProtocolError (invalid)."""
+        if conversation.group is not None:
+            check_group_scheme(conversation.group.head, send)
+            return
         if send.scheme != Scheme.DIRECT:
             raise ProtocolError(INVALID, "a direct conversation is sealed by scheme 1")
         known = self._held(conversation)
@@ -58,24 +62,35 @@ class Sealing:
             raise ProtocolError(INVALID, "a sealed message needs envelopes")
 
     def missing(self, conversation: Conversation, device: DeviceId, send: Send) -> list[DeviceId]:
-        """Devices that were added since the sender looked, and can therefore not read it."""
+        """Devices that were added since the sender looked, and can therefore not read it.
+
+        In a group also those of members who joined since.
+        """
         if send.relation == Relation.DELETE and not send.envelopes:
             return []
-        return sorted(
-            other
-            for keys in self._held(conversation) or ()
-            if keys.newest_at > send.keys_at
-            for other, added_at in keys.added_at.items()
-            if added_at > send.keys_at
-            and other != device
-            and other not in keys.gone
-            and other not in send.envelopes
-        )
+        group, joined = conversation.group, dict[UserId, int]()
+        if group is not None and send.version < conversation.version:
+            joined = group.joined
+        missing: list[DeviceId] = []
+        for keys in self._held(conversation) or ():
+            since = -1 if joined.get(keys.user_id, 0) > send.version else send.keys_at
+            if keys.newest_at > since:
+                missing += [
+                    other
+                    for other, added_at in keys.added_at.items()
+                    if added_at > since
+                    and other != device
+                    and other not in keys.gone
+                    and other not in send.envelopes
+                ]
+        return sorted(missing)
 
     def shares(
         self, conversation: Conversation, envelopes: dict[DeviceId, bytes]
     ) -> dict[UserId, dict[DeviceId, bytes]]:
         """The envelopes that are for each member's devices."""
+        if not envelopes:
+            return {}
         return {
             keys.user_id: {device: key for device, key in envelopes.items() if device in keys.added_at}
             for keys in self._held(conversation) or ()
@@ -112,6 +127,14 @@ class Sealing:
     def _held(self, conversation: Conversation) -> list[KnownDevices] | None:
         """What was just read of all members, however long that took."""
         return _all([self._lists.held(member) for member in conversation.members])
+
+
+def check_group_scheme(group: GroupHead, send: Send) -> None:
+    """Refuse what a group is not sealed by. Raises ProtocolError (invalid)."""
+    if send.scheme != Scheme.SENDER_KEY or not group.scheme:
+        raise ProtocolError(INVALID, f"this group is sealed by scheme {group.scheme}")
+    if send.envelopes:
+        raise ProtocolError(INVALID, "the key of a sealed group goes before its messages")
 
 
 def check_scheme(conversation: Conversation, send: Send) -> None:

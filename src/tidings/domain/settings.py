@@ -45,7 +45,7 @@ SOON_MS = 2000
 RECLAIM_MS = 86_400_000
 """from one look for removed settings that may be dropped to the next"""
 
-PRIVACY_KEYS = frozenset({"last_seen", "picture", "receipts", "phone"})
+PRIVACY_KEYS = frozenset({"last_seen", "picture", "receipts", "phone", "groups"})
 PRIVACY_VALUES = frozenset({b"everyone", b"contacts", b"nobody"})
 BLOCKED = b"1"
 
@@ -269,7 +269,8 @@ def check(user: UserId, kind: int, key: str, value: bytes, limits: Limits) -> No
         case SettingKind.PRIVACY:
             if key not in PRIVACY_KEYS or (value and value not in PRIVACY_VALUES):
                 raise ProtocolError(
-                    INVALID, "privacy of last_seen, picture, receipts or phone: everyone, contacts or nobody"
+                    INVALID,
+                    f"privacy of {', '.join(sorted(PRIVACY_KEYS))}: everyone, contacts or nobody",
                 )
         case SettingKind.STAR | SettingKind.HIDDEN:
             if not _MESSAGE.fullmatch(key):

@@ -231,7 +231,9 @@ class Desk:
 
     def _compare(self, request: Compare) -> None:
         async def compare() -> None:
-            found = await self._shelf.compare_and_set(request.table, request.expected, request.row)
+            found = await self._shelf.compare_and_set(
+                request.table, request.expected, request.row, request.also
+            )
             self._line.answer(Values(request.number, [found]))
 
         self._run(self._finish(compare(), request))

@@ -41,7 +41,9 @@ class Shelf(Protocol):
     async def scan(self, table: int, after: Key | None, limit: int) -> list[bytes]:
         """See `Store.scan`."""
 
-    async def compare_and_set(self, table: int, expected: bytes | None, row: bytes) -> bytes | None:
+    async def compare_and_set(
+        self, table: int, expected: bytes | None, row: bytes, also: Sequence[bytes]
+    ) -> bytes | None:
         """See `Store.compare_and_set`."""
 
     async def expire(self, now_ms: int) -> int:
@@ -65,10 +67,13 @@ class _Rare:
         self._rare = store
         self._codecs = [RowCodec(table) for table in tables]
 
-    async def compare_and_set(self, table: int, expected: bytes | None, row: bytes) -> bytes | None:
+    async def compare_and_set(
+        self, table: int, expected: bytes | None, row: bytes, also: Sequence[bytes]
+    ) -> bytes | None:
         codec = self._codecs[table]
         before = None if expected is None else codec.row(expected)
-        found = await self._rare.compare_and_set(codec.table, before, codec.row(row))
+        others = [codec.row(value) for value in also]
+        found = await self._rare.compare_and_set(codec.table, before, codec.row(row), others)
         return None if found is None else codec.value(found, 0)
 
     async def expire(self, now_ms: int) -> int:

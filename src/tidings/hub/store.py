@@ -18,6 +18,7 @@ from tidings.store.contract import (
     Key,
     OutcomeUnknown,
     R,
+    Row,
     StoreDamaged,
     StoreUnavailable,
     Table,
@@ -74,12 +75,14 @@ class HubStore:
         found = await self._link.ask(request, _REPEATED, Values)
         return [_row(codec, value) for value in found.values if value is not None]
 
-    async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
+    async def compare_and_set(
+        self, table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()
+    ) -> R | None:
         self._require_open()
-        assert table.contested, table
         number, codec = self._codecs[table]
         before = None if expected is None else codec.value(expected, 0)
-        answer = await self._link.ask(Compare(0, number, before, codec.value(row, 0)), _ONCE, Values)
+        first, *others = [codec.value(one, 0) for one in table.set_together(row, also)]
+        answer = await self._link.ask(Compare(0, number, before, first, others), _ONCE, Values)
         (found,) = answer.values
         return None if found is None else _row(codec, found)
 

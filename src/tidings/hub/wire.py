@@ -16,7 +16,7 @@ from tidings.directory.contract import Entered, Place
 from tidings.protocol.ids import UserId
 from tidings.store.encoded import AnyKey, Part, TableNumber
 
-VERSION = 1
+VERSION = 2
 """of all this; hub and nodes are of one version of the program"""
 LINK_ID_BYTES = 8
 INCARNATION_BYTES = 8
@@ -93,6 +93,7 @@ class Compare(Request, tag=4):
     table: TableNumber
     expected: bytes | None
     row: bytes
+    also: list[bytes] = []
 
 
 class Expire(Request, tag=5):

@@ -133,6 +133,18 @@ UNSEALABLE = ErrorKind(
     None,
     "said by the SDK itself: the message cannot be encrypted",
 )
+GROUP_RIGHTS = ErrorKind(
+    39, "group_rights", Fault.USER, 403, False, None, "your role in this group does not allow it"
+)
+GROUP_FULL = ErrorKind(
+    40, "group_full", Fault.USER, 409, False, None, "the group has as many members as it may"
+)
+BAD_LINK = ErrorKind(
+    41, "bad_link", Fault.USER, 404, False, None, "the invite link is unknown, expired or was revoked"
+)
+NOT_ADDABLE = ErrorKind(
+    42, "not_addable", Fault.USER, 403, False, None, "they do not let you add them: send them an invite link"
+)
 
 REGISTRY: dict[int, ErrorKind] = {
     kind.code: kind
@@ -175,6 +187,10 @@ REGISTRY: dict[int, ErrorKind] = {
         LIST_CHANGED,
         SCHEME_FELL,
         UNSEALABLE,
+        GROUP_RIGHTS,
+        GROUP_FULL,
+        BAD_LINK,
+        NOT_ADDABLE,
     )
 }
 

@@ -80,13 +80,17 @@ class Relation(IntEnum):
     """the author of the target is asked for its key; not shown, in no log"""
     KEYS = 7
     """the author of the target sends its key in envelopes; not shown, in no log"""
+    SENDER_KEY = 8
+    """the sender's key of a group, in envelopes; names no message, not shown, in no log"""
+    VOTE = 9
+    """its content is what is chosen in the poll that the target is; the newest of a user counts"""
 
 
-CHANGES = (Relation.EDIT, Relation.DELETE, Relation.REACTION)
+CHANGES = (Relation.EDIT, Relation.DELETE, Relation.REACTION, Relation.VOTE)
 """Relations that change how their target looks: they stand under it, and are no messages to be shown."""
 
 
-UNSHOWN = (Relation.ASK, Relation.KEYS)
+UNSHOWN = (Relation.ASK, Relation.KEYS, Relation.SENDER_KEY)
 """Relations that devices exchange about keys: no messages, they stand in inboxes alone (spec §6.16)."""
 
 
@@ -98,6 +102,37 @@ class MemberState(IntEnum):
     """has not answered the request yet: is told of it, gets no content"""
     DECLINED = 2
     """as PENDING, and is not told any more"""
+
+
+class GroupRole(IntEnum):
+    """What a member of a group may do; each may all that those before it may."""
+
+    MEMBER = 0
+    ADMIN = 1
+    OWNER = 2
+    """makes and unmakes admins; a group has one"""
+
+
+class GroupAction(IntEnum):
+    """What a change of a group does; see spec §6.17 for who may do it and which fields it has."""
+
+    CREATE = 1
+    ADD = 2
+    REMOVE = 3
+    LEAVE = 4
+    JOIN = 5
+    """by an invite link"""
+    ROLE = 6
+    INFO = 7
+    RULES = 8
+    LINK = 9
+    UNLINK = 10
+    ASK = 11
+    """somebody with an invite link asks to be let in"""
+    DENY = 12
+    PIN = 13
+    UNPIN = 14
+    PICTURE = 15
 
 
 class SettingKind(IntEnum):
@@ -134,6 +169,18 @@ class Reference(Frame):
         return hash((self.sender_device, self.client_id))
 
 
+class GroupRules(Frame):
+    """Who may do what in a group: the least `GroupRole` that may."""
+
+    write: Annotated[int, Meta(ge=0, le=2)] = GroupRole.MEMBER
+    add: Annotated[int, Meta(ge=0, le=2)] = GroupRole.ADMIN
+    """also: make invite links, and let in who asks"""
+    edit: Annotated[int, Meta(ge=0, le=2)] = GroupRole.ADMIN
+    """the info and the picture, and pins"""
+    approval: bool = False
+    """who has an invite link is not in before somebody who may add lets them in"""
+
+
 # --- client to server ---------------------------------------------------------------------
 
 
@@ -168,7 +215,7 @@ class Send(Frame, tag=2):
     relates_to: Reference | None = None
     silent: bool = False
     expires_at: UnixMs | None = None
-    relation: Annotated[int, Meta(ge=0, le=7)] = 0
+    relation: Annotated[int, Meta(ge=0, le=9)] = 0
     """what it says about the message that `relates_to` names"""
     target: AMessageId = MessageId(0)
     """where that message stands in the conversation; needed with `relates_to`"""
@@ -323,6 +370,86 @@ class Claim(Frame, tag=20):
     devices: list[DeviceName]
 
 
+class CreateGroup(Frame, tag=21):
+    """Make a group or a channel; answered by Conversation.
+
+    Repeated with the same `nonce` it is the same group.
+    """
+
+    request_id: Counter
+    nonce: AClientId
+    """16 random bytes"""
+    kind: Annotated[int, Meta(ge=2, le=3)] = ConversationKind.GROUP
+    scheme: Annotated[int, Meta(ge=0, le=2)] = Scheme.PLAIN
+    """SENDER_KEY: the group is encrypted from the first message on"""
+    info: bytes = b""
+    """name and description, as clients agree on them (spec §6.17); sealed where the group is encrypted"""
+    users: list[AUserId] = []
+    """its first members, without who makes it"""
+    rules: GroupRules = msgspec.field(default_factory=GroupRules)
+
+
+class ChangeGroup(Frame, tag=22):
+    """Change a group. Answered by Ok, once it is durable and every node heeds it.
+
+    A change that is there already is answered by Ok, too, so that it may be repeated.
+    """
+
+    request_id: Counter
+    conversation_id: AConversationId
+    action: Annotated[int, Meta(ge=2, le=15)]
+    """GroupAction; not CREATE, JOIN, ASK, PICTURE"""
+    users: list[AUserId] = []
+    """of ADD, REMOVE, ROLE, DENY"""
+    role: Annotated[int, Meta(ge=0, le=2)] = GroupRole.MEMBER
+    """of ROLE; OWNER hands the group over"""
+    info: bytes = b""
+    """of INFO"""
+    rules: GroupRules | None = None
+    """of RULES"""
+    link: bytes = b""
+    """of LINK and UNLINK: the SHA-256 of the invite code"""
+    until: UnixMs = 0
+    """of LINK: when it expires"""
+    target: AMessageId = MessageId(0)
+    """of PIN and UNPIN"""
+    relates_to: Reference | None = None
+    """of PIN and UNPIN"""
+
+
+class Join(Frame, tag=23):
+    """Join a group by an invite code; answered by Joined."""
+
+    request_id: Counter
+    invite: bytes
+    """the code"""
+
+
+class LookInside(Frame, tag=24):
+    """What an invite code leads to; answered by GroupPreview."""
+
+    request_id: Counter
+    invite: bytes
+    """the code"""
+
+
+class Members(Frame, tag=25):
+    """The members of a group, a page at a time, by id; answered by MemberPage."""
+
+    request_id: Counter
+    conversation_id: AConversationId
+    after: AUserId = UserId(0)
+    limit: Annotated[int, Meta(ge=1)] = 100
+
+
+class Tally(Frame, tag=26):
+    """How many members have one's own messages in a group; answered by Tallies."""
+
+    request_id: Counter
+    conversation_id: AConversationId
+    message_ids: list[AMessageId]
+
+
 ClientFrame = (
     Hello
     | Send
@@ -344,6 +471,12 @@ ClientFrame = (
     | Conversations
     | Devices
     | Claim
+    | CreateGroup
+    | ChangeGroup
+    | Join
+    | LookInside
+    | Members
+    | Tally
 )
 
 
@@ -401,7 +534,10 @@ class Sent(Frame, tag=65):
 
 
 class Deliver(Frame, tag=66):
-    """One entry of the inbox: a message, and the key that was wrapped for this device."""
+    """One entry of the inbox: a message, and the key that was wrapped for this device.
+
+    `entry_id` 0: it stands in no inbox, but in a large group that was read for this device.
+    """
 
     entry_id: EntryId
     message: Message
@@ -410,7 +546,7 @@ class Deliver(Frame, tag=66):
     @property
     def stands(self) -> bool:
         """Whether it is certain where the message stands: it has an entry of its own (spec §6.3)."""
-        return int(self.entry_id) != int(self.message.message_id)
+        return int(self.entry_id) not in (0, int(self.message.message_id))
 
 
 class SealedDeliver(Frame, tag=66):
@@ -462,6 +598,12 @@ class HistoryItem(Frame):
 
     message: Message
     status: int
+    """in a group: of one's own, what holds of all members"""
+    delivered: int = 0
+    """of one's own messages in a group: how many members have it"""
+    read: int = 0
+    of: int = 0
+    """members that are entitled to it, without its sender"""
 
 
 class Page(Frame, tag=71):
@@ -484,6 +626,70 @@ class Member(Frame):
     handle: str
     state: int = 0
     """MemberState; of others only told as far as it concerns the asker"""
+    role: int = 0
+    """GroupRole"""
+
+
+class Pin(Frame):
+    """A message that is pinned for everyone in a group."""
+
+    message_id: MessageId
+    reference: Reference
+
+
+class GroupLink(Frame):
+    """An invite link of a group."""
+
+    hash: bytes
+    """SHA-256 of its code"""
+    until: int
+    """Unix ms"""
+    made_by: UserId
+
+
+class Group(Frame):
+    """What a group is, as one of its members may see it."""
+
+    role: int
+    """of the asker"""
+    scheme: int
+    info: bytes
+    picture: EntryId
+    """version of the picture at `GET /v1/groups/{conversation_id}/picture`; 0: none"""
+    rules: GroupRules
+    count: int
+    """of members"""
+    made_by: UserId
+    made_at: int
+    """Unix ms"""
+    joined_version: int
+    """of the asker"""
+    removal_at: int
+    """the version of the last removal"""
+    pins: list[Pin] = []
+    links: list[GroupLink] = []
+    """told to those who may add"""
+    waiting: list[UserId] = []
+    """who asks to be let in, told to those who may add"""
+
+
+CHANGE_TYPE = "application/vnd.tidings.change"
+"""The content type of a GroupChange."""
+
+
+class GroupChange(Frame):
+    """What was changed in a group: the content of a message by the server, in MessagePack (spec §6.17)."""
+
+    version: int
+    """of the group, from this change on"""
+    action: int
+    users: list[UserId] = []
+    role: int = 0
+    info: bytes = b""
+    rules: GroupRules | None = None
+    target: MessageId = MessageId(0)
+    relates_to: Reference | None = None
+    picture: EntryId = EntryId(0)
 
 
 class Conversation(Frame, tag=72):
@@ -494,6 +700,8 @@ class Conversation(Frame, tag=72):
     kind: int
     version: int
     members: list[Member]
+    """of a group of more than `group_members_told` none: ask for Members"""
+    group: Group | None = None
 
 
 class Setting(Frame):
@@ -615,6 +823,8 @@ class ConversationSummary(Frame):
     """of the asker"""
     unread: int
     """messages of others after that, counted up to 100"""
+    group: Group | None = None
+    """of a group, whose `members` are not told here"""
 
 
 class ConversationList(Frame, tag=83):
@@ -688,6 +898,54 @@ class DevicesChanged(Frame, tag=86):
     """of all members that have one"""
 
 
+class MessageTally(Frame):
+    """How many members have a message. Counts of `delivered` and `read` only grow: take the greater."""
+
+    message_id: MessageId
+    delivered: int
+    read: int
+    of: int
+    """members that are entitled to it, without its sender and those who left without it"""
+
+
+class Tallies(Frame, tag=87):
+    """How far one's own messages in a group have come; also sent unasked, some seconds after it moved."""
+
+    conversation_id: ConversationId
+    items: list[MessageTally]
+    request_id: int | None = None
+
+
+class Joined(Frame, tag=88):
+    """An invite code was good."""
+
+    request_id: int
+    conversation_id: ConversationId
+    waiting: bool = False
+    """somebody has to let one in first"""
+
+
+class GroupPreview(Frame, tag=89):
+    """What an invite code leads to."""
+
+    request_id: int
+    conversation_id: ConversationId
+    kind: int
+    scheme: int
+    info: bytes
+    count: int
+    approval: bool
+    made_by: UserId
+
+
+class MemberPage(Frame, tag=90):
+    """Members of a group, by id."""
+
+    request_id: int
+    members: list[Member]
+    more: bool = False
+
+
 ServerFrame = (
     Welcome
     | Sent
@@ -712,4 +970,8 @@ ServerFrame = (
     | DeviceLists
     | Bundles
     | DevicesChanged
+    | Tallies
+    | Joined
+    | GroupPreview
+    | MemberPage
 )

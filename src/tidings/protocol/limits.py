@@ -33,8 +33,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """largest content_type of one message"""
     envelopes: int = 64
     """envelopes in one direct Send"""
-    envelope_bytes: int = 2 * KiB
-    """largest envelope"""
+    envelope_bytes: int = 3 * KiB
+    """largest envelope; one that begins a session and brings a sender key has 2.2 KiB"""
     key_request_bytes: int = 64
     """largest content of an ASK or KEYS"""
     link_bytes: int = 64
@@ -76,6 +76,50 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """users whose presence a session watches"""
     people: int = 100
     """profiles asked for at once"""
+
+    # groups
+    group_members: int = 1024
+    """members of a group; at most `fanout_read_members`"""
+    group_members_sealed: int = 1024
+    """members of an encrypted group"""
+    group_members_told: int = 1024
+    """members in one Conversation; of a larger group they are asked for in pages"""
+    group_page: int = 1000
+    """members in one MemberPage"""
+    group_users: int = 256
+    """users in one change of a group"""
+    group_info_bytes: int = 4 * KiB
+    """largest info of a group"""
+    group_links: int = 8
+    """invite links of a group"""
+    group_link_s: int = 90 * 86_400
+    """how far ahead an invite link may expire"""
+    group_code_bytes: int = 64
+    """longest invite code"""
+    group_waiting: int = 100
+    """who may ask to be let in at the same time"""
+    group_pins: int = 8
+    """messages pinned in a group"""
+    group_rate: Rate = Rate(per_s=0.5, burst=30)
+    """changes of one group"""
+    groups_rate: Rate = Rate(per_s=0.5, burst=60)
+    """groups made, changed or joined, a device"""
+    sender_key_envelopes: int = 256
+    """envelopes in one SENDER_KEY"""
+    tallied: int = 256
+    """messages in one Tally, and unfinished ones of a group that are followed"""
+    tally_delay_s: float = 0.25
+    """from a group's first receipt to the frame that tells of it; doubled up to"""
+    tally_delay_most_s: float = 5.0
+    """so long, while receipts go on coming"""
+    fanout_write_members: int = 256
+    """the largest group of which each member's inbox gets a copy"""
+    fanout_write_again: int = 200
+    """a larger one gets copies again once it has no more members than so many"""
+    fanout_read_members: int = 10_000
+    """the largest group; what is larger is a channel"""
+    fanout_both_s: float = 30.0
+    """how long messages go both ways when a group changes from one to the other"""
 
     # time
     http_head_s: float = 10.0
@@ -176,6 +220,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """wrong codes before a new one must be asked for"""
     conversations_cached: int = 65_536
     """conversations kept in memory"""
+    members_cached: int = 1_000_000
+    """members of them all, about 0.4 kB each"""
     device_lists_cached: int = 16_384
     """users of whom it is kept in memory which devices can be written to"""
     """users kept in memory"""

@@ -11,7 +11,7 @@ import asyncio
 
 from tidings.domain.accepting import Answer, Outcome
 from tidings.domain.commit import refusal
-from tidings.domain.conversations import Conversation, access_conversation
+from tidings.domain.conversation import Conversation, access_conversation
 from tidings.domain.inboxes import MESSAGE_ENTRY
 from tidings.protocol import frames
 from tidings.protocol.close import CloseCode
@@ -19,6 +19,8 @@ from tidings.protocol.errors import RATE_LIMITED, TOO_LARGE, ProtocolError
 from tidings.protocol.frames import (
     Ack,
     AnswerRequest,
+    ChangeGroup,
+    CreateGroup,
     Describe,
     Heartbeat,
     HeartbeatOk,
@@ -26,7 +28,10 @@ from tidings.protocol.frames import (
     History,
     InboxExpired,
     Info,
+    Join,
+    LookInside,
     Lookup,
+    Members,
     Ok,
     OpenDirect,
     Profiles,
@@ -36,12 +41,13 @@ from tidings.protocol.frames import (
     Sent,
     Set,
     Sync,
+    Tally,
     Typing,
     Watch,
     Welcome,
 )
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
-from tidings.server import people_commands, presence_commands
+from tidings.server import group_commands, people_commands, presence_commands
 from tidings.server.feed import Feed
 from tidings.server.people_commands import confirmed
 from tidings.server.services import Command, RateClass, Slow
@@ -294,13 +300,13 @@ async def open_direct(session: Session, frame: OpenDirect) -> None:
     user_id = session.known_user.user_id
     peer = await session.services.people.addressed(user_id, frame.handle)
     conversation = await session.services.conversations.open_direct(user_id, peer)
-    session.send(await _description(session, conversation, frame.request_id))
+    session.send(await group_commands.description(session, conversation, frame.request_id))
 
 
 async def describe(session: Session, frame: Describe) -> None:
     """Who is in a conversation."""
     conversation = await _conversation(session, frame.conversation_id)
-    session.send(await _description(session, conversation, frame.request_id))
+    session.send(await group_commands.description(session, conversation, frame.request_id))
 
 
 async def sync(session: Session, frame: Sync) -> None:
@@ -316,18 +322,7 @@ async def sync(session: Session, frame: Sync) -> None:
 
 
 async def _conversation(session: Session, conversation_id: ConversationId) -> Conversation:
-    found = await session.services.conversations.find(conversation_id)
-    return access_conversation(found, session.known_user.user_id)
-
-
-async def _description(session: Session, conversation: Conversation, request_id: int) -> frames.Conversation:
-    return frames.Conversation(
-        request_id,
-        conversation.conversation_id,
-        conversation.kind,
-        conversation.version,
-        await session.services.histories.members(conversation, session.known_user.user_id),
-    )
+    return await session.services.groups.access(conversation_id, session.known_user.user_id)
 
 
 COMMANDS: dict[type[frames.Frame], Command] = {
@@ -351,4 +346,10 @@ COMMANDS: dict[type[frames.Frame], Command] = {
     frames.Claim: Command(people_commands.claim, RateClass.QUERY),
     Watch: Command(presence_commands.watch, RateClass.QUERY),
     Typing: Command(presence_commands.typing, RateClass.TYPING),
+    CreateGroup: Command(group_commands.create, RateClass.GROUP),
+    ChangeGroup: Command(group_commands.change, RateClass.GROUP),
+    Join: Command(group_commands.join, RateClass.GROUP),
+    LookInside: Command(group_commands.look_inside, RateClass.GROUP),
+    Members: Command(group_commands.members, RateClass.QUERY),
+    Tally: Command(group_commands.tally, RateClass.QUERY),
 }

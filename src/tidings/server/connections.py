@@ -10,6 +10,7 @@ from random import Random
 from typing import Protocol, TypeVar
 
 from tidings.directory.contract import Place
+from tidings.domain.conversation import Conversation
 from tidings.domain.inboxes import Entry
 from tidings.protocol.close import CloseCode
 from tidings.protocol.frames import Frame
@@ -227,6 +228,9 @@ class Connections:
                 except Exception as bug:
                     # Left live it would acknowledge what comes after, and never get this one.
                     receiver.fail(bug)
+
+    def publish(self, entry: Entry, conversation: Conversation) -> None:
+        pass
 
     def tell(self, users: Iterable[UserId], frame: Frame, *, skip: DeviceId | None = None) -> None:
         for user in users:

@@ -25,6 +25,7 @@ from structlog.typing import FilteringBoundLogger
 
 from tidings import __version__
 from tidings.domain.accounts import Passwords
+from tidings.domain.announcements import Announcements
 from tidings.domain.asides import Asides
 from tidings.domain.claims import Claims
 from tidings.domain.clock import AHEAD_MS, Clock, ClockWentBack, IdClock, SystemClock
@@ -32,6 +33,7 @@ from tidings.domain.commit import IDS_AHEAD_MS, GroupCommit, refusal
 from tidings.domain.conversations import Conversations
 from tidings.domain.erasing import Eraser
 from tidings.domain.generations import Generations
+from tidings.domain.groups import Groups
 from tidings.domain.history import Histories
 from tidings.domain.inboxes import Inboxes
 from tidings.domain.leases import greatest_id
@@ -49,10 +51,12 @@ from tidings.domain.router import Router
 from tidings.domain.sealing import Sealing
 from tidings.domain.sends import Sends
 from tidings.domain.settings import Settings
+from tidings.domain.tallies import Tellers
 from tidings.domain.users import Users
 from tidings.protocol import ids
 from tidings.protocol.api import Health, ServerInfo
 from tidings.protocol.frames import SettingKind
+from tidings.protocol.ids import ConversationId
 from tidings.server import http
 from tidings.server.account_rules import account_rules
 from tidings.server.admin.app import Node
@@ -69,7 +73,7 @@ from tidings.server.heeding import Heeding
 from tidings.server.logs import bridge, open_log, unhandled
 from tidings.server.metrics import Metrics, Sources
 from tidings.server.passwords import Argon2Passwords
-from tidings.server.rate import DeviceRates
+from tidings.server.rate import DeviceRates, KeyedRates
 from tidings.server.resources import raise_file_limit, settle_collector
 from tidings.server.services import Services
 from tidings.server.session import Session
@@ -149,6 +153,25 @@ async def wire(
     of_accounts.departures.departed = conversations.departed
     history_log = Log(store)
     sends = Sends(store, commit, peers)
+    announcements = Announcements(store, commit, id_clock, conversations, router)
+    group_rates = KeyedRates[ConversationId](limits.group_rate, limits.conversations_cached)
+    groups = Groups(
+        store,
+        commit,
+        clock,
+        id_clock,
+        conversations,
+        announcements,
+        history_log,
+        users,
+        privacy,
+        limits,
+        peers,
+        lambda conversation_id: group_rates.check(conversation_id, clock.monotonic_s()),
+        random_bytes,
+    )
+    of_accounts.departures.departing = groups.depart
+    tellers = Tellers(commit, conversations, history_log, router, limits, loop, peers, log)
     requests = Requests(store, commit, id_clock, history_log, sends, settings, privacy, router, limits, peers)
     eraser = Eraser(store, commit, id_clock, conversations, history_log, requests)
     relations = Relations(store, clock, history_log, sends, eraser, limits)
@@ -168,6 +191,7 @@ async def wire(
         account_rules=of_accounts,
         invites=of_accounts.invites,
         conversations=conversations,
+        groups=groups,
         messages=Messages(
             store,
             commit,
@@ -184,12 +208,14 @@ async def wire(
             limits,
             peers,
         ),
-        histories=Histories(store, clock, history_log, relations, conversations, accounts, limits),
+        histories=Histories(
+            store, clock, history_log, relations, conversations, accounts, groups, tellers, limits
+        ),
         requests=requests,
         eraser=eraser,
         inboxes=Inboxes(store, commit),
         receipts=Receipts(
-            store, commit, id_clock, router, conversations, settings, privacy, limits, loop, peers
+            store, commit, id_clock, router, conversations, settings, privacy, limits, loop, peers, tellers
         ),
         settings=settings,
         privacy=privacy,

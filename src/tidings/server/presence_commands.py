@@ -3,7 +3,7 @@
 spec §6.15
 """
 
-from tidings.domain.conversations import Conversation, access_conversation
+from tidings.domain.conversation import Conversation, access_conversation
 from tidings.protocol.frames import Presences, Typing, Watch
 from tidings.server.services import Slow
 from tidings.server.session import Session

@@ -53,6 +53,7 @@ class RateClass(IntEnum):
     QUERY = 2
     TYPING = 3
     SETTING = 4
+    GROUP = 5
 
 
 Buckets = list[TokenBucket | None]
@@ -123,6 +124,7 @@ class DeviceRates:
             limits.query_rate,
             limits.typing_rate,
             limits.setting_rate,
+            limits.groups_rate,
         )
         return TokenBucket(rates[rate], now_s)
 

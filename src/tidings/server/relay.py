@@ -15,10 +15,11 @@ from structlog.typing import FilteringBoundLogger
 from tidings.bus.counted import FRAME_BYTES, CountedBus
 from tidings.directory.contract import Directory, DirectoryError
 from tidings.domain.clock import IdClock
+from tidings.domain.conversation import Conversation
 from tidings.domain.inboxes import MESSAGE_ENTRY, Entry
 from tidings.protocol.codec import MSGPACK
 from tidings.protocol.frames import Frame
-from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
+from tidings.protocol.ids import DeviceId, UserId
 from tidings.server import passing
 from tidings.server.connections import Connections
 from tidings.server.passing import Delivered, Expelled, Passed, Replaced, Told
@@ -54,7 +55,7 @@ class Relay:
         self._clock_is_behind = clock_is_behind
         self._loop = loop
         self._log = log
-        self.saw: Callable[[ConversationId, MessageId], None] = lambda *_: None
+        self.saw: Callable[[Entry], None] = lambda _: None
         """called with each message of another node; set once, when the node is wired"""
         self._waiting: list[_Waiting] = []
         self._passing: asyncio.Task[None] | None = None
@@ -66,6 +67,9 @@ class Relay:
         self._connections.deliver(entry, recipients)
         if recipients:
             self._pass(recipients, passing.delivered(entry, recipients))
+
+    def publish(self, entry: Entry, conversation: Conversation) -> None:
+        self._connections.publish(entry, conversation)
 
     def tell(self, users: Iterable[UserId], frame: Frame, *, skip: DeviceId | None = None) -> None:
         recipients = list(users)
@@ -99,9 +103,10 @@ class Relay:
                 if self._ids.is_far_ahead(passed.message_id):
                     self._clock_is_behind()
                 self._ids.observe(passed.message_id)
+                entry = passing.entry_of(passed)
                 if passed.kind == MESSAGE_ENTRY:
-                    self.saw(passed.conversation_id, passed.message_id)
-                self._connections.deliver(passing.entry_of(passed), passed.users)
+                    self.saw(entry)
+                self._connections.deliver(entry, passed.users)
             case Told():
                 frame = MSGPACK.decode_server(passed.frame)
                 self._connections.tell(passed.users, frame, skip=passed.skip)

@@ -13,6 +13,7 @@ from tidings.domain.commit import GroupCommit
 from tidings.domain.conversations import Conversations
 from tidings.domain.erasing import Eraser
 from tidings.domain.generations import Generations
+from tidings.domain.groups import Groups
 from tidings.domain.history import Histories
 from tidings.domain.inboxes import Inboxes
 from tidings.domain.invites import Invites
@@ -53,6 +54,7 @@ class Services(NamedTuple):
     account_rules: AccountRules
     invites: Invites
     conversations: Conversations
+    groups: Groups
     messages: Messages
     histories: Histories
     requests: Requests

@@ -21,9 +21,11 @@ Growing columns. Tables with `grows` columns are written by `Raise` only: each s
 keeps the highest value ever written, whoever writes last; other columns of such a row come
 from the raise that was applied last.
 
-Compare-and-set. Tables with `contested` are written by `compare_and_set` only. It may end in
-`OutcomeUnknown`: the row holds the id of the request that wrote it, so reading it settles
-what happened.
+Compare-and-set. Tables with `contested` are written by `compare_and_set` only. Those of one
+partition happen one after another. Further rows of the partition may be written with the row:
+all of them or none, also after a crash. It may end in `OutcomeUnknown`: the row holds the id of
+the request that wrote it, so reading it settles what happened, to the further rows too. Contested
+rows have no cause, so never expire; the later write stays.
 
 Loss. A store that finds damage refuses: `StoreDamaged` at opening or on the read that met it,
 never a shorter answer.
@@ -84,6 +86,23 @@ class Table(Generic[R]):
     def key_of(self, row: R) -> Key:
         """The full key of a row."""
         return tuple(getattr(row, column) for column in self.key)
+
+    def set_together(self, row: R, also: Sequence[Row]) -> list[R]:
+        """What one `compare_and_set` writes: `row`, then `also`.
+
+        AssertionError unless this table is contested, all are rows of it, of one partition, and no
+        two have one key.
+        """
+        assert self.contested, self
+        rows = [row]
+        for one in also:
+            assert isinstance(one, self.row), self
+            rows.append(one)
+        keys = {self.key_of(one) for one in rows}
+        assert len(keys) == len(rows), f"two rows of {self} have one key"
+        columns = len(self.partition)
+        assert len({key[:columns] for key in keys}) == 1, f"rows of {self} are of several partitions"
+        return rows
 
 
 class Put(msgspec.Struct, gc=False):
@@ -174,12 +193,18 @@ class Store(Protocol):
         order*: rows that come after `after` and before `before`, also when read backwards.
         """
 
-    async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
-        """Write `row` if the row of its key is still `expected` (None: absent).
+    async def compare_and_set(
+        self, table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()
+    ) -> R | None:
+        """Write `row`, and `also` with it, if the row of its key is still `expected` (None: absent).
 
-        Returns None when it was written, else the row that was found instead. Durable when it
-        returns. Raises OutcomeUnknown. Such rows never go away, so `expected` comes from a read:
-        one of a key that was never written is a bug, and an AssertionError.
+        `also` are rows of the same table and partition, of keys other than that of `row` and other than
+        each other's; they replace whatever is there. Returns None when all was written, else the row
+        that was found instead of `expected`: then nothing was. Durable when it returns.
+
+        Raises OutcomeUnknown: all was written, or nothing. Whatever is raised, and whatever crashes, a
+        part never is. Such rows never go away, so `expected` comes from a read: one of a key that was
+        never written is a bug, and an AssertionError; so are other rows in `also`.
         """
 
     async def scan(self, table: Table[R], *, after: Key | None = None, limit: int) -> list[R]:

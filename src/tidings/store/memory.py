@@ -184,9 +184,12 @@ class MemoryStore:
             found.reverse()
         return [_decode(table, rows.rows[clustering]) for clustering in found[:limit]]
 
-    async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
+    async def compare_and_set(
+        self, table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()
+    ) -> R | None:
         self._require_open()
-        assert table.contested, table
+        # Encoded before the first is stored: one that cannot be must not leave the others there.
+        rows = [(table.key_of(one), _encode(one)) for one in table.set_together(row, also)]
         fault = self._faults.of_compare_and_set(row)
         if fault in (Fault.FULL, Fault.UNAVAILABLE, Fault.LOST_UNKNOWN):
             _raise(fault)
@@ -194,7 +197,8 @@ class MemoryStore:
         found = None if stored is None else _decode(table, stored)
         assert found is not None or expected is None, f"a row of {table} was expected and never written"
         if found == expected:
-            self._store(table, row, cause=0)
+            for key, encoded in rows:
+                self._keep(table, key, _Stored(0, encoded))
         await asyncio.sleep(0)
         _raise(fault)
         return None if found == expected else found
@@ -278,9 +282,12 @@ class MemoryStore:
         return None if rows is None else rows.rows.get(clustering)
 
     def _store(self, table: Table[Any], row: Row, cause: int) -> None:
-        partition, clustering = _split(table, table.key_of(row))
+        self._keep(table, table.key_of(row), _Stored(cause, _encode(row)))
+
+    def _keep(self, table: Table[Any], key: Key, stored: _Stored) -> None:
+        partition, clustering = _split(table, key)
         self._written[table.name] = table
-        self._partitions[table.name, partition].put(clustering, _Stored(cause, _encode(row)))
+        self._partitions[table.name, partition].put(clustering, stored)
 
 
 def _raise(fault: Fault | None) -> None:

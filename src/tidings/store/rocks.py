@@ -171,11 +171,12 @@ class RocksStore:
         family = self._families()[table]
         return family.range(family.keys.span(partition, after, before), limit, backwards=backwards)
 
-    async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
-        assert table.contested, table
+    async def compare_and_set(
+        self, table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()
+    ) -> R | None:
         family = self._families()[table]
         done: asyncio.Future[Row | None] = asyncio.get_running_loop().create_future()
-        self._add(CompareAndSetJob(family, expected, row, done))
+        self._add(CompareAndSetJob(family, expected, table.set_together(row, also), done))
         found = await done
         assert found is None or isinstance(found, table.row)
         return found

@@ -214,25 +214,31 @@ class WriteJob:
 class CompareAndSetJob:
     """One call of `compare_and_set`."""
 
-    __slots__ = ("_expected", "_family", "_found", "_key", "_value", "done", "size")
+    __slots__ = ("_expected", "_family", "_found", "_rows", "done", "size")
 
     def __init__(
-        self, family: Family[Any], expected: Row | None, row: Row, done: asyncio.Future[Row | None]
+        self,
+        family: Family[Any],
+        expected: Row | None,
+        rows: Sequence[Row],
+        done: asyncio.Future[Row | None],
     ) -> None:
+        """The first of `rows` is the one that is compared."""
         self._family = family
-        self._key = family.keys.of_row(row)
-        self._value = family.codec.value(row, 0)
+        self._rows: list[bytes] = []
+        for row in rows:
+            self._rows += (family.keys.of_row(row), family.codec.value(row, 0))
         self._expected = expected
         self._found: Row | None = None
-        self.size = len(self._key) + len(self._value)
+        self.size = sum(map(len, self._rows))
         self.done = done
 
     def stage(self, joined: Joined) -> None:
-        """Add the row to a batch if the comparison holds."""
-        value = joined.find(self._family, self._key)
+        """Add the rows to a batch if the comparison holds."""
+        value = joined.find(self._family, self._rows[0])
         found = None if value is None else self._family.row(value)
         if found == self._expected:
-            joined.put(self._family, (self._key, self._value))
+            joined.put(self._family, self._rows)
             self._found = None
         else:
             # The row that would be returned is None, which says that it was written.

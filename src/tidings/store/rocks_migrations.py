@@ -43,4 +43,8 @@ def _to_3(rocks: Rdict, path: Path, now_ms: int) -> None:
     """Keys have tables of their own, which are there by now: a binary of before would not heed them."""
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3}
+def _to_4(rocks: Rdict, path: Path, now_ms: int) -> None:
+    """Groups have tables of their own, likewise."""
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3, 3: _to_4}

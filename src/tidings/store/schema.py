@@ -11,11 +11,11 @@ ARCHITECTURE.md has the picture.
 import msgspec
 
 from tidings.protocol.api import Kdf, SignedKey
-from tidings.protocol.frames import Reference
+from tidings.protocol.frames import GroupChange, GroupLink, GroupRules, Pin, Reference
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.store.contract import Row, Table
 
-FORMAT = 3
+FORMAT = 4
 """The number of this schema. A store of a greater number is refused, of a lesser one migrated."""
 
 DAY_S = 86_400
@@ -196,13 +196,15 @@ class HeadRow(Row):
     """the version of the last removal of a member; a Send behind it is refused"""
     scheme: int = 0
     """the greatest `frames.Scheme` of a message; plain ones are refused from then on"""
+    told: int = 0
+    """the version of a group up to which its members were told of every change"""
 
 
 HEADS = Table(
     "heads",
     HeadRow,
     partition=("conversation_id",),
-    grows=("newest", "receipts_at", "removal_at", "scheme"),
+    grows=("newest", "receipts_at", "removal_at", "scheme", "told"),
 )
 
 HEAD_MEMBER = UserId(0)
@@ -229,12 +231,129 @@ class MemberRow(Row):
 MEMBERS = Table("members", MemberRow, partition=("conversation_id",), clustering=("user_id",))
 
 
+class GroupHead(msgspec.Struct, array_like=True, gc=False):
+    """What belongs to a group itself."""
+
+    kind: int
+    """`frames.ConversationKind`"""
+    scheme: int
+    version: int
+    made_by: UserId
+    made_at: int
+    """Unix ms"""
+    count: int
+    """of members"""
+    rules: GroupRules
+    info: bytes = b""
+    picture: EntryId = EntryId(0)
+    removal_at: int = 0
+    """the version of the last removal of a member; a Send behind it is refused"""
+    pins: list[Pin] = []
+    links: list[GroupLink] = []
+    waiting: list[UserId] = []
+    """who asks to be let in, in the order of asking"""
+    fanout: int = 0
+    """`domain.fanout.Fanout`"""
+    fanout_at: int = 0
+    """the id at which it began to be so"""
+    changed_by: UserId = UserId(0)
+    changed_at: int = 0
+    """Unix ms"""
+    change: GroupChange | None = None
+    """the last one: its members may not have been told of it yet"""
+    staff: dict[UserId, int] = {}
+    """of a channel: the roles of its owner and admins"""
+
+
+class RosterRow(Row):
+    """A member of a group; of HEAD_MEMBER, the group itself: they change together, or not at all."""
+
+    conversation_id: ConversationId
+    user_id: UserId
+    request_id: bytes = b""
+    """on HEAD_MEMBER"""
+    role: int = 0
+    """`frames.GroupRole`"""
+    joined_version: int = 0
+    left_version: int | None = None
+    dormant: bool = False
+    """no device was seen for long: nothing is put into the inbox until one is"""
+    head: GroupHead | None = None
+    """on HEAD_MEMBER"""
+
+
+ROSTERS = Table("rosters", RosterRow, partition=("conversation_id",), clustering=("user_id",), contested=True)
+
+
+class SubscriberRow(Row):
+    """A member of a channel. There may be any number: they stand in 64 shares."""
+
+    conversation_id: ConversationId
+    share: int
+    user_id: UserId
+    joined_version: int
+    left_version: int | None = None
+
+
+SUBSCRIBERS = Table(
+    "subscribers", SubscriberRow, partition=("conversation_id", "share"), clustering=("user_id",)
+)
+
+
+class GroupLinkRow(Row):
+    """Which group an invite link leads to. Whether it still holds, the group itself says."""
+
+    code_hash: bytes
+    """SHA-256"""
+    conversation_id: ConversationId
+
+
+GROUP_LINKS = Table("group_links", GroupLinkRow, partition=("code_hash",))
+
+
+class GroupPictureRow(Row):
+    """The picture of a group; sealed where the group is."""
+
+    conversation_id: ConversationId
+    media_type: str
+    data: bytes
+    version: EntryId
+
+
+GROUP_PICTURES = Table("group_pictures", GroupPictureRow, partition=("conversation_id",))
+
+
+class PullCursorRow(Row):
+    """Up to where a device has acknowledged a group whose messages stand in no inbox."""
+
+    device_id: DeviceId
+    conversation_id: ConversationId
+    up_to: MessageId
+
+
+PULL_CURSORS = Table(
+    "pull_cursors",
+    PullCursorRow,
+    partition=("device_id",),
+    clustering=("conversation_id",),
+    grows=("up_to",),
+)
+
+
 class MembershipRow(Row):
-    """That a user is in a conversation; derived from `members`."""
+    """That a user is in a conversation; derived from `members`, `rosters` and `subscribers`."""
 
     user_id: UserId
     conversation_id: ConversationId
     kind: int
+    joined_version: int = 0
+    """of a group"""
+    left_version: int | None = None
+    """of a group: the user is gone from it, and may still read what is from before"""
+    pulled_from: int = 0
+    """the id from which on it has messages that stand in no inbox; 0: there are none"""
+    pulled_until: int = 0
+    """the id from which on there are none any more; 0: it goes on"""
 
 
 MEMBERSHIPS = Table("memberships", MembershipRow, partition=("user_id",), clustering=("conversation_id",))
@@ -630,6 +749,11 @@ TABLES: tuple[Table[Row], ...] = (  # type: ignore[assignment]
     HEADS,
     MEMBERS,
     MEMBERSHIPS,
+    ROSTERS,
+    SUBSCRIBERS,
+    GROUP_LINKS,
+    GROUP_PICTURES,
+    PULL_CURSORS,
     USERS,
     HANDLES,
     DEVICES,

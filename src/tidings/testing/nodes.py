@@ -24,7 +24,7 @@ from tidings.server.config import Config
 from tidings.server.node import wire
 from tidings.server.services import Services
 from tidings.server.upkeep import Upkeep
-from tidings.store.contract import Batch, Key, Put, R, Store, StoreUnavailable, Table
+from tidings.store.contract import Batch, Key, Put, R, Row, Store, StoreUnavailable, Table
 from tidings.store.schema import MESSAGES
 from tidings.testing.pace import PATIENCE_S
 from tidings.testing.sockets import NodeSocket
@@ -88,8 +88,10 @@ class MortalStore:
     async def range(self, table: Table[R], partition: Key, **bounds: Any) -> list[R]:
         return await self._there.range(table, partition, **bounds)
 
-    async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
-        return await self._there.compare_and_set(table, expected, row)
+    async def compare_and_set(
+        self, table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()
+    ) -> R | None:
+        return await self._there.compare_and_set(table, expected, row, also)
 
     async def scan(self, table: Table[R], *, after: Key | None = None, limit: int) -> list[R]:
         return await self._there.scan(table, after=after, limit=limit)

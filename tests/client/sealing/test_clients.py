@@ -22,7 +22,7 @@ from tidings.client import (
     Unreachable,
     WarningEvent,
 )
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.domain.messages import Messages
 from tidings.protocol.api import KeysState
 from tidings.protocol.errors import TOO_LARGE, ProtocolError

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from random import Random
 from typing import Any, NamedTuple
 
-from tidings.domain.conversations import Conversation
+from tidings.domain.conversation import Conversation
 from tidings.protocol.api import Credentials, LoggedIn
 from tidings.protocol.ids import ConversationId, UserId
 from tidings.protocol.limits import Limits

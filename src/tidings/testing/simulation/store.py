@@ -22,6 +22,7 @@ from tidings.store.contract import (
     Key,
     OutcomeUnknown,
     R,
+    Row,
     StoreFull,
     StoreUnavailable,
     Table,
@@ -33,6 +34,8 @@ from tidings.testing.simulation.loop import Loop
 from tidings.testing.simulation.tally import Tally
 
 T = TypeVar("T")
+Watch = Callable[[Table[Any], Row, Sequence[Row]], None]
+"""Called with what a compare-and-set has written, at the moment at which it did."""
 
 READ_S = (0.0002, 0.003)
 WRITE_S = (0.0005, 0.02)
@@ -99,8 +102,11 @@ class _Batch:
 class NodeStore:
     """Implements `contract.Store` for one run of a node; see the module's text."""
 
-    def __init__(self, loop: Loop, tables: Tables, random: Random, tally: Tally) -> None:
+    def __init__(
+        self, loop: Loop, tables: Tables, random: Random, tally: Tally, watch: Watch | None = None
+    ) -> None:
         self._loop = loop
+        self._watch = watch
         self._disk = MemoryStore(tables)
         self._partitions = tables.partitions
         self._random = random
@@ -203,7 +209,9 @@ class NodeStore:
             )
         )
 
-    async def compare_and_set(self, table: Table[R], expected: R | None, row: R) -> R | None:
+    async def compare_and_set(
+        self, table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()
+    ) -> R | None:
         self._require_open()
         fault = self._fault("set")
         await self._loop.wait(self._random.uniform(*WRITE_S))
@@ -212,7 +220,10 @@ class NodeStore:
         if fault is StoreFault.LOST_UNKNOWN:
             await self._loop.wait(self._random.uniform(*TIMEOUT_S))
             raise OutcomeUnknown("timed out")
-        found = done(self._disk.compare_and_set(table, expected, row))
+        # All of it at one moment: whoever dies is before that or after it.
+        found = done(self._disk.compare_and_set(table, expected, row, also))
+        if found is None and self._watch is not None:
+            self._watch(table, row, also)
         if fault is StoreFault.DONE_UNKNOWN:
             await self._loop.wait(self._random.uniform(*TIMEOUT_S))
             raise OutcomeUnknown("timed out")

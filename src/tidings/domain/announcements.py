@@ -1,0 +1,228 @@
+"""Announcements: what was changed in a group, told to its members as a message by the server.
+
+A change is durable before anybody is told. Should the node die in between, `heads.told` is behind the
+group's version, and whoever changes the group next, or reads it a while later, tells it: maybe once more,
+under the same name, so that devices show it once.
+
+What follows from a change is written with it: the lists of conversations of those who came or went.
+
+spec §6.17
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import msgspec
+
+from tidings.domain.clock import IdClock
+from tidings.domain.commit import GroupCommit
+from tidings.domain.conversation import Conversation
+from tidings.domain.conversations import Conversations
+from tidings.domain.fanout import Fanout
+from tidings.domain.group_changes import OF_A_CHANNEL_SILENT, TO_STAFF, may_add
+from tidings.domain.inboxes import MESSAGE_ENTRY, Entry, inbox_row
+from tidings.domain.log import row_of
+from tidings.domain.rosters import Roster
+from tidings.domain.router import Router
+from tidings.protocol.codec import encode_message
+from tidings.protocol.frames import CHANGE_TYPE, ConversationKind, GroupAction, GroupChange, Message
+from tidings.protocol.ids import (
+    CLIENT_ID_BYTES,
+    ClientId,
+    ConversationId,
+    DeviceId,
+    EntryId,
+    MessageId,
+    UserId,
+)
+from tidings.store.contract import Erase, Put, Raise, Store, Write
+from tidings.store.schema import (
+    HEADS,
+    INBOX,
+    MEMBERSHIPS,
+    MESSAGES,
+    SUBSCRIBERS,
+    HeadRow,
+    MembershipRow,
+    RosterRow,
+    SubscriberRow,
+)
+
+SERVER = DeviceId(0)
+"""As the sender's device of a message: the server wrote it."""
+SHARES = 64
+"""partitions that the members of a channel stand in"""
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Told(NamedTuple):
+    entry: Entry
+    rows: list[Write]
+
+
+class Announcements:
+    """See the module's text."""
+
+    def __init__(
+        self,
+        store: Store,
+        commit: GroupCommit,
+        ids: IdClock,
+        conversations: Conversations,
+        router: Router,
+    ) -> None:
+        self._store = store
+        self._commit = commit
+        self._ids = ids
+        self._conversations = conversations
+        self._router = router
+
+    async def tell(self, conversation: Conversation, roster: Roster) -> None:
+        """Tell of the last change of a group; durable on return. Raises ProtocolError, StoreError."""
+        head = roster.head
+        assert head.change is not None
+        concerned = _concerned(roster)
+        recipients = _recipients(roster, concerned)
+        names = [(row.user_id, row.conversation_id) for row in concerned]
+        known = await self._store.get_many(MEMBERSHIPS, names)
+        before = {row.user_id: row for row in known if row is not None}
+        while True:
+            now_ms = self._ids.now_ms()
+            if not conversation.bucket_lasts(now_ms):
+                await self._conversations.prepare_bucket(conversation, now_ms)
+            told = self._told(conversation, roster, head.change, concerned, before, recipients)
+            # What came too late for readers is written once more.
+            if await self._commit.write(told.rows):
+                break
+        await self._commit.write([Raise(HEADS, HeadRow(conversation.conversation_id, told=head.version))])
+        group = conversation.group
+        assert group is not None
+        group.told = max(group.told, head.version)
+        self._router.deliver(told.entry, recipients)
+        if _is_in_log(roster):
+            conversation.newest = max(conversation.newest, told.entry.message_id)
+            if Fanout(head.fanout).is_read:
+                self._router.publish(told.entry, conversation)
+
+    def _told(
+        self,
+        conversation: Conversation,
+        roster: Roster,
+        change: GroupChange,
+        concerned: list[RosterRow],
+        before: dict[UserId, MembershipRow],
+        recipients: list[UserId],
+    ) -> _Told:
+        head = roster.head
+        message_id = MessageId(self._ids.next())
+        message = Message(
+            message_id,
+            conversation.conversation_id,
+            head.changed_by,
+            SERVER,
+            name_of(conversation.conversation_id, change.version),
+            change.version,
+            0,
+            CHANGE_TYPE,
+            _encode(change),
+            head.changed_at,
+            silent=True,
+        )
+        entry = Entry(
+            EntryId(message_id),
+            message.conversation_id,
+            message_id,
+            message.sender_id,
+            SERVER,
+            encode_message(message),
+            {},
+            MESSAGE_ENTRY,
+        )
+        rows: list[Write] = []
+        for row in concerned:
+            rows += _memberships(row, before.get(row.user_id), head.kind, Fanout(head.fanout), message_id)
+        rows += [Put(INBOX, inbox_row(user, entry, None), message_id) for user in recipients]
+        if _is_in_log(roster):
+            rows.append(Put(MESSAGES, row_of(message, conversation.bucket, []), message_id))
+            if Fanout(head.fanout).is_read:
+                rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, newest=message_id)))
+        return _Told(entry, rows)
+
+
+def name_of(conversation_id: ConversationId, version: int) -> ClientId:
+    """What the message that tells of a change is called, whoever writes it."""
+    named = b"change" + conversation_id + version.to_bytes(8, "big")
+    return ClientId(hashlib.sha256(named).digest()[:CLIENT_ID_BYTES])
+
+
+def share_of(user: UserId) -> int:
+    """Which share of a channel's members a user stands in."""
+    # The milliseconds of an id are spread evenly, its low bits are not.
+    return (user >> 22) % SHARES
+
+
+def _concerned(roster: Roster) -> list[RosterRow]:
+    """Those who came or went by the last change."""
+    head, change = roster.head, roster.head.change
+    assert change is not None
+    match change.action:
+        case GroupAction.CREATE:
+            users = [head.made_by, *change.users]
+        case GroupAction.ADD | GroupAction.REMOVE | GroupAction.JOIN | GroupAction.LEAVE:
+            users = change.users
+        case _:
+            return []
+    return [roster.members[user] for user in users if user in roster.members]
+
+
+def _recipients(roster: Roster, concerned: list[RosterRow]) -> list[UserId]:
+    """In whose inboxes the last change is told."""
+    head, change = roster.head, roster.head.change
+    assert change is not None
+    present = roster.present
+    if change.action in TO_STAFF:
+        roles = head.staff or {row.user_id: row.role for row in present}
+        return may_add(roles, head.rules)
+    those = [row.user_id for row in concerned]
+    if Fanout(head.fanout) == Fanout.READ:
+        return those
+    # Also the dormant: they are few, and so a change is never what a device lacks.
+    return list(dict.fromkeys([*(row.user_id for row in present), *those]))
+
+
+def _is_in_log(roster: Roster) -> bool:
+    head, change = roster.head, roster.head.change
+    assert change is not None
+    if change.action in TO_STAFF:
+        return False
+    return head.kind != ConversationKind.CHANNEL or change.action not in OF_A_CHANNEL_SILENT
+
+
+def _memberships(
+    row: RosterRow, before: MembershipRow | None, kind: int, fanout: Fanout, cause: int
+) -> list[Write]:
+    """What is derived from a member's row."""
+    rows: list[Write] = []
+    if kind == ConversationKind.CHANNEL:
+        subscriber = SubscriberRow(
+            row.conversation_id, share_of(row.user_id), row.user_id, row.joined_version, row.left_version
+        )
+        rows.append(Put(SUBSCRIBERS, subscriber, cause))
+    membership = MembershipRow(
+        row.user_id,
+        row.conversation_id,
+        kind,
+        row.joined_version,
+        row.left_version,
+        pulled_from=cause if fanout.is_read else 0,
+    )
+    if row.left_version is None:
+        rows.append(Put(MEMBERSHIPS, membership, cause))
+    elif fanout.is_read:
+        # Their devices may still have to read what was sent before.
+        membership.pulled_from = cause if before is None else before.pulled_from
+        membership.pulled_until = cause
+        rows.append(Put(MEMBERSHIPS, membership, cause))
+    else:
+        rows.append(Erase(MEMBERSHIPS, MEMBERSHIPS.key_of(membership), cause))
+    return rows

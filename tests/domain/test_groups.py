@@ -1,0 +1,621 @@
+"""Groups: made, changed, joined and left; who may do what, and who is told of what."""
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+import pytest
+
+from tidings.protocol import errors, frames
+from tidings.protocol.errors import ErrorKind
+from tidings.protocol.frames import (
+    CHANGE_TYPE,
+    ChangeGroup,
+    CreateGroup,
+    Deliver,
+    Error,
+    Group,
+    GroupAction,
+    GroupChange,
+    GroupPreview,
+    GroupRole,
+    GroupRules,
+    History,
+    Join,
+    Joined,
+    LookInside,
+    MemberPage,
+    Members,
+    Ok,
+    Page,
+    Reference,
+    Relation,
+    Sent,
+    Set,
+    SettingKind,
+    Tallies,
+    Tally,
+)
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
+from tidings.protocol.limits import Limits, Rate
+from tidings.testing.world import Device, World
+
+CODE = b"an invite code"
+HASH = hashlib.sha256(CODE).digest()
+FAST = Limits(receipt_delay_s=0.0, tally_delay_s=0.0, tally_delay_most_s=0.0)
+
+
+async def people(count: int, *, limits: Limits = FAST, **options: object) -> tuple[World, list[Device]]:
+    """So many, all online; the first is Alice."""
+    world = await World.start(limits=limits, **options)  # type: ignore[arg-type]
+    names = ["alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"]
+    names += [f"guest{number}" for number in range(count)]
+    return world, [await world.online(await world.register(name)) for name in names[:count]]
+
+
+def user(device: Device) -> UserId:
+    return UserId(int(device.account.user_id))
+
+
+def device_id(device: Device) -> DeviceId:
+    return DeviceId(int(device.account.device_id))
+
+
+async def group_of(maker: Device, others: Iterable[Device], **options: object) -> ConversationId:
+    """A group that everybody has heard of."""
+    made = await create(maker, others, **options)
+    for one in (maker, *others):
+        assert (await change_seen(one)).action == GroupAction.CREATE
+    return made.conversation_id
+
+
+async def create(maker: Device, others: Iterable[Device], **options: object) -> frames.Conversation:
+    users = [user(other) for other in others]
+    values: dict[str, object] = {"nonce": ClientId(b"n" * 16), "info": b"Family", "users": users, **options}
+    return await maker.ask(lambda n: CreateGroup(n, **values), frames.Conversation)  # type: ignore[arg-type]
+
+
+async def change_seen(device: Device) -> GroupChange:
+    """The next change that a device is told of."""
+    told = await device.expect(Deliver, lambda one: one.message.content_type == CHANGE_TYPE)
+    assert told.message.sender_device == 0
+    return msgspec.msgpack.decode(told.message.content, type=GroupChange)
+
+
+async def change(device: Device, group: ConversationId, action: GroupAction, **fields: object) -> None:
+    await device.ask(lambda n: ChangeGroup(n, group, action, **fields), Ok)  # type: ignore[arg-type]
+
+
+async def refused(
+    device: Device, kind: ErrorKind, group: ConversationId, action: GroupAction, **fields: object
+) -> None:
+    error = await device.ask(lambda n: ChangeGroup(n, group, action, **fields), Error)  # type: ignore[arg-type]
+    assert error.code == kind.code, error
+
+
+async def described(device: Device, group: ConversationId) -> tuple[frames.Conversation, Group]:
+    found = await device.ask(lambda n: frames.Describe(n, group), frames.Conversation)
+    assert found.group is not None
+    return found, found.group
+
+
+async def roles(device: Device, group: ConversationId) -> dict[str, int]:
+    found, _ = await described(device, group)
+    return {member.handle: member.role for member in found.members}
+
+
+async def say(device: Device, group: ConversationId, text: str, **options: object) -> Sent:
+    device.send(group, text, **options)
+    return await device.expect(Sent)
+
+
+async def has(device: Device, text: str) -> Deliver:
+    return await device.expect(Deliver, lambda one: one.message.content == text.encode())
+
+
+# --- making and talking ---------------------------------------------------------------------
+
+
+async def test_a_group_is_made_and_all_hear_what_is_said() -> None:
+    _, (alice, bob, carol) = await people(3)
+    made = await create(alice, [bob, carol])
+    assert made.group is not None
+    assert (made.kind, made.version, made.group.count, made.group.info) == (2, 1, 3, b"Family")
+    assert await roles(bob, made.conversation_id) == {"alice": 2, "bob": 0, "carol": 0}
+    for device in (alice, bob, carol):
+        told = await change_seen(device)
+        assert (told.version, told.users) == (1, [user(bob), user(carol)])
+    await say(bob, made.conversation_id, "hello")
+    for device in (alice, carol):
+        assert (await has(device, "hello")).message.version == 1
+
+
+async def test_a_group_that_is_asked_for_again_is_the_same_one() -> None:
+    _, (alice, bob) = await people(2)
+    first = await create(alice, [bob])
+    again = await create(alice, [bob])
+    assert again.conversation_id == first.conversation_id
+    other = await create(alice, [bob], nonce=ClientId(b"m" * 16))
+    assert other.conversation_id != first.conversation_id
+    by_bob = await create(bob, [alice])
+    assert by_bob.conversation_id != first.conversation_id
+
+
+async def test_a_group_is_listed_with_what_is_new_in_it() -> None:
+    _, (alice, bob) = await people(2)
+    group = await group_of(alice, [bob])
+    await say(alice, group, "one")
+    await say(alice, group, "two")
+    listed = await bob.ask(frames.Conversations, frames.ConversationList)
+    (item,) = listed.items
+    assert item.group is not None
+    assert (item.conversation_id, item.unread, item.members, item.group.info) == (group, 2, [], b"Family")
+
+
+async def test_an_outsider_finds_no_group() -> None:
+    _, (alice, bob, eve) = await people(3)
+    group = await group_of(alice, [bob])
+    eve.send(group, "let me in")
+    assert (await eve.expect(Error)).code == errors.NO_SUCH_CONVERSATION.code
+    for make in (
+        lambda n: frames.Describe(n, group),
+        lambda n: History(n, group),
+        lambda n: Members(n, group),
+        lambda n: Tally(n, group, []),
+        lambda n: frames.Read(n, group, 5),
+        lambda n: ChangeGroup(n, group, GroupAction.ADD, [user(eve)]),
+        lambda n: ChangeGroup(n, group, GroupAction.LEAVE),
+    ):
+        assert (await eve.ask(make, Error)).code == errors.NO_SUCH_CONVERSATION.code
+    left = [*await alice.settle(), *await bob.settle()]
+    assert not [frame for frame in left if isinstance(frame, Deliver)]
+
+
+# --- rights ---------------------------------------------------------------------------------
+
+
+async def test_members_come_and_go_and_get_what_was_said_while_they_were_in() -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    await say(alice, group, "before")
+    await change(alice, group, GroupAction.ADD, users=[user(carol)])
+    assert (await change_seen(carol)).users == [user(carol)]
+    await say(bob, group, "while")
+    assert (await has(carol, "while")).message.version == 2
+    page = await carol.ask(lambda n: History(n, group), Page)
+    assert [item.message.content for item in page.items if item.message.sender_device] == [b"while"]
+    await change(alice, group, GroupAction.REMOVE, users=[user(carol)])
+    assert (await change_seen(carol)).action == GroupAction.REMOVE
+    await say(alice, group, "after", version=3)
+    await has(bob, "after")
+    told = [frame for frame in await carol.settle() if isinstance(frame, Deliver)]
+    assert b"after" not in [frame.message.content for frame in told]
+    again = await world.online(carol.account, have=0)
+    texts = [frame.message.content for frame in await again.settle() if isinstance(frame, Deliver)]
+    assert b"while" in texts
+    assert b"before" not in texts
+    assert b"after" not in texts
+    assert (await again.ask(lambda n: History(n, group), Error)).code == errors.NO_SUCH_CONVERSATION.code
+
+
+async def test_a_send_behind_a_removal_is_refused_and_one_behind_an_addition_is_not() -> None:
+    _, (alice, bob, carol, dave) = await people(4)
+    group = await group_of(alice, [bob, carol])
+    await change(alice, group, GroupAction.ADD, users=[user(dave)])
+    await say(bob, group, "soft", version=1)
+    await has(dave, "soft")
+    await change(alice, group, GroupAction.REMOVE, users=[user(carol)])
+    bob.send(group, "hard", version=2)
+    assert (await bob.expect(Error)).code == errors.GROUP_CHANGED.code
+    await say(bob, group, "hard", version=3)
+    await has(dave, "hard")
+
+
+async def test_who_comes_back_reads_on_from_there() -> None:
+    _, (alice, bob) = await people(2)
+    group = await group_of(alice, [bob])
+    await change(alice, group, GroupAction.REMOVE, users=[user(bob)])
+    await say(alice, group, "alone", version=2)
+    await change(alice, group, GroupAction.ADD, users=[user(bob)])
+    await say(alice, group, "again", version=3)
+    await has(bob, "again")
+    page = await bob.ask(lambda n: History(n, group), Page)
+    assert [item.message.content for item in page.items if item.message.sender_device] == [b"again"]
+
+
+@pytest.mark.parametrize(
+    ("action", "fields"),
+    [
+        (GroupAction.REMOVE, {"users": ["carol"]}),
+        (GroupAction.ROLE, {"users": ["carol"], "role": 1}),
+        (GroupAction.ROLE, {"users": ["bob"], "role": 2}),
+        (GroupAction.INFO, {"info": b"Mine"}),
+        (GroupAction.RULES, {"rules": GroupRules(add=0)}),
+        (GroupAction.ADD, {"users": ["dave"]}),
+        (GroupAction.LINK, {"link": HASH, "until": 10**15}),
+        (GroupAction.UNLINK, {"link": HASH}),
+        (GroupAction.DENY, {"users": ["dave"]}),
+    ],
+)
+async def test_a_member_may_not_what_is_the_admins(action: GroupAction, fields: dict[str, object]) -> None:
+    _, (alice, bob, carol, dave) = await people(4)
+    group = await group_of(alice, [bob, carol])
+    named = {"bob": user(bob), "carol": user(carol), "dave": user(dave)}
+    if "users" in fields:
+        fields = {**fields, "users": [named[name] for name in fields["users"]]}  # type: ignore[attr-defined]
+    before = await described(alice, group)
+    await refused(bob, errors.GROUP_RIGHTS, group, action, **fields)
+    after = await described(alice, group)
+    assert (after[0].version, after[0].members, after[1]) == (before[0].version, before[0].members, before[1])
+
+
+async def test_admins_do_all_but_what_is_the_owners() -> None:
+    _, (alice, bob, carol, dave) = await people(4)
+    group = await group_of(alice, [bob, carol])
+    await change(alice, group, GroupAction.ROLE, users=[user(bob), user(carol)], role=1)
+    assert await roles(bob, group) == {"alice": 2, "bob": 1, "carol": 1}
+    await change(bob, group, GroupAction.ADD, users=[user(dave)])
+    await change(bob, group, GroupAction.REMOVE, users=[user(dave)])
+    await refused(bob, errors.GROUP_RIGHTS, group, GroupAction.REMOVE, users=[user(carol)])
+    await refused(bob, errors.GROUP_RIGHTS, group, GroupAction.REMOVE, users=[user(alice)])
+    await refused(bob, errors.GROUP_RIGHTS, group, GroupAction.ROLE, users=[user(carol)], role=0)
+    await change(alice, group, GroupAction.REMOVE, users=[user(carol)])
+    await change(alice, group, GroupAction.ROLE, users=[user(bob)], role=0)
+    assert await roles(alice, group) == {"alice": 2, "bob": 0}
+
+
+async def test_an_owner_hands_the_group_over_and_goes() -> None:
+    _, (alice, bob) = await people(2)
+    group = await group_of(alice, [bob])
+    await refused(alice, errors.GROUP_RIGHTS, group, GroupAction.LEAVE)
+    await change(alice, group, GroupAction.ROLE, users=[user(bob)], role=2)
+    assert await roles(bob, group) == {"alice": 1, "bob": 2}
+    await change(alice, group, GroupAction.LEAVE)
+    assert await roles(bob, group) == {"bob": 2}
+    await change(bob, group, GroupAction.LEAVE)
+    assert (await bob.ask(lambda n: frames.Describe(n, group), Error)).code == 9
+
+
+async def test_a_change_that_is_there_already_changes_nothing() -> None:
+    _, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    await change(alice, group, GroupAction.ADD, users=[user(bob)])
+    await change(alice, group, GroupAction.REMOVE, users=[user(carol)])
+    await change(alice, group, GroupAction.INFO, info=b"Family")
+    await change(alice, group, GroupAction.RULES, rules=GroupRules())
+    await change(alice, group, GroupAction.UNLINK, link=HASH)
+    await change(alice, group, GroupAction.ROLE, users=[user(bob)], role=0)
+    found, _ = await described(alice, group)
+    assert found.version == 1
+
+
+async def test_where_only_admins_write_others_react_and_vote() -> None:
+    _, (alice, bob) = await people(2)
+    group = await group_of(alice, [bob])
+    await change(alice, group, GroupAction.RULES, rules=GroupRules(write=GroupRole.ADMIN))
+    frame = alice.send(group, "news")
+    sent = await alice.expect(Sent)
+    bob.send(group, "and I say")
+    assert (await bob.expect(Error)).code == errors.GROUP_RIGHTS.code
+    about = Reference(device_id(alice), frame.client_id)
+    for relation in (Relation.REACTION, Relation.VOTE):
+        await say(bob, group, "yes", relation=relation, relates_to=about, target=sent.message_id)
+    page = await alice.ask(lambda n: History(n, group), Page)
+    assert [one.relation for one in page.relations] == [Relation.REACTION, Relation.VOTE]
+
+
+async def test_admins_delete_what_others_wrote_and_members_do_not() -> None:
+    _, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob, carol])
+    frame = bob.send(group, "spam")
+    sent = await bob.expect(Sent)
+    about = Reference(device_id(bob), frame.client_id)
+    gone: dict[str, object] = {
+        "relation": Relation.DELETE,
+        "relates_to": about,
+        "target": sent.message_id,
+        "content_type": "",
+    }
+    carol.send(group, "", **gone)
+    assert (await carol.expect(Error)).code == errors.NOT_YOURS.code
+    await say(alice, group, "", **gone)
+    page = await carol.ask(lambda n: History(n, group), Page)
+    assert b"spam" not in [item.message.content for item in page.items]
+
+
+# --- invite links ---------------------------------------------------------------------------
+
+
+async def linked(maker: Device, group: ConversationId, world: World, *, s: int = 60) -> None:
+    until = world.clock.wall_ms() + s * 1000
+    await change(maker, group, GroupAction.LINK, link=HASH, until=until)
+
+
+async def test_somebody_joins_by_a_link() -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    await linked(alice, group, world)
+    seen = await carol.ask(lambda n: LookInside(n, CODE), GroupPreview)
+    assert (seen.conversation_id, seen.count, seen.info) == (group, 2, b"Family")
+    world.clock.advance(2)
+    joined = await carol.ask(lambda n: Join(n, CODE), Joined)
+    assert (joined.conversation_id, joined.waiting) == (group, False)
+    assert await roles(carol, group) == {"alice": 2, "bob": 0, "carol": 0}
+    told = await change_seen(bob)
+    assert (told.action, told.users) == (GroupAction.JOIN, [user(carol)])
+    await say(carol, group, "I am in", version=3)
+    await has(bob, "I am in")
+    again = await carol.ask(lambda n: Join(n, CODE), Joined)
+    assert not again.waiting
+
+
+async def test_an_expired_a_revoked_and_a_made_up_link_lead_nowhere() -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    await linked(alice, group, world, s=60)
+    for make in (
+        lambda n: Join(n, b"made up"),
+        lambda n: LookInside(n, HASH),
+        lambda n: Join(n, b"x" * 5000),
+    ):
+        assert (await carol.ask(make, Error)).code == errors.BAD_LINK.code
+    world.clock.advance(61)
+    assert (await carol.ask(lambda n: Join(n, CODE), Error)).code == errors.BAD_LINK.code
+    await change(alice, group, GroupAction.UNLINK, link=HASH)
+    await linked(alice, group, world)
+    await change(alice, group, GroupAction.UNLINK, link=HASH)
+    assert (await carol.ask(lambda n: Join(n, CODE), Error)).code == errors.BAD_LINK.code
+    assert await roles(alice, group) == {"alice": 2, "bob": 0}
+
+
+async def test_who_must_be_let_in_waits_and_only_those_who_may_let_in_know() -> None:
+    world, (alice, bob, carol, dave) = await people(4)
+    group = await group_of(alice, [bob], rules=GroupRules(approval=True))
+    await linked(alice, group, world)
+    for one in (carol, dave):
+        assert (await one.ask(lambda n: Join(n, CODE), Joined)).waiting
+    assert (await described(alice, group))[1].waiting == [user(carol), user(dave)]
+    assert (await described(bob, group))[1].waiting == []
+    assert (await described(bob, group))[1].links == []
+    assert (await carol.ask(lambda n: frames.Describe(n, group), Error)).code == 9
+    told = [(await change_seen(alice)).action for _ in range(3)]
+    assert told == [GroupAction.LINK, GroupAction.ASK, GroupAction.ASK]
+    await change(alice, group, GroupAction.ADD, users=[user(carol)])
+    await change(alice, group, GroupAction.DENY, users=[user(dave)])
+    assert await roles(carol, group) == {"alice": 2, "bob": 0, "carol": 0}
+    assert (await described(alice, group))[1].waiting == []
+    seen = [frame for frame in await bob.settle() if isinstance(frame, Deliver)]
+    changes = [msgspec.msgpack.decode(one.message.content, type=GroupChange) for one in seen]
+    assert [one.action for one in changes] == [GroupAction.ADD]
+    page = await bob.ask(lambda n: History(n, group), Page)
+    assert len([item for item in page.items if item.message.content_type == CHANGE_TYPE]) == 2
+
+
+async def test_a_group_has_so_many_links_and_none_for_ever() -> None:
+    world, (alice, bob) = await people(2, limits=msgspec.structs.replace(FAST, group_links=2))
+    group = await group_of(alice, [bob])
+    until = world.clock.wall_ms() + 1000
+    for number in range(2):
+        await change(alice, group, GroupAction.LINK, link=bytes([number]) * 32, until=until)
+    await refused(alice, errors.TOO_LARGE, group, GroupAction.LINK, link=HASH, until=until)
+    world.clock.advance(2)
+    await change(alice, group, GroupAction.LINK, link=HASH, until=world.clock.wall_ms() + 1000)
+    await refused(alice, errors.INVALID, group, GroupAction.LINK, link=b"short", until=until)
+    for moment in (world.clock.wall_ms(), world.clock.wall_ms() + 91 * 86_400_000):
+        await refused(alice, errors.INVALID, group, GroupAction.LINK, link=b"l" * 32, until=moment)
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+async def test_a_group_takes_so_many_members_and_not_one_more() -> None:
+    limits = msgspec.structs.replace(FAST, group_members=3)
+    world, (alice, bob, carol, dave, erin) = await people(5, limits=limits)
+    group = await group_of(alice, [bob])
+    await refused(alice, errors.GROUP_FULL, group, GroupAction.ADD, users=[user(carol), user(dave)])
+    await change(alice, group, GroupAction.ADD, users=[user(carol)])
+    await refused(alice, errors.GROUP_FULL, group, GroupAction.ADD, users=[user(dave)])
+    await linked(alice, group, world)
+    world.clock.advance(2)
+    assert (await dave.ask(lambda n: Join(n, CODE), Error)).code == errors.GROUP_FULL.code
+    error = await erin.ask(
+        lambda n: CreateGroup(n, ClientId(b"e" * 16), users=[user(one) for one in (alice, bob, carol)]), Error
+    )
+    assert error.code == errors.GROUP_FULL.code
+    assert await roles(alice, group) == {"alice": 2, "bob": 0, "carol": 0}
+
+
+async def test_a_name_that_is_too_long_changes_nothing() -> None:
+    _, (alice, bob) = await people(2)
+    error = await alice.ask(lambda n: CreateGroup(n, ClientId(b"x" * 16), info=b"x" * 5000), Error)
+    assert error.code == errors.TOO_LARGE.code
+    group = await group_of(alice, [bob])
+    await refused(alice, errors.TOO_LARGE, group, GroupAction.INFO, info=b"x" * 5000)
+    assert (await described(bob, group))[1].info == b"Family"
+
+
+async def test_only_people_who_are_there_and_let_one_are_added() -> None:
+    _, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [])
+    await refused(alice, errors.NO_SUCH_USER, group, GroupAction.ADD, users=[UserId(1234)])
+    await refused(alice, errors.NO_SUCH_USER, group, GroupAction.ADD, users=[UserId(0)])
+    await bob.ask(lambda n: Set(n, SettingKind.PRIVACY, "groups", b"contacts"), Ok)
+    await refused(alice, errors.NOT_ADDABLE, group, GroupAction.ADD, users=[user(carol), user(bob)])
+    assert await roles(alice, group) == {"alice": 2}
+    await bob.ask(lambda n: Set(n, SettingKind.CONTACT, str(user(alice)), b"A"), Ok)
+    await change(alice, group, GroupAction.ADD, users=[user(bob)])
+    await carol.ask(lambda n: Set(n, SettingKind.BLOCK, str(user(alice)), b"1"), Ok)
+    await refused(alice, errors.NOT_ADDABLE, group, GroupAction.ADD, users=[user(carol)])
+
+
+async def test_changes_of_one_group_come_at_a_bounded_rate() -> None:
+    limits = msgspec.structs.replace(FAST, group_rate=Rate(per_s=0.5, burst=3))
+    world, (alice, bob) = await people(2, limits=limits)
+    group = await group_of(alice, [bob])
+    for number in range(3):
+        await change(alice, group, GroupAction.INFO, info=b"%d" % number)
+    error = await alice.ask(lambda n: ChangeGroup(n, group, GroupAction.INFO, info=b"9"), Error)
+    assert (error.code, error.retry_after) == (errors.RATE_LIMITED.code, 2.0)
+    assert (await described(bob, group))[1].info == b"2"
+    world.clock.advance(2)
+    await change(alice, group, GroupAction.INFO, info=b"9")
+
+
+@pytest.mark.parametrize("scheme", [1, 2])
+async def test_what_a_plain_group_is_not_sealed_by_is_refused(scheme: int) -> None:
+    _, (alice, bob) = await people(2)
+    group = await group_of(alice, [bob])
+    alice.send(group, "sealed", scheme=scheme)
+    assert (await alice.expect(Error)).code == errors.INVALID.code
+
+
+async def test_an_encrypted_group_takes_nothing_plain() -> None:
+    _, (alice, bob) = await people(2)
+    group = await group_of(alice, [bob], scheme=2)
+    alice.send(group, "plain")
+    assert (await alice.expect(Error)).code == errors.SCHEME_FELL.code
+    await say(alice, group, "sealed", scheme=2)
+    assert (await has(bob, "sealed")).message.scheme == 2
+
+
+# --- receipts -------------------------------------------------------------------------------
+
+
+async def tallied(device: Device, expected: tuple[int, int, int]) -> None:
+    """Wait until a sender has been told so."""
+    await device.expect(
+        Tallies,
+        lambda told: any((one.delivered, one.read, one.of) == expected for one in told.items),
+    )
+
+
+async def test_a_sender_is_told_how_many_have_it_and_have_read_it() -> None:
+    _, (alice, bob, carol, dave) = await people(4)
+    group = await group_of(alice, [bob, carol, dave])
+    sent = await say(alice, group, "hello")
+    for device in (bob, carol):
+        await has(device, "hello")
+        device.ack()
+    await tallied(alice, (2, 0, 3))
+    await bob.ask(lambda n: frames.Read(n, group, sent.message_id), Ok)
+    await tallied(alice, (2, 1, 3))
+    await dave.ask(lambda n: frames.Read(n, group, sent.message_id), Ok)
+    await tallied(alice, (3, 2, 3))
+    assert not [frame for frame in await bob.settle() if isinstance(frame, (Tallies, frames.Receipt))]
+    asked = await alice.ask(lambda n: Tally(n, group, [sent.message_id]), Tallies)
+    assert [(one.delivered, one.read, one.of) for one in asked.items] == [(3, 2, 3)]
+    page = await alice.ask(lambda n: History(n, group), Page)
+    item = page.items[-1]
+    assert (item.delivered, item.read, item.of, item.status) == (3, 2, 3, frames.Status.DELIVERED)
+    info = await alice.ask(lambda n: frames.Info(n, group, sent.message_id), frames.MessageInfo)
+    assert {one.user_id for one in info.members if one.read_at_ms} == {user(bob), user(dave)}
+
+
+async def test_counts_are_of_those_who_were_in_when_it_was_said() -> None:
+    _, (alice, bob, carol, dave) = await people(4)
+    group = await group_of(alice, [bob, carol])
+    sent = await say(alice, group, "hello")
+    await change(alice, group, GroupAction.ADD, users=[user(dave)])
+    for device in (bob, carol, dave):
+        await device.ask(lambda n: frames.Read(n, group, sent.message_id), Ok)
+    await tallied(alice, (2, 2, 2))
+    await change(alice, group, GroupAction.REMOVE, users=[user(bob)])
+    asked = await alice.ask(lambda n: Tally(n, group, [sent.message_id]), Tallies)
+    assert [(one.delivered, one.read, one.of) for one in asked.items] == [(2, 2, 2)]
+    second = await say(alice, group, "again", version=3)
+    await change(alice, group, GroupAction.REMOVE, users=[user(carol)])
+    asked = await alice.ask(lambda n: Tally(n, group, [second.message_id]), Tallies)
+    assert [(one.delivered, one.read, one.of) for one in asked.items] == [(0, 0, 1)]
+
+
+async def test_who_shows_no_receipts_counts_as_delivered() -> None:
+    _, (alice, bob, carol) = await people(3)
+    await bob.ask(lambda n: Set(n, SettingKind.PRIVACY, "receipts", b"nobody"), Ok)
+    group = await group_of(alice, [bob, carol])
+    sent = await say(alice, group, "hello")
+    for device in (bob, carol):
+        await device.ask(lambda n: frames.Read(n, group, sent.message_id), Ok)
+    await tallied(alice, (2, 1, 2))
+    await carol.ask(lambda n: Set(n, SettingKind.PRIVACY, "receipts", b"nobody"), Ok)
+    asked = await alice.ask(lambda n: Tally(n, group, [sent.message_id]), Tallies)
+    assert [(one.delivered, one.read, one.of) for one in asked.items] == [(2, 0, 2)]
+
+
+async def test_a_members_own_devices_hear_of_what_was_read() -> None:
+    world, (alice, bob) = await people(2)
+    second = await world.online(await world.login("bob"))
+    group = await group_of(alice, [bob])
+    sent = await say(alice, group, "hello")
+    await bob.ask(lambda n: frames.Read(n, group, sent.message_id), Ok)
+    told = await second.expect(frames.Receipt)
+    assert (told.user_id, told.read_up_to) == (user(bob), sent.message_id)
+
+
+# --- pins, pages, the end of accounts -------------------------------------------------------
+
+
+async def test_messages_are_pinned_and_taken_off() -> None:
+    _, (alice, bob) = await people(2)
+    group = await group_of(alice, [bob])
+    frame = bob.send(group, "the address")
+    sent = await bob.expect(Sent)
+    pin: dict[str, object] = {
+        "target": sent.message_id,
+        "relates_to": Reference(device_id(bob), frame.client_id),
+    }
+    await refused(bob, errors.GROUP_RIGHTS, group, GroupAction.PIN, **pin)
+    wrong = {**pin, "target": sent.message_id + 1}
+    await refused(alice, errors.NO_SUCH_MESSAGE, group, GroupAction.PIN, **wrong)
+    await change(alice, group, GroupAction.PIN, **pin)
+    assert [one.message_id for one in (await described(bob, group))[1].pins] == [sent.message_id]
+    await change(alice, group, GroupAction.UNPIN, **pin)
+    assert (await described(bob, group))[1].pins == []
+
+
+async def test_members_come_in_pages() -> None:
+    _, everybody = await people(7)
+    alice, *others = everybody
+    group = await group_of(alice, others)
+    found: list[UserId] = []
+    more = True
+    while more:
+        after = found[-1] if found else UserId(0)
+        page = await alice.ask(lambda n, after=after: Members(n, group, after, 3), MemberPage)
+        found += [member.user_id for member in page.members]
+        more = page.more
+        assert len(page.members) <= 3
+    assert found == sorted(user(one) for one in everybody)
+
+
+async def test_an_account_that_ends_leaves_its_groups_to_an_heir() -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob, carol])
+    await change(alice, group, GroupAction.ROLE, users=[user(carol)], role=1)
+    await world.services.groups.depart(user(alice))
+    assert await roles(bob, group) == {"bob": 0, "carol": 2}
+
+
+# --- channels -------------------------------------------------------------------------------
+
+
+async def test_a_channel_has_any_number_of_members_and_only_its_staff_writes() -> None:
+    world, (alice, bob, carol) = await people(3)
+    made = await create(alice, [bob], kind=3)
+    channel = made.conversation_id
+    bob.send(channel, "me too")
+    assert (await bob.expect(Error)).code == errors.GROUP_RIGHTS.code
+    carol.send(channel, "me too")
+    assert (await carol.expect(Error)).code in {errors.GROUP_RIGHTS.code, errors.NO_SUCH_CONVERSATION.code}
+    assert (await carol.ask(lambda n: frames.Describe(n, channel), Error)).code == 9
+    await linked(alice, channel, world)
+    world.clock.advance(2)
+    await carol.ask(lambda n: Join(n, CODE), Joined)
+    found, of_channel = await described(carol, channel)
+    assert (of_channel.count, of_channel.role) == (3, 0)
+    assert [member.handle for member in found.members] == ["alice"]
+    page = await alice.ask(lambda n: Members(n, channel), MemberPage)
+    assert {member.handle for member in page.members} == {"alice", "bob", "carol"}
+    await change(alice, channel, GroupAction.ROLE, users=[user(bob)], role=1)
+    await say(bob, channel, "news", version=4)
+    await change(carol, channel, GroupAction.LEAVE)
+    assert (await carol.ask(lambda n: frames.Describe(n, channel), Error)).code == 9
