@@ -190,6 +190,9 @@ async def test_openapi_describes_every_route(node: Node) -> None:
     routes = {(method, path) for path, methods in described["paths"].items() for method in methods}
     assert routes == {
         ("get", "/v1/server"),
+        ("get", "/v1/groups/{conversation_id}/picture"),
+        ("put", "/v1/groups/{conversation_id}/picture"),
+        ("delete", "/v1/groups/{conversation_id}/picture"),
         ("get", "/v1/health"),
         ("post", "/v1/kdf"),
         ("post", "/v1/accounts"),
@@ -225,4 +228,4 @@ async def test_openapi_describes_every_route(node: Node) -> None:
             assert method["description"], path
             assert (method.get("security") == [{"token": []}]) is (path not in public), path
             parameters = {parameter["name"] for parameter in method.get("parameters", [])}
-            assert parameters <= {"device_id", "user_id"}, path
+            assert parameters <= {"device_id", "user_id", "conversation_id"}, path

@@ -236,7 +236,7 @@ class TestSending:
             ({"content": b"x" * 65_537}, errors.TOO_LARGE),
             ({"content_type": "x" * 65}, errors.TOO_LARGE),
             ({"envelopes": dict.fromkeys(range(65), b"")}, errors.TOO_LARGE),
-            ({"envelopes": {1: b"x" * 2049}}, errors.TOO_LARGE),
+            ({"envelopes": {1: b"x" * 3073}}, errors.TOO_LARGE),
             ({"expires_at": 1}, errors.INVALID),
             ({"conversation_id": b"c" * 16}, errors.NO_SUCH_CONVERSATION),
         ],

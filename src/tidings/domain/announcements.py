@@ -22,12 +22,14 @@ from tidings.domain.fanout import Fanout
 from tidings.domain.group_changes import OF_A_CHANNEL_SILENT, TO_STAFF, may_add
 from tidings.domain.inboxes import MESSAGE_ENTRY, Entry, inbox_row
 from tidings.domain.log import row_of
+from tidings.domain.peers import MARGIN_S
 from tidings.domain.rosters import Roster
 from tidings.domain.router import Router
 from tidings.protocol.codec import encode_message
 from tidings.protocol.frames import CHANGE_TYPE, ConversationKind, GroupAction, GroupChange, Message
 from tidings.protocol.ids import (
     CLIENT_ID_BYTES,
+    TIME_SHIFT,
     ClientId,
     ConversationId,
     DeviceId,
@@ -42,6 +44,7 @@ from tidings.store.schema import (
     MEMBERSHIPS,
     MESSAGES,
     SUBSCRIBERS,
+    GroupHead,
     HeadRow,
     MembershipRow,
     RosterRow,
@@ -50,6 +53,8 @@ from tidings.store.schema import (
 
 SERVER = DeviceId(0)
 """As the sender's device of a message: the server wrote it."""
+_MARGIN = int(MARGIN_S * 1000) << TIME_SHIFT
+"""as a difference of ids"""
 SHARES = 64
 """partitions that the members of a channel stand in"""
 _encode = msgspec.msgpack.Encoder().encode
@@ -102,7 +107,7 @@ class Announcements:
         if _is_in_log(roster):
             conversation.newest = max(conversation.newest, told.entry.message_id)
             if Fanout(head.fanout).is_read:
-                self._router.publish(told.entry, conversation)
+                self._router.publish(told.entry, conversation, head.version)
 
     def _told(
         self,
@@ -140,7 +145,7 @@ class Announcements:
         )
         rows: list[Write] = []
         for row in concerned:
-            rows += _memberships(row, before.get(row.user_id), head.kind, Fanout(head.fanout), message_id)
+            rows += _memberships(row, before.get(row.user_id), head)
         rows += [Put(INBOX, inbox_row(user, entry, None), message_id) for user in recipients]
         if _is_in_log(roster):
             rows.append(Put(MESSAGES, row_of(message, conversation.bucket, []), message_id))
@@ -198,30 +203,27 @@ def _is_in_log(roster: Roster) -> bool:
     return head.kind != ConversationKind.CHANNEL or change.action not in OF_A_CHANNEL_SILENT
 
 
-def _memberships(
-    row: RosterRow, before: MembershipRow | None, kind: int, fanout: Fanout, cause: int
-) -> list[Write]:
-    """What is derived from a member's row."""
+def _memberships(row: RosterRow, before: MembershipRow | None, head: GroupHead) -> list[Write]:
+    """What is derived from a member's row. Told twice, or late, it never undoes what came after it."""
     rows: list[Write] = []
-    if kind == ConversationKind.CHANNEL:
+    cause = head.cause
+    if head.kind == ConversationKind.CHANNEL:
         subscriber = SubscriberRow(
             row.conversation_id, share_of(row.user_id), row.user_id, row.joined_version, row.left_version
         )
         rows.append(Put(SUBSCRIBERS, subscriber, cause))
     membership = MembershipRow(
-        row.user_id,
-        row.conversation_id,
-        kind,
-        row.joined_version,
-        row.left_version,
-        pulled_from=cause if fanout.is_read else 0,
+        row.user_id, row.conversation_id, head.kind, row.joined_version, row.left_version
     )
-    if row.left_version is None:
-        rows.append(Put(MEMBERSHIPS, membership, cause))
-    elif fanout.is_read:
+    is_read = Fanout(head.fanout).is_read
+    if is_read:
+        # Other nodes' clocks may be behind, and they may not know yet: the version says what is whose.
+        membership.pulled_from = cause - _MARGIN
+    if row.left_version is not None and is_read:
         # Their devices may still have to read what was sent before.
-        membership.pulled_from = cause if before is None else before.pulled_from
-        membership.pulled_until = cause
+        membership.pulled_from = membership.pulled_from if before is None else before.pulled_from
+        membership.pulled_until = cause + _MARGIN
+    if row.left_version is None or is_read:
         rows.append(Put(MEMBERSHIPS, membership, cause))
     else:
         rows.append(Erase(MEMBERSHIPS, MEMBERSHIPS.key_of(membership), cause))

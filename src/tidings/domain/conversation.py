@@ -245,10 +245,7 @@ class Conversation:
 
 
 def access_conversation(conversation: Conversation | None, user: UserId) -> Conversation:
-    """Let members pass; to others a conversation does not exist. Raises ProtocolError.
-
-    Everybody passes into a channel: who may read it, `Groups.access` says.
-    """
-    if conversation is None or not (conversation.has_member(user) or conversation.is_channel):
+    """Let members pass, and the staff of a channel; to others it does not exist. Raises ProtocolError."""
+    if conversation is None or not conversation.has_member(user):
         raise ProtocolError(NO_SUCH_CONVERSATION)
     return conversation

@@ -124,6 +124,10 @@ class Conversations:
             if known.group is not None and not known.group.follows(entry.message_id):
                 known.group.follow(decode_message(entry.payload))
 
+    def held(self) -> list[Conversation]:
+        """Those in memory."""
+        return list(self._cached.values())
+
     async def anew(self, conversation_id: ConversationId) -> Conversation | None:
         """As `find`, read now: for whoever knows of what is not known here."""
         if not self._peers.are_there:

@@ -27,6 +27,7 @@ class GroupState:
         "head",
         "joined",
         "left",
+        "looked_at",
         "roles",
         "roster_id",
         "told",
@@ -47,6 +48,8 @@ class GroupState:
         """of those who left last: from which version on they were entitled, and up to which not"""
         self.unfinished: UnfinishedMessages | None = None
         """messages that not all have read; None while none is known"""
+        self.looked_at = 0
+        """when it was looked who is dormant, Unix ms; 0: never"""
         self._followed_to = MessageId(0)
         self._dormant: frozenset[UserId] = frozenset()
 

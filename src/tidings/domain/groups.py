@@ -9,6 +9,7 @@ spec §6.17
 import asyncio
 import hashlib
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -20,6 +21,7 @@ from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
+from tidings.domain.crossings import Crossings
 from tidings.domain.group_changes import Planned
 from tidings.domain.log import Log
 from tidings.domain.peers import Peers
@@ -49,7 +51,7 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ConversationId, EntryId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Put, Store
+from tidings.store.contract import Put, Store, StoreError
 from tidings.store.schema import (
     GROUP_LINKS,
     GROUP_PICTURES,
@@ -104,6 +106,7 @@ class Groups:
         id_clock: IdClock,
         conversations: Conversations,
         announcements: Announcements,
+        crossings: Crossings,
         log: Log,
         users: Users,
         privacy: Privacy,
@@ -119,6 +122,7 @@ class Groups:
         self._ids = id_clock
         self._conversations = conversations
         self._announcements = announcements
+        self._crossings = crossings
         self._log = log
         self._users = users
         self._privacy = privacy
@@ -140,7 +144,7 @@ class Groups:
 
         invalid, too_large, group_full, no_such_user, not_addable.
         """
-        conversation_id = group_id(maker, frame.nonce)
+        conversation_id = ids.group_conversation_id(maker, frame.nonce)
         found = await self._rosters.read(conversation_id)
         if found is None:
             plan = group_changes.created(
@@ -162,6 +166,7 @@ class Groups:
         assert conversation is not None
         async with self._lock(conversation_id):
             await self._finish_telling(conversation, found, at_once=True)
+        self._crossings.look(conversation)
         return conversation
 
     async def change(self, actor: UserId, frame: ChangeGroup) -> None:
@@ -211,6 +216,11 @@ class Groups:
             conversation, lambda roster: group_changes.pictured(roster, actor, version, now_ms), {actor}
         )
         return version
+
+    async def is_sealed(self, user: UserId, conversation_id: ConversationId) -> bool:
+        """Whether a user's group is encrypted. Raises ProtocolError (no_such_conversation), StoreError."""
+        group = (await self.access(conversation_id, user)).group
+        return group is not None and bool(group.head.scheme)
 
     async def picture(self, viewer: UserId, conversation_id: ConversationId) -> GroupPictureRow | None:
         """A group's picture. Raises ProtocolError (no_such_conversation), StoreError."""
@@ -276,8 +286,10 @@ class Groups:
         conversation = await self._conversations.find(conversation_id)
         if conversation is None or not await self.is_in(conversation, user):
             raise ProtocolError(NO_SUCH_CONVERSATION)
-        if conversation.group is not None and conversation.group.told < conversation.version:
-            self._tell_some_time(conversation)
+        if conversation.group is not None:
+            if conversation.group.told < conversation.version:
+                self._tell_some_time(conversation)
+            self._crossings.look(conversation)
         return conversation
 
     async def is_in(self, conversation: Conversation, user: UserId) -> bool:
@@ -368,11 +380,13 @@ class Groups:
             roster = await self._roster(conversation_id, users)
             conversation = await self._conversations.changed(roster)
             await self._finish_telling(conversation, roster, at_once=True)
+        self._crossings.look(conversation)
         # Until then other nodes may take and give what was right before.
         await self._peers.know()
 
     async def _set(self, conversation_id: ConversationId, expected: RosterRow | None, plan: Planned) -> bool:
-        row = RosterRow(conversation_id, HEAD_MEMBER, self._random_bytes(16), head=plan.head)
+        head = msgspec.structs.replace(plan.head, cause=max(self._ids.next(), plan.head.cause + 1))
+        row = RosterRow(conversation_id, HEAD_MEMBER, self._random_bytes(16), head=head)
         rows = () if plan.head.kind == ConversationKind.CHANNEL else plan.rows
         return await self._rosters.set(expected, row, rows)
 
@@ -392,8 +406,9 @@ class Groups:
 
         async def tell() -> None:
             async with self._lock(conversation.conversation_id):
-                roster = await self._roster(conversation.conversation_id, set())
-                await self._finish_telling(conversation, roster)
+                with suppress(ProtocolError, StoreError):  # whoever comes next tells it
+                    roster = await self._roster(conversation.conversation_id, set())
+                    await self._finish_telling(conversation, roster)
 
         if not self._lock(conversation.conversation_id).locked():
             self._go_on(tell())
@@ -521,12 +536,6 @@ class Groups:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def group_id(maker: UserId, nonce: bytes) -> ConversationId:
-    """The id of a group: nobody chooses one that another conversation has."""
-    named = b"group" + maker.to_bytes(8, "big") + nonce
-    return ConversationId(hashlib.sha256(named).digest()[: ids.CONVERSATION_ID_BYTES])
 
 
 def _as_member(row: SubscriberRow, head: GroupHead) -> RosterRow:

@@ -32,6 +32,10 @@ MESSAGE_ENTRY = 1
 KEYS_ENTRY = 2
 """The kind of an entry in which devices speak about keys: it stands in no log, and no watermark passes it."""
 
+FANOUT_ENTRY = 3
+"""The kind of an entry that says that a group's messages come another way from here on: for sessions, not
+for devices."""
+
 
 class Entry:
     """What one inbox entry sends to devices: encoded once, written to many."""

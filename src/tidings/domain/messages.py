@@ -353,7 +353,7 @@ class Messages:
             finally:
                 self._router.deliver(entry, recipients)
                 if group is not None and group.fanout.is_read:
-                    self._router.publish(entry, conversation)
+                    self._router.publish(entry, conversation, message.version)
 
         rows = rows_of(accepting, message, entry, recipients, hidden_from, shares)
         self._commit.add(rows, settled, size=len(rows) * entry.size)
@@ -381,6 +381,8 @@ class Messages:
                     del self._unsettled[name]
                     unsettled.settle(elsewhere)
                     return
+                if conversation.group is not None:
+                    check_writer(conversation, conversation.group, user.user_id, accepting.send)
                 self._check(conversation, accepting.send)
                 if accepting.send.scheme:
                     changed = await self._sealing.learn(conversation, accepting.send)

@@ -24,7 +24,7 @@ from tidings.domain.settings import Settings
 from tidings.domain.tallies import Tellers
 from tidings.protocol import ids as snowflakes
 from tidings.protocol.errors import NOT_YOURS, ProtocolError
-from tidings.protocol.frames import MemberInfo, MessageInfo, Receipt, Status, Synced
+from tidings.protocol.frames import ConversationKind, MemberInfo, MessageInfo, Receipt, Status, Synced
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, StoreError
@@ -32,6 +32,7 @@ from tidings.store.schema import (
     CHANGED,
     DAY_S,
     FROZEN,
+    MEMBERSHIPS,
     RECEIPT_LOG,
     WATERMARKS,
     ChangedRow,
@@ -144,12 +145,16 @@ class Receipts:
         return Synced(request_id, next_ms, receipts, more, settings)
 
     async def _shown(self, conversation_id: ConversationId, viewer: UserId) -> list[WatermarkRow]:
-        """The watermarks of a direct conversation, as far as a member may see them."""
+        """The watermarks of a direct conversation, as far as a member may see them; of a group, their own."""
         # Of other nodes' doing memory may be behind, and a client that has synced does not ask again.
         conversation = None if self._peers.are_there else self._conversations.cached(conversation_id)
-        if conversation is not None:
+        if conversation is not None and conversation.group is None:
             marks = [_seen_by(conversation, viewer, member) for member in conversation.members]
             return [mark for mark in marks if mark.at_ms]
+        membership = await self._store.get(MEMBERSHIPS, (viewer, conversation_id))
+        if membership is None or membership.kind != ConversationKind.DIRECT:
+            own = await self._store.get(WATERMARKS, (conversation_id, viewer))
+            return [] if own is None else [own]
         # Loading it would drive others out of memory, for the sake of a look.
         shown = []
         frozen = await self._store.range(FROZEN, (conversation_id,), limit=2)

@@ -19,7 +19,7 @@ class Router(Protocol):
     def deliver(self, entry: Entry, users: Iterable[UserId]) -> None:
         """Offer a durable inbox entry to every receiving session of these users."""
 
-    def publish(self, entry: Entry, conversation: Conversation) -> None:
+    def publish(self, entry: Entry, conversation: Conversation, version: int) -> None:
         """Offer a durable message of a group that is read from its log to every session that follows it."""
 
     def expel(self, user: UserId, device: DeviceId | None = None) -> None:

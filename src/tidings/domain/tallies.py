@@ -125,6 +125,8 @@ class Tellers:
     async def counted(self, conversation: Conversation) -> Counted:
         """What a group's watermarks say now. Raises ProtocolError, StoreError."""
         if self._peers.are_there:
+            # Others may have changed who is in it.
+            await self._conversations.find(conversation.conversation_id)
             await self._commit.barrier()
             conversation.take_marks(await self._conversations.marks(conversation.conversation_id))
         return Counted(conversation)
@@ -153,7 +155,7 @@ class Tellers:
         group = conversation.group
         assert group is not None
         try:
-            if group.unfinished is None:
+            if group.unfinished is None or self._peers.are_there:
                 await self._find_unfinished(conversation, group)
             counted = await self.counted(conversation)
         except (ProtocolError, StoreError) as error:
@@ -167,7 +169,7 @@ class Tellers:
         for message in unfinished.all():
             tally = counted.of(*message)
             told = (tally.delivered, tally.read, tally.of)
-            if unfinished.told.get(message.message_id, (0, 0)) != told and (tally.delivered or tally.read):
+            if unfinished.told.get(message.message_id) != told and (tally.delivered or tally.read):
                 unfinished.told[message.message_id] = told
                 news[message.sender].append(tally)
             if tally.read >= tally.of:
@@ -176,7 +178,7 @@ class Tellers:
             self._router.tell([sender], Tallies(conversation.conversation_id, items))
 
     async def _find_unfinished(self, conversation: Conversation, group: GroupState) -> None:
-        """This node has seen none of the group's messages: the newest may be unfinished."""
+        """This node may not have seen all of the group's messages: the newest may be unfinished."""
         found = 0
         async for row in self._log.walk(conversation.conversation_id, before=None, after=None):
             group.follow(message_of(row))

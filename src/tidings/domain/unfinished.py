@@ -22,7 +22,7 @@ class UnfinishedMessages:
         self._messages: dict[MessageId, Unfinished] = {}
         self._most = most
         self.told: dict[MessageId, tuple[int, int, int]] = {}
-        """what a sender was told last"""
+        """what a sender was told last, also of some that are finished"""
 
     def add(self, message: Unfinished) -> None:
         """One more."""
@@ -33,7 +33,8 @@ class UnfinishedMessages:
     def finish(self, message_id: MessageId) -> None:
         """All have read it, or nobody will be told any more."""
         self._messages.pop(message_id, None)
-        self.told.pop(message_id, None)
+        if len(self.told) > 2 * self._most:
+            del self.told[min(self.told)]
 
     def all(self) -> list[Unfinished]:
         """All of them."""

@@ -37,6 +37,7 @@ CLIENT_ID_BYTES = 16
 CLIENT_ID_PREFIX_BYTES = 8
 
 _DIRECT_CONTEXT = b"tidings direct conversation v1"
+_GROUP_CONTEXT = b"group"
 
 
 def snowflake(unix_ms: int, node: int, sequence: int) -> int:
@@ -63,6 +64,15 @@ def direct_conversation_id(one: UserId, other: UserId) -> ConversationId:
     """
     low, high = sorted((one, other))
     digest = hashlib.sha256(_DIRECT_CONTEXT + struct.pack(">QQ", low, high)).digest()
+    return ConversationId(digest[:CONVERSATION_ID_BYTES])
+
+
+def group_conversation_id(maker: UserId, nonce: bytes) -> ConversationId:
+    """The conversation of a group that a user makes under a nonce.
+
+    Whoever makes it knows the id before the server is asked: what the group is called is sealed for it.
+    """
+    digest = hashlib.sha256(_GROUP_CONTEXT + struct.pack(">Q", maker) + nonce).digest()
     return ConversationId(digest[:CONVERSATION_ID_BYTES])
 
 

@@ -11,7 +11,7 @@ import asyncio
 
 from tidings.domain.accepting import Answer, Outcome
 from tidings.domain.commit import refusal
-from tidings.domain.conversation import Conversation, access_conversation
+from tidings.domain.conversation import Conversation
 from tidings.domain.inboxes import MESSAGE_ENTRY
 from tidings.protocol import frames
 from tidings.protocol.close import CloseCode
@@ -76,6 +76,8 @@ async def hello(session: Session, frame: Hello) -> None:
             # What the device writes sorts after all that it has, whichever node gave that its ids.
             services.ids.observe(await services.inboxes.newest(user.user_id, services.ids.now_ms()))
     start = cursor if frame.have is None else min(cursor, frame.have)
+    # Before the inbox is read: from here on it gets all again.
+    complete = await services.dormancy.came_back(user.user_id, device_id, cursor) if frame.receive else None
     if session.is_closed:
         return
     if user.sessions >= limits.sessions_per_user:
@@ -102,7 +104,7 @@ async def hello(session: Session, frame: Hello) -> None:
         services.generations.note(device_id, frame.generation)
     session.began_s = services.loop.time()
     if frame.receive:
-        _tell_expired(session, start)
+        _tell_expired(session, start, complete)
         session.start_receiving(_feed(session, start, keeps=frame.have is not None))
     else:
         session.stay_aside()
@@ -116,10 +118,13 @@ def _feed(session: Session, start: EntryId, *, keeps: bool) -> Feed:
     return SharedFeed(session.device_id, start, session, services.limits, present, keeps=keeps)
 
 
-def _tell_expired(session: Session, start: EntryId) -> None:
-    """A device that was away for longer than inboxes are kept must know, before anything comes."""
+def _tell_expired(session: Session, start: EntryId, complete: EntryId | None) -> None:
+    """A device that was away for longer than inboxes are kept must know, before anything comes.
+
+    `complete`: from where on it is, if its user was dormant.
+    """
     services = session.services
-    complete = services.inboxes.expired(start, services.ids.now_ms())
+    complete = complete or services.inboxes.expired(start, services.ids.now_ms())
     if complete is not None:
         session.complete_from = complete
         session.send(InboxExpired(start, complete))
@@ -136,7 +141,8 @@ def send(session: Session, frame: Send) -> Slow | None:
         or not messages.is_ready(user, session.device_id, conversation, frame)
     ):
         return _send_slowly(session, frame, session.came_s)
-    access_conversation(conversation, user.user_id)
+    if not conversation.has_member(user.user_id):
+        return _send_slowly(session, frame, session.came_s)  # another node may have added them
     _accept(session, conversation, frame)
     return None
 
@@ -177,6 +183,8 @@ def ack(session: Session, frame: Ack) -> Slow | None:
     if not stored:
         return None
     cursor = feed.cursor(stored)
+    if session.pulls is not None and not all(entry.entry_id for entry in stored):
+        session.pulls.acknowledged(stored)
     session.keep_draining()
     user_id = session.known_user.user_id
     newest: dict[ConversationId, MessageId] = {}
@@ -216,8 +224,9 @@ async def _deliver_slowly(
 
     async def deliver() -> None:
         for conversation_id, up_to in unknown:
-            await _conversation(session, conversation_id)
-            _delivered(session, conversation_id, up_to)
+            # Who has left a group meanwhile counts there no more.
+            if await session.services.conversations.find(conversation_id) is not None:
+                _delivered(session, conversation_id, up_to)
         _move_cursor(session, cursor)
 
     try:
@@ -230,9 +239,14 @@ async def _deliver_slowly(
 def read(session: Session, frame: Read) -> Slow | None:
     """Move *read*; the answer comes when it is durable."""
     conversation = session.services.conversations.cached(frame.conversation_id)
-    if conversation is None or frame.up_to > conversation.newest:
+    user_id = session.known_user.user_id
+    if (
+        conversation is None
+        or frame.up_to > conversation.newest
+        or not conversation.has_member(user_id)  # another node may have added them
+    ):
         return _read_slowly(session, frame)
-    _read(session, access_conversation(conversation, session.known_user.user_id), frame)
+    _read(session, conversation, frame)
     return None
 
 
@@ -291,6 +305,8 @@ async def answer_request(session: Session, frame: AnswerRequest) -> None:
 
 def heartbeat(session: Session, _: Heartbeat) -> None:
     """That it came is all; the session notes when it hears anything."""
+    if session.pulls is not None:
+        session.pulls.settle()
     complete_to = EntryId(0) if session.feed is None else session.feed.complete_to
     session.send(HeartbeatOk(session.services.ids.now_ms(), complete_to))
 

@@ -116,8 +116,12 @@ class Connections:
         self._receivers: dict[UserId, tuple[Receiver, ...]] = {}
         self._aside: dict[UserId, tuple[Known, ...]] = {}
         self._swept: dict[Swept, None] = {}
+        self.published: Callable[[Entry, Conversation, int], None] = lambda *_: None
+        """called with what is read from logs; set once, when the node is wired"""
         self.attendance: Attendance = Unattended()
         """set once, when the node is wired: it needs us, too"""
+        self.lost: Callable[[], None] = lambda: None
+        """called when publications may be lost; likewise"""
         self.expulsions = 0
         """how often anybody was expelled, or may have been: who was recognised before the last time looks
         again"""
@@ -189,6 +193,7 @@ class Connections:
 
     def may_have_lost(self) -> None:
         """Something that was meant for anybody may be lost: all look again, so many a second."""
+        self.lost()
         for receivers in self._receivers.values():
             for receiver in receivers:
                 receiver.lose(self.look_again_s())
@@ -229,8 +234,8 @@ class Connections:
                     # Left live it would acknowledge what comes after, and never get this one.
                     receiver.fail(bug)
 
-    def publish(self, entry: Entry, conversation: Conversation) -> None:
-        pass
+    def publish(self, entry: Entry, conversation: Conversation, version: int) -> None:
+        self.published(entry, conversation, version)
 
     def tell(self, users: Iterable[UserId], frame: Frame, *, skip: DeviceId | None = None) -> None:
         for user in users:

@@ -18,10 +18,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from tidings.domain.inboxes import Entry
+from tidings.domain.inboxes import FANOUT_ENTRY, Entry
 from tidings.protocol import ids
 from tidings.protocol.errors import INVALID, ProtocolError
-from tidings.protocol.ids import DeviceId, EntryId
+from tidings.protocol.ids import ConversationId, DeviceId, EntryId, MessageId
 from tidings.protocol.limits import Limits
 
 OLD_MS = 86_400_000
@@ -37,6 +37,9 @@ class Recipient(Protocol):
 
     def send_entry(self, entry: Entry) -> None:
         """Send an inbox entry."""
+
+    def heed(self, entry: Entry) -> None:
+        """A group is read otherwise from here on; no device is told."""
 
 
 class Feed:
@@ -150,9 +153,22 @@ class Feed:
             self._unacked_bytes -= entry.size
         return stored
 
+    def push(self, entry: Entry) -> None:
+        """Send a message that stands in no inbox; the caller has looked whether there is room."""
+        self._dispatch(entry)
+
+    def unacked_of(self, conversation_id: ConversationId) -> list[MessageId]:
+        """What was pushed of a conversation and is not acknowledged."""
+        return [
+            entry.message_id
+            for entry in self._unacked or ()
+            if not entry.entry_id and entry.conversation_id == conversation_id
+        ]
+
     def cursor(self, stored: list[Entry]) -> EntryId | None:
         """Where the device's cursor belongs after `stored` was acknowledged; None: where it is."""
-        return stored[-1].entry_id if self._unacked else self._position
+        newest = next((entry.entry_id for entry in reversed(stored) if entry.entry_id), None)
+        return newest if newest is None or self._unacked else self._position
 
     def passed_over(self, floor: EntryId, *, first: bool) -> EntryId | None:
         """Where the cursor belongs, for all since it may have been the device's own: no Ack will move it.
@@ -212,6 +228,9 @@ class Feed:
         if entry.entry_id <= self._position:
             return
         self._position = entry.entry_id
+        if entry.kind == FANOUT_ENTRY:
+            self._recipient.heed(entry)
+            return
         if entry.sender_device == self._device and not self._with_own:
             return
         self._dispatch(entry)

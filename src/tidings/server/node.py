@@ -31,6 +31,8 @@ from tidings.domain.claims import Claims
 from tidings.domain.clock import AHEAD_MS, Clock, ClockWentBack, IdClock, SystemClock
 from tidings.domain.commit import IDS_AHEAD_MS, GroupCommit, refusal
 from tidings.domain.conversations import Conversations
+from tidings.domain.crossings import Crossings
+from tidings.domain.dormancy import Dormancy
 from tidings.domain.erasing import Eraser
 from tidings.domain.generations import Generations
 from tidings.domain.groups import Groups
@@ -68,11 +70,13 @@ from tidings.server.commands import COMMANDS
 from tidings.server.config import Config, ConfigError, address
 from tidings.server.connections import Connections
 from tidings.server.counts import Counts
+from tidings.server.following import Following, Others
 from tidings.server.gateway import Gateway, listen
 from tidings.server.heeding import Heeding
 from tidings.server.logs import bridge, open_log, unhandled
 from tidings.server.metrics import Metrics, Sources
 from tidings.server.passwords import Argon2Passwords
+from tidings.server.pulls import Means
 from tidings.server.rate import DeviceRates, KeyedRates
 from tidings.server.resources import raise_file_limit, settle_collector
 from tidings.server.services import Services
@@ -154,6 +158,7 @@ async def wire(
     history_log = Log(store)
     sends = Sends(store, commit, peers)
     announcements = Announcements(store, commit, id_clock, conversations, router)
+    crossings = Crossings(store, commit, id_clock, conversations, router, limits, loop, log, random_bytes)
     group_rates = KeyedRates[ConversationId](limits.group_rate, limits.conversations_cached)
     groups = Groups(
         store,
@@ -162,6 +167,7 @@ async def wire(
         id_clock,
         conversations,
         announcements,
+        crossings,
         history_log,
         users,
         privacy,
@@ -171,6 +177,9 @@ async def wire(
         random_bytes,
     )
     of_accounts.departures.departing = groups.depart
+    others = None if cluster is None or shared is None else Others(shared.bus, cluster.node, cluster.present)
+    following = Following(store, conversations, history_log, loop, log, others)
+    connections.published, connections.lost = following.publish, following.may_have_lost
     tellers = Tellers(commit, conversations, history_log, router, limits, loop, peers, log)
     requests = Requests(store, commit, id_clock, history_log, sends, settings, privacy, router, limits, peers)
     eraser = Eraser(store, commit, id_clock, conversations, history_log, requests)
@@ -192,6 +201,18 @@ async def wire(
         invites=of_accounts.invites,
         conversations=conversations,
         groups=groups,
+        dormancy=Dormancy(store, id_clock, conversations, limits, peers, random_bytes),
+        following=following,
+        means=Means(
+            store,
+            commit,
+            conversations,
+            history_log,
+            following,
+            id_clock.now_ms,
+            id_clock.observe,
+            others is not None,
+        ),
         messages=Messages(
             store,
             commit,

@@ -50,6 +50,20 @@ class Expelled(msgspec.Struct, array_like=True, tag=4, gc=False):
     device_id: DeviceId | None = None
 
 
+class Published(msgspec.Struct, array_like=True, gc=False):
+    """A message of a group that is read from its log, as it goes to the group's topic."""
+
+    node: int
+    """by which node"""
+    version: int
+    """of the group"""
+    conversation_id: ConversationId
+    message_id: MessageId
+    sender_id: UserId
+    sender_device: DeviceId
+    payload: bytes
+
+
 Passed = Union[Delivered, Told, Replaced, Expelled]  # noqa: UP007 - evaluated by the decoder
 
 encode = msgspec.msgpack.Encoder().encode

@@ -68,8 +68,8 @@ class Relay:
         if recipients:
             self._pass(recipients, passing.delivered(entry, recipients))
 
-    def publish(self, entry: Entry, conversation: Conversation) -> None:
-        self._connections.publish(entry, conversation)
+    def publish(self, entry: Entry, conversation: Conversation, version: int) -> None:
+        self._connections.publish(entry, conversation, version)
 
     def tell(self, users: Iterable[UserId], frame: Frame, *, skip: DeviceId | None = None) -> None:
         recipients = list(users)

@@ -11,6 +11,7 @@ from tidings.domain.claims import Claims
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversations import Conversations
+from tidings.domain.dormancy import Dormancy
 from tidings.domain.erasing import Eraser
 from tidings.domain.generations import Generations
 from tidings.domain.groups import Groups
@@ -33,6 +34,8 @@ from tidings.server.audit import Audit
 from tidings.server.cluster import Cluster
 from tidings.server.connections import Connections
 from tidings.server.counts import Counts
+from tidings.server.following import Following
+from tidings.server.pulls import Means
 from tidings.server.rate import DeviceRates
 from tidings.server.rate import RateClass as RateClass
 
@@ -55,6 +58,10 @@ class Services(NamedTuple):
     invites: Invites
     conversations: Conversations
     groups: Groups
+    dormancy: Dormancy
+    following: Following
+    means: Means
+    """what sessions pull with"""
     messages: Messages
     histories: Histories
     requests: Requests

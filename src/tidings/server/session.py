@@ -32,9 +32,10 @@ from tidings.protocol.errors import (
     ProtocolError,
 )
 from tidings.protocol.frames import ClientFrame, Drained, Error, Frame, Hello, Send, Stale
-from tidings.protocol.ids import DeviceId, EntryId
+from tidings.protocol.ids import ConversationId, DeviceId, EntryId
 from tidings.server.feed import Feed
 from tidings.server.link import Link
+from tidings.server.pulls import Pulls
 from tidings.server.rate import Buckets, limited
 from tidings.server.services import RateClass, Services
 from tidings.store.contract import StoreError, StoreUnavailable
@@ -53,12 +54,15 @@ class Session:
         "_backlog_bytes",
         "_busy",
         "_draining",
+        "_has_looked",
         "_heard_at",
         "_is_stale",
+        "_owes_drained",
         "_paused",
         "_refusals",
         "_refusals_since",
         "_sync_due_s",
+        "_to_look_at",
         "began_s",
         "buckets",
         "came_s",
@@ -69,6 +73,7 @@ class Session:
         "is_closed",
         "link",
         "place",
+        "pulls",
         "services",
         "user",
     )
@@ -81,6 +86,10 @@ class Session:
         self.device_id = DeviceId(0)
         self.feed: Feed | None = None
         """None on a side session"""
+        self.pulls: Pulls | None = None
+        """what stands in no inbox; None where there is none of it"""
+        self._has_looked = False
+        """whether it is known what there is of it"""
         self.complete_from: EntryId | None = None
         """from where on the inbox is complete, once the device was told that it is not before"""
         self.place: Place | None = None
@@ -98,6 +107,10 @@ class Session:
         self._draining: asyncio.Task[None] | None = None
         self._paused = False
         self._is_stale = False
+        self._owes_drained = False
+        """the inbox was found empty, and logs are still being read"""
+        self._to_look_at: dict[ConversationId, None] | None = None
+        """groups that changed, so that they may have to be pulled"""
         self._sync_due_s = NEVER
         """when the device is told to sync once more: what moved while it did was not there yet"""
         self._refusals = 0
@@ -208,6 +221,19 @@ class Session:
     def send_entry(self, entry: Entry) -> None:
         """Send the device an inbox entry at the end of this turn."""
         self.link.send(entry.encoded(self.codec, self.device_id))
+        if not entry.sender_device and entry.entry_id:
+            self.heed(entry)
+
+    def heed(self, entry: Entry) -> None:
+        """A group was changed: it may have to be pulled from now on, or not any more."""
+        if self._has_looked:
+            if self._to_look_at is None:
+                self._to_look_at = {}
+            self._to_look_at[entry.conversation_id] = None
+            self._drain_soon()
+
+    def _drain_soon(self) -> None:
+        self.services.loop.call_soon(self.keep_draining)
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """End the session; the device may or may not come back, as the code says."""
@@ -246,8 +272,14 @@ class Session:
     def keep_draining(self) -> None:
         """Read the inbox on, if the feed waits for it and has room."""
         feed = self.feed
-        if self._draining is None and feed is not None and feed.is_stalled and feed.has_room:
+        if self._draining is not None or feed is None or self.is_closed:
+            return
+        if feed.has_room and (feed.is_stalled or self._pulls_stalled or self._to_look_at):
             self._draining = self.services.loop.create_task(self._drain(feed))
+
+    @property
+    def _pulls_stalled(self) -> bool:
+        return not self._has_looked if self.pulls is None else self.pulls.is_stalled
 
     async def patiently(self, read: Callable[[], Awaitable[None]]) -> None:
         """Read until it succeeds or the session is closed. Raises StoreUnavailable after `UNREAD_S`.
@@ -365,13 +397,38 @@ class Session:
             # Nothing may have come for weeks: what the barrier has passed is in what is read next.
             floor = EntryId(services.ids.last)
             await services.commit.barrier()
-        drained = await feed.drain(self._read)
+        drained = False
+        if feed.is_stalled:
+            drained = await feed.drain(self._read)
+            self._owes_drained = self._owes_drained or drained
+        all_pulled = not feed.is_stalled and await self._pull()
         self._draining = None
-        if drained:
+        if self._owes_drained and all_pulled:
+            self._owes_drained = False
             self.send(Drained(services.ids.now_ms(), feed.complete_to))
         passed_over = None if feed.is_stalled else feed.passed_over(floor, first=drained)
         if passed_over is not None:
             services.inboxes.acknowledge(self.device_id, passed_over)
+        self.keep_draining()  # something may have come up while this went on
+
+    async def _pull(self) -> bool:
+        """Read the logs of what stands in no inbox; whether all of them are live."""
+        pulls = self.pulls
+        if pulls is None:
+            assert self.feed is not None
+            if self._has_looked and not self._to_look_at:
+                return True
+            user_id = self.known_user.user_id
+            pulls = Pulls(user_id, self.device_id, self.feed, self.services.means, self._drain_soon)
+            pulls.is_loaded, self._has_looked, self.pulls = self._has_looked, True, pulls
+        while self._to_look_at:
+            conversation_id = next(iter(self._to_look_at))
+            await pulls.look_at(conversation_id)
+            del self._to_look_at[conversation_id]
+        all_live = await pulls.drain()
+        if pulls.is_empty:
+            self.pulls = None
+        return all_live
 
     async def _read(self, after: EntryId, limit: int, limit_bytes: int) -> list[Entry]:
         services = self.services
@@ -409,6 +466,8 @@ class Session:
         if self.user is None:
             return
         if self.feed is not None:
+            if self.pulls is not None:
+                self.pulls.close()
             self.services.connections.unregister(self.user.user_id, self)
             if self.services.cluster is not None:
                 self.services.cluster.places.left(self)

@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from tidings.domain.inboxes import Entry
+from tidings.domain.inboxes import FANOUT_ENTRY, Entry
 from tidings.domain.peers import MARGIN_S
 from tidings.protocol import ids
 from tidings.protocol.ids import DeviceId, EntryId
@@ -200,6 +200,9 @@ class SharedFeed(Feed):
 
     def _pass(self, entry: Entry) -> None:
         entry_id = entry.entry_id
+        if entry.kind == FANOUT_ENTRY:
+            self._recipient.heed(entry)
+            return
         if entry_id <= self._safe or (entry.sender_device == self._device and not self._with_own):
             return
         if self._remembered is None:
@@ -222,7 +225,7 @@ class SharedFeed(Feed):
         is_news = self._greatest > self._stored or ids.unix_ms(safe) - ids.unix_ms(self._stored) > OLD_MS
         if safe <= self._stored or not is_news:
             return None
-        if any(entry.entry_id <= safe for entry in self._unacked or ()):
+        if any(0 < entry.entry_id <= safe for entry in self._unacked or ()):
             return None
         self._stored = safe
         return safe

@@ -35,6 +35,7 @@ class Upkeep:
             for work, every_s, first_s in (
                 (self._connections, lambda: SWEEP_S, SWEEP_S),
                 (self._expired, lambda: limits.expiry_sweep_s, limits.expiry_sweep_s),
+                (self._dormant, lambda: limits.retention_sweep_s, SETTLE_S),
                 (self._retention, lambda: limits.retention_sweep_s, SETTLE_S),
             )
         ]
@@ -50,11 +51,18 @@ class Upkeep:
         services.counts.lagged(now_s - self._swept_s - SWEEP_S, now_s)
         services.connections.sweep(now_s)
         services.presence.sweep()
+        if services.cluster is not None:
+            services.following.sweep(now_s)
         self._swept_s = services.loop.time()
 
     async def _expired(self) -> None:
         if await self._is_ours():
             await self._services.eraser.sweep(self._services.ids.now_ms())
+
+    async def _dormant(self) -> None:
+        # Each node looks at the groups that it has in memory.
+        if count := await self._services.dormancy.sweep():
+            self._services.log.info("members fell asleep", count=count)
 
     async def _is_ours(self) -> bool:
         """Whether this node sees to what all nodes share: one of them does."""

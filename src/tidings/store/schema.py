@@ -82,7 +82,7 @@ class InboxRow(Row):
     bucket: int
     entry_id: EntryId
     kind: int
-    """1 a message, 2 what devices say about keys"""
+    """1 a message, 2 what devices say about keys, 3 that a group's messages come another way from here on"""
     conversation_id: ConversationId
     message_id: MessageId
     sender_id: UserId
@@ -256,6 +256,8 @@ class GroupHead(msgspec.Struct, array_like=True, gc=False):
     """`domain.fanout.Fanout`"""
     fanout_at: int = 0
     """the id at which it began to be so"""
+    cause: int = 0
+    """grows with every change, also with those of `fanout`: of what is derived the newest stays"""
     changed_by: UserId = UserId(0)
     changed_at: int = 0
     """Unix ms"""

@@ -25,7 +25,7 @@ from tidings.protocol.errors import ProtocolError
 from tidings.protocol.limits import Limits
 from tidings.server.account_rules import AccountRules
 from tidings.server.counts import Counts
-from tidings.server.http import account, devices, entering, factor, keys, phone, profile, state
+from tidings.server.http import account, devices, entering, factor, groups, keys, phone, profile, state
 from tidings.server.http.asking import BEARER, Asking
 from tidings.server.http.problems import AnyRequest, Asked, failing, http_refused, refused, store_refused
 from tidings.server.services import Services
@@ -121,4 +121,5 @@ def _routes(
         *devices.routes(rules.devices),
         *keys.routes(rules, limits),
         *profile.routes(services.people, rules.accounts, limits),
+        *groups.routes(services.groups, limits),
     ]

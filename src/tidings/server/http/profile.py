@@ -1,15 +1,12 @@
 """Profiles and pictures: what users say of themselves.
 
-A picture is somebody else's bytes in the reader's browser: it has a type from a fixed list, found by
-its first bytes and not by what its sender says, and no browser may take it for anything else.
-
 spec §7
 """
 
-from litestar import MediaType, Response, delete, get, put
+from litestar import Response, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from litestar.status_codes import HTTP_200_OK, HTTP_304_NOT_MODIFIED
+from litestar.status_codes import HTTP_200_OK
 from litestar.types import ControllerRouterHandler
 
 from tidings.domain.accounts import Accounts
@@ -20,17 +17,10 @@ from tidings.protocol.ids import UserId
 from tidings.protocol.limits import Limits
 from tidings.server.http.asking import SECURITY, Caller
 from tidings.server.http.devices import parse_id
+from tidings.server.http.pictures import answer
 from tidings.server.http.problems import AnyRequest
 
 NO_PICTURE = "no picture of such a user is shown"
-MEDIA_TYPES = ("image/png", "image/jpeg", "image/webp")
-
-_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; sandbox",
-    # Who may see it may change: it is asked for each time, and answered with 304.
-    "Cache-Control": "private, no-cache",
-}
 
 
 def routes(people: People, accounts: Accounts, limits: Limits) -> list[ControllerRouterHandler]:
@@ -76,14 +66,6 @@ def routes(people: People, accounts: Accounts, limits: Limits) -> list[Controlle
         found = await people.picture(reader.user_id, owner)
         if found is None:
             raise ProtocolError(NO_SUCH_USER, NO_PICTURE)
-        media_type, data, version = found
-        headers = _HEADERS | {"ETag": f'"{version}"'}
-        if headers["ETag"] in request.headers.get("if-none-match", ""):
-            return Response(
-                b"", status_code=HTTP_304_NOT_MODIFIED, headers=headers, media_type=MediaType.TEXT
-            )
-        # From the list again: whatever is stored, nothing else reaches a browser.
-        shown = media_type if media_type in MEDIA_TYPES else "application/octet-stream"
-        return Response(data, headers=headers, media_type=shown)
+        return answer(request, *found)
 
     return [profile, picture, remove, show]

@@ -1,0 +1,340 @@
+"""Pulls: what a session sends its device from the logs of large groups, after a cursor in each.
+
+```
+ reading --(a read comes to the end, and nothing came meanwhile)--> live --(the window is full)--> reading
+```
+
+A group whose messages stand in no inbox is read from its log, from the device's own cursor in it; what is
+published comes live once that has come to the end. Everything is sent within the feed's window, and the
+cursor goes as far as everything was sent and acknowledged, and was read (see `following`).
+
+spec §6.17
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+from tidings.domain.commit import GroupCommit
+from tidings.domain.conversation import Conversation
+from tidings.domain.conversations import Conversations
+from tidings.domain.inboxes import Entry
+from tidings.domain.log import Log, has_expired, is_erased
+from tidings.protocol import ids as snowflakes
+from tidings.protocol.frames import Relation
+from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
+from tidings.server.feed import Feed
+from tidings.server.following import Following, entry_of
+from tidings.store.contract import Erase, Key, R, Store, Table
+from tidings.store.schema import (
+    HEADS,
+    INBOX_KEEP_S,
+    MEMBERSHIPS,
+    PULL_CURSORS,
+    MembershipRow,
+    MessageRow,
+    PullCursorRow,
+)
+
+ROWS_READ = 256
+"""rows read at once"""
+
+
+class Means(NamedTuple):
+    """What it takes to pull."""
+
+    store: Store
+    commit: GroupCommit
+    conversations: Conversations
+    log: Log
+    following: Following
+    now_ms: Callable[[], int]
+    observe: Callable[[int], None]
+    """called with the id of each message that was read"""
+    is_shared: bool
+    """whether other nodes write, too: then what comes may be out of order"""
+
+
+class Pull:
+    """One group, as far as one device has read it. Implements `following.Follower`."""
+
+    __slots__ = (
+        "_pulls",
+        "conversation_id",
+        "cursor",
+        "has_news",
+        "is_live",
+        "is_over",
+        "membership",
+        "position",
+        "removal_at",
+    )
+
+    def __init__(self, pulls: "Pulls", membership: MembershipRow, cursor: MessageId) -> None:
+        self._pulls = pulls
+        self.conversation_id = membership.conversation_id
+        self.membership = membership
+        self.cursor = cursor
+        """as it is stored"""
+        self.position = cursor
+        """up to here everything was sent, or is not for this device"""
+        self.is_live = False
+        self.has_news = False
+        """something came while it was read"""
+        self.is_over = False
+        """it is not pulled any more, and all was sent"""
+        self.removal_at = 0
+        """of a channel: the last removal that was heeded when the membership was read; a later one may be
+        this user's"""
+
+    def offer(self, entry: Entry, version: int, conversation: Conversation) -> None:
+        self._pulls.offer(self, entry, version, conversation)
+
+
+class Pulls:
+    """All of a session's; see the module's text."""
+
+    __slots__ = (
+        "_device",
+        "_feed",
+        "_is_closed",
+        "_means",
+        "_pulls",
+        "_unsettled",
+        "_user",
+        "_wake",
+        "is_loaded",
+    )
+
+    def __init__(
+        self, user: UserId, device: DeviceId, feed: Feed, means: Means, wake: Callable[[], None]
+    ) -> None:
+        """`wake` sees to it that `drain` is called, soon."""
+        self._wake = wake
+        self._user = user
+        self._device = device
+        self._feed = feed
+        self._means = means
+        self._pulls: dict[ConversationId, Pull] = {}
+        self._unsettled: dict[ConversationId, None] = {}
+        """groups whose cursor is behind what was acknowledged"""
+        self._is_closed = False
+        self.is_loaded = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to be pulled."""
+        return not self._pulls
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether messages may be waiting in a log while nobody reads them."""
+        return not self.is_loaded or any(not pull.is_live for pull in self._pulls.values())
+
+    # --- reading ----------------------------------------------------------------------------
+
+    async def drain(self) -> bool:
+        """Send what the logs have until the window is full or all is live; whether it is.
+
+        Raises StoreError.
+        """
+        if not self.is_loaded:
+            await self._load()
+        for pull in list(self._pulls.values()):
+            while not pull.is_live and pull.conversation_id in self._pulls:
+                if not self._feed.has_room:
+                    return False
+                await self._read(pull)
+        return True
+
+    async def look_at(self, conversation_id: ConversationId) -> None:
+        """Something changed in a conversation: it may be one to be pulled now, or not any more.
+
+        Raises StoreError. `drain` goes on from there.
+        """
+        if not self.is_loaded:
+            return
+        row = await self._membership(conversation_id)
+        known = self._pulls.get(conversation_id)
+        if known is not None and not known.is_over:
+            known.is_live = False
+            if row is None:
+                self._drop(known)
+            else:
+                known.membership = row
+        elif row is not None and row.pulled_from and not row.pulled_until:
+            cursor = await self._means.store.get(PULL_CURSORS, (self._device, conversation_id))
+            await self._add([(row, cursor)])
+
+    def close(self) -> None:
+        """The session is over."""
+        self._is_closed = True
+        for pull in list(self._pulls.values()):
+            self._drop(pull)
+
+    # --- what comes live --------------------------------------------------------------------
+
+    def offer(self, pull: Pull, entry: Entry, version: int, conversation: Conversation) -> None:
+        """A message of a group became durable: send it if live, else see that it is not missed."""
+        message_id = entry.message_id
+        if not pull.is_live:
+            pull.has_news = True
+            # Another node's may come late, below what has been read already.
+            pull.position = MessageId(min(pull.position, message_id - 1))
+            return
+        is_doubtful = conversation.is_channel and conversation.removal_at > pull.removal_at
+        is_for = not is_doubtful and self._is_for(pull, version, conversation)
+        if is_doubtful or (is_for and not self._feed.has_room):
+            pull.is_live = False
+            pull.position = MessageId(message_id - 1)
+            if is_doubtful:
+                self._wake()  # a full window is read on when it has room again
+        elif message_id > pull.position or self._means.is_shared:
+            pull.position = MessageId(max(pull.position, message_id))
+            if is_for and entry.sender_device != self._device:
+                self._feed.push(entry)
+            else:
+                self._unsettled[pull.conversation_id] = None
+
+    # --- cursors ----------------------------------------------------------------------------
+
+    def acknowledged(self, entries: list[Entry]) -> None:
+        """The device has stored these; those that stand in no inbox move cursors."""
+        for entry in entries:
+            if not entry.entry_id and entry.conversation_id in self._pulls:
+                self._unsettled[entry.conversation_id] = None
+        self.settle()
+
+    def settle(self) -> None:
+        """Move the cursors of groups as far as that is known to be right."""
+        for conversation_id in list(self._unsettled):
+            pull = self._pulls.get(conversation_id)
+            if pull is None or self._settle(pull):
+                del self._unsettled[conversation_id]
+
+    def _settle(self, pull: Pull) -> bool:
+        """Whether the cursor is where it belongs."""
+        unacked = self._feed.unacked_of(pull.conversation_id)
+        goal = min([pull.position, *(message_id - 1 for message_id in unacked)])
+        if not pull.is_over:
+            goal = min(goal, self._means.following.safe(pull.conversation_id))
+        if goal > pull.cursor:
+            pull.cursor = MessageId(goal)
+            row = PullCursorRow(self._device, pull.conversation_id, pull.cursor)
+            self._means.commit.raise_soon(PULL_CURSORS, row)
+        return goal >= pull.position
+
+    # --- inside -----------------------------------------------------------------------------
+
+    async def _load(self) -> None:
+        """Find what is to be pulled, and follow it. What nobody has written to since is live at once."""
+        store, oldest = self._means.store, snowflakes.first_at(self._means.now_ms() - INBOX_KEEP_S * 1000)
+        memberships = [
+            row async for row in _pages(store, MEMBERSHIPS, (self._user,), lambda row: row.conversation_id)
+        ]
+        pulled = [row for row in memberships if row.pulled_from]
+        over = [row for row in pulled if row.left_version is not None and row.pulled_until < oldest]
+        if over:
+            # No device has to read that any more.
+            erased = [Erase(MEMBERSHIPS, MEMBERSHIPS.key_of(row), row.pulled_until) for row in over]
+            await self._means.commit.write(erased)
+        cursors = {
+            row.conversation_id: row
+            async for row in _pages(store, PULL_CURSORS, (self._device,), lambda row: row.conversation_id)
+        }
+        await self._add([(row, cursors.get(row.conversation_id)) for row in pulled if row not in over])
+        self.is_loaded = True
+
+    async def _add(self, found: list[tuple[MembershipRow, PullCursorRow | None]]) -> None:
+        oldest = snowflakes.first_at(self._means.now_ms() - INBOX_KEEP_S * 1000)
+        added: list[Pull] = []
+        for row, cursor in found:
+            start = row.pulled_from if cursor is None else cursor.up_to
+            # A device that is new begins with what comes after it, as with the inbox.
+            start = max(start, self._device, oldest)
+            if row.pulled_until and start >= row.pulled_until:
+                continue
+            pull = self._pulls[row.conversation_id] = Pull(self, row, MessageId(start))
+            added.append(pull)
+        following = self._means.following
+        try:
+            await asyncio.gather(*(following.join(pull.conversation_id, pull) for pull in added))
+        finally:
+            if self._is_closed:
+                self.close()
+        heads = await self._means.store.get_many(HEADS, [(pull.conversation_id,) for pull in added])
+        for pull, head in zip(added, heads, strict=True):
+            is_empty = head is None or head.newest <= pull.position
+            pull.is_live = is_empty and not pull.has_news and not pull.membership.pulled_until
+
+    async def _read(self, pull: Pull) -> None:
+        """Send what the log has after a pull's position, until the window is full or it ends there."""
+        means, feed = self._means, self._feed
+        pull.has_news = False
+        conversation = await means.conversations.find(pull.conversation_id)
+        if conversation is None:
+            self._drop(pull)
+            return
+        if conversation.is_channel and conversation.removal_at > pull.removal_at:
+            removal_at = conversation.removal_at
+            membership = await self._membership(pull.conversation_id)
+            if membership is None:
+                self._drop(pull)
+                return
+            pull.membership, pull.removal_at = membership, removal_at
+        until = pull.membership.pulled_until or snowflakes.SNOWFLAKE_MAX
+        read_to = pull.position
+        async for row in means.log.walk(pull.conversation_id, before=None, after=read_to):
+            if row.message_id >= until:
+                break
+            if pull.position < read_to:
+                return  # something came late, below: from there again
+            if row.version > conversation.version:
+                conversation = await means.conversations.anew(pull.conversation_id) or conversation
+            pull.position = read_to = row.message_id
+            means.observe(row.message_id)
+            if self._is_to_be_sent(pull, row, conversation):
+                feed.push(entry_of(row))
+                if not feed.has_room:
+                    return
+        if pull.has_news:
+            return
+        pull.is_live = True
+        if pull.membership.pulled_until:
+            pull.is_over = True
+            pull.position = MessageId(max(pull.position, until - 1))
+            means.following.leave(pull.conversation_id, pull)
+        self._unsettled[pull.conversation_id] = None
+
+    def _is_to_be_sent(self, pull: Pull, row: MessageRow, conversation: Conversation) -> bool:
+        if row.sender_device == self._device or self._user in row.hidden_from:
+            return False
+        if is_erased(row) and row.relation != Relation.DELETE:
+            return False  # what says so is a message of its own
+        return not has_expired(row, self._means.now_ms()) and self._is_for(pull, row.version, conversation)
+
+    def _is_for(self, pull: Pull, version: int, conversation: Conversation) -> bool:
+        if not conversation.is_channel:
+            return conversation.entitled(self._user, version)
+        left = pull.membership.left_version
+        return pull.membership.joined_version <= version and (left is None or version < left)
+
+    async def _membership(self, conversation_id: ConversationId) -> MembershipRow | None:
+        return await self._means.store.get(MEMBERSHIPS, (self._user, conversation_id))
+
+    def _drop(self, pull: Pull) -> None:
+        self._means.following.leave(pull.conversation_id, pull)
+        self._pulls.pop(pull.conversation_id, None)
+
+
+async def _pages(
+    store: Store, table: Table[R], partition: Key, clustering: Callable[[R], ConversationId]
+) -> AsyncIterator[R]:
+    after = None
+    while True:
+        rows = await store.range(table, partition, after=after, limit=ROWS_READ)
+        for row in rows:
+            yield row
+        if len(rows) < ROWS_READ:
+            return
+        after = (clustering(rows[-1]),)
