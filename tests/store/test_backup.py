@@ -7,8 +7,8 @@ import pytest
 
 from keyed import person
 from store.test_rocks import HOLDER, child
-from tidings.protocol import frames, ids
-from tidings.protocol.ids import DeviceId, UserId
+from tidings.protocol import errors, frames, ids
+from tidings.protocol.ids import ClientId, DeviceId, UserId
 from tidings.store import backup
 from tidings.store.backup import (
     IDS_MARGIN_MS,
@@ -107,6 +107,26 @@ async def test_versions_are_raised_and_tokens_are_to_be_renewed(source: Path, tm
     assert [row.renew for row in await store.scan(DEVICES, limit=9)] == [True, True]
     assert {row.at_ms for row in await store.scan(SEEN, limit=9)} == {LATER_MS - SEEN_AGO_MS}
     await store.close()
+
+
+async def test_who_writes_in_a_group_looks_at_it_first() -> None:
+    store = MemoryStore()
+    world = await World.start(store)
+    alice = await world.online(await world.register("alice"))
+    made = await alice.ask(lambda n: frames.CreateGroup(n, ClientId(b"n" * 16)), frames.Conversation)
+    await world.services.commit.finish()
+    await prepare(store, now_ms=LATER_MS)
+    world = await World.start(store, clock=FakeClock(LATER_MS))
+    alice = await world.online(alice.account)
+    alice.send(made.conversation_id, "as before", version=made.version)
+    assert (await alice.expect(frames.Error)).code == errors.GROUP_CHANGED.code
+    found = await alice.ask(lambda n: frames.Describe(n, made.conversation_id), frames.Conversation)
+    assert found.version == made.version + VERSIONS_SKIPPED
+    alice.send(made.conversation_id, "on", version=found.version)
+    await alice.expect(frames.Sent)
+    rename = frames.ChangeGroup(1, made.conversation_id, frames.GroupAction.INFO, info=b"Family")
+    alice.say(rename)
+    await alice.expect(frames.Ok)
 
 
 async def test_a_token_that_had_been_offered_holds_too() -> None:

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from rocksdict import Options, Rdict
 
 from tidings.protocol import frames
 from tidings.protocol.api import SignedKey
+from tidings.protocol.frames import GroupRules
 from tidings.protocol.ids import ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.store import checks
 from tidings.store.checks import check
@@ -26,19 +28,25 @@ from tidings.store.schema import (
     MEMBERSHIPS,
     ONE_TIME_KEYS,
     RELATIONS,
+    ROSTERS,
     SEEN,
+    SUBSCRIBERS,
     USERS,
     CursorRow,
     DeviceKeysRow,
     DeviceListRow,
     DeviceRow,
+    GroupHead,
     HandleRow,
     InboxRow,
     MemberRow,
     MembershipRow,
     OneTimeKeyRow,
     RelationRow,
+    RosterRow,
     SeenRow,
+    SubscriberRow,
+    share_of,
 )
 from tidings.testing.clock import FakeClock
 from tidings.testing.keyring import Keyring
@@ -150,6 +158,40 @@ async def test_memberships_are_written_anew_from_members(store: RocksStore) -> N
     after = await check(store, repair=True, now_ms=NOW_MS)
     assert after.counts == {}
     assert await memberships(store) == right
+
+
+async def test_lists_of_groups_are_written_anew_from_rosters_and_subscribers(store: RocksStore) -> None:
+    alice, bob = [row.user_id for row in await memberships(store)]
+    head = GroupHead(2, 0, 3, alice, 0, 2, GroupRules(), cause=5)
+    group, channel = ConversationId(b"g" * 16), ConversationId(b"c" * 16)
+    members = [
+        RosterRow(group, alice, joined_version=1),
+        RosterRow(group, bob, joined_version=2, left_version=3),
+    ]
+    await store.compare_and_set(ROSTERS, None, RosterRow(group, HEAD_MEMBER, b"r", head=head), members)
+    of_channel = msgspec.structs.replace(head, kind=3, fanout=2)
+    await store.compare_and_set(ROSTERS, None, RosterRow(channel, HEAD_MEMBER, b"r", head=of_channel))
+    left = MembershipRow(bob, group, 2, 2, 3)
+    await store.write(
+        [
+            Put(SUBSCRIBERS, SubscriberRow(channel, share_of(bob), bob, 1), 1),
+            Put(MEMBERSHIPS, left, 1),
+            Put(MEMBERSHIPS, MembershipRow(bob, ConversationId(b"x" * 16), 2, 1), 1),
+            Put(MEMBERSHIPS, MembershipRow(alice, channel, 3, 1), 1),
+        ]
+    )
+    found = await check(store, now_ms=NOW_MS)
+    assert found.counts == {checks.LACKS_MEMBERSHIP: 2, checks.LACKS_MEMBER: 2}
+    repaired = await check(store, repair=True, now_ms=NOW_MS)
+    assert repaired.left == {}
+    assert (await check(store, now_ms=NOW_MS)).counts == {}
+    lists = await memberships(store)
+    assert {(row.user_id, row.conversation_id) for row in lists if row.kind != 1} == {
+        (alice, group),
+        (bob, group),
+        (bob, channel),
+    }
+    assert left in lists
 
 
 async def test_who_has_left_or_has_gone_for_ever_needs_no_membership(store: RocksStore) -> None:

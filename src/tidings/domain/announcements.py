@@ -37,7 +37,7 @@ from tidings.protocol.ids import (
     MessageId,
     UserId,
 )
-from tidings.store.contract import Erase, Put, Raise, Store, Write
+from tidings.store.contract import Put, Raise, Store, Write
 from tidings.store.schema import (
     HEADS,
     INBOX,
@@ -49,14 +49,13 @@ from tidings.store.schema import (
     MembershipRow,
     RosterRow,
     SubscriberRow,
+    share_of,
 )
 
 SERVER = DeviceId(0)
 """As the sender's device of a message: the server wrote it."""
 _MARGIN = int(MARGIN_S * 1000) << TIME_SHIFT
 """as a difference of ids"""
-SHARES = 64
-"""partitions that the members of a channel stand in"""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -160,12 +159,6 @@ def name_of(conversation_id: ConversationId, version: int) -> ClientId:
     return ClientId(hashlib.sha256(named).digest()[:CLIENT_ID_BYTES])
 
 
-def share_of(user: UserId) -> int:
-    """Which share of a channel's members a user stands in."""
-    # The milliseconds of an id are spread evenly, its low bits are not.
-    return (user >> 22) % SHARES
-
-
 def _concerned(roster: Roster) -> list[RosterRow]:
     """Those who came or went by the last change."""
     head, change = roster.head, roster.head.change
@@ -219,12 +212,10 @@ def _memberships(row: RosterRow, before: MembershipRow | None, head: GroupHead) 
     if is_read:
         # Other nodes' clocks may be behind, and they may not know yet: the version says what is whose.
         membership.pulled_from = cause - _MARGIN
-    if row.left_version is not None and is_read:
-        # Their devices may still have to read what was sent before.
+    if row.left_version is not None:
+        # It stays for a while: devices may still have to read what was sent before, and a change that is
+        # told late must find it.
         membership.pulled_from = membership.pulled_from if before is None else before.pulled_from
         membership.pulled_until = cause + _MARGIN
-    if row.left_version is None or is_read:
-        rows.append(Put(MEMBERSHIPS, membership, cause))
-    else:
-        rows.append(Erase(MEMBERSHIPS, MEMBERSHIPS.key_of(membership), cause))
+    rows.append(Put(MEMBERSHIPS, membership, cause))
     return rows

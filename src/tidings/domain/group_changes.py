@@ -265,10 +265,7 @@ def _gone(roster: Roster, actor: UserId, action: GroupAction, users: list[UserId
     ]
     count = plan.head.count - len(users)
     staff = {user: role for user, role in plan.head.staff.items() if user not in users}
-    head = msgspec.structs.replace(plan.head, count=count, staff=staff)
-    if action == GroupAction.REMOVE or head.kind != ConversationKind.CHANNEL:
-        # Who leaves a channel needs nobody to heed it.
-        head = msgspec.structs.replace(head, removal_at=version)
+    head = msgspec.structs.replace(plan.head, count=count, removal_at=version, staff=staff)
     if not count:
         head = msgspec.structs.replace(head, links=[], waiting=[])
     return Planned(head, tuple(rows))

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from tidings.domain import group_changes
-from tidings.domain.announcements import SHARES, Announcements, share_of
+from tidings.domain.announcements import Announcements
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversation import Conversation
@@ -57,6 +57,7 @@ from tidings.store.schema import (
     GROUP_PICTURES,
     HEAD_MEMBER,
     MEMBERSHIPS,
+    SHARES,
     SUBSCRIBERS,
     GroupHead,
     GroupLinkRow,
@@ -64,6 +65,7 @@ from tidings.store.schema import (
     MembershipRow,
     RosterRow,
     SubscriberRow,
+    share_of,
 )
 
 UNTOLD_MS = 10_000

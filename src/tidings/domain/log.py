@@ -10,7 +10,7 @@ import msgspec
 
 from tidings.domain.conversation import Conversation
 from tidings.protocol import ids
-from tidings.protocol.frames import Message
+from tidings.protocol.frames import Message, Relation
 from tidings.protocol.ids import ConversationId, MessageId, UserId
 from tidings.store.contract import Store
 from tidings.store.schema import BUCKETS, MESSAGES, BucketRow, MessageRow
@@ -132,6 +132,11 @@ def erased(row: MessageRow) -> MessageRow:
 def is_erased(row: MessageRow) -> bool:
     """Whether a message was deleted or has expired."""
     return not row.content_type
+
+
+def is_to_be_told(row: MessageRow) -> bool:
+    """Whether devices that catch up are sent it: a deletion has no content, what is deleted goes without."""
+    return not is_erased(row) or row.relation == Relation.DELETE
 
 
 def has_expired(row: MessageRow, now_ms: int) -> bool:

@@ -433,7 +433,7 @@ class Messages:
 
     def _check(self, conversation: Conversation, send: Send) -> None:
         limits = self._limits
-        if send.version < conversation.removal_at:
+        if send.version < conversation.removal_at and not conversation.is_channel:
             raise ProtocolError(GROUP_CHANGED)
         if conversation.gone:
             raise ProtocolError(NO_SUCH_USER, "this account was deleted")

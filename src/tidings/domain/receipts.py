@@ -49,6 +49,8 @@ SYNC_SCAN = 1000
 LOG_BUCKET_S = 30 * DAY_S
 UNTOLD_MS = 1
 """when a watermark moved whose owner does not show when"""
+LOGGED_MEMBERS = 256
+"""In a group of more it is not kept when each message was delivered to each member."""
 LOG_SCAN = 64
 """rows of the receipt log read at once"""
 LOG_SCANNED = 1024
@@ -101,8 +103,12 @@ class Receipts:
         mark = conversation.watermarks.get(user)
         if mark is None:
             return  # of a channel, in which nobody is counted; or gone from the group
-        if up_to > mark.delivered_up_to:
+        if up_to <= mark.delivered_up_to:
+            return
+        if conversation.group is None:
             self._move(conversation, mark, device, delivered=up_to, read=mark.read_up_to)
+        else:
+            self._deliver_in_group(conversation, mark, up_to)
 
     def read(
         self, conversation: Conversation, user: UserId, device: DeviceId, up_to: MessageId, done: Done
@@ -259,6 +265,15 @@ class Receipts:
         if read > mark.read_up_to:
             self._log(moved, Status.READ, read)
         self._tell_soon(conversation, device, mark)
+
+    def _deliver_in_group(self, conversation: Conversation, mark: WatermarkRow, up_to: MessageId) -> None:
+        """Nobody is told of one member: a watermark moves, whatever the size of the group."""
+        moved = WatermarkRow(mark.conversation_id, mark.user_id, up_to, mark.read_up_to, self._ids.now_ms())
+        conversation.watermarks[mark.user_id] = moved
+        self._commit.raise_soon(WATERMARKS, moved)
+        if len(conversation.members) <= LOGGED_MEMBERS:
+            self._log(moved, Status.DELIVERED, up_to)
+        self._tellers.moved(conversation)
 
     def _tell_soon(self, conversation: Conversation, device: DeviceId, was: WatermarkRow) -> None:
         """Tell at the end of this turn what moved a watermark from where it was."""

@@ -183,10 +183,20 @@ def ack(session: Session, frame: Ack) -> Slow | None:
     if not stored:
         return None
     cursor = feed.cursor(stored)
-    if session.pulls is not None and not all(entry.entry_id for entry in stored):
+    if session.pulls is not None:
         session.pulls.acknowledged(stored)
     session.keep_draining()
     user_id = session.known_user.user_id
+    if len(stored) == 1:
+        # Most of them by far: in a group each member's device sends one.
+        (entry,) = stored
+        if entry.sender_id == user_id or entry.kind != MESSAGE_ENTRY:
+            _move_cursor(session, cursor)
+            return None
+        if _delivered(session, entry.conversation_id, entry.message_id):
+            _move_cursor(session, cursor)
+            return None
+        return _deliver_slowly(session, [(entry.conversation_id, entry.message_id)], cursor)
     newest: dict[ConversationId, MessageId] = {}
     for entry in stored:
         if entry.sender_id != user_id and entry.kind == MESSAGE_ENTRY:

@@ -167,7 +167,9 @@ class Feed:
 
     def cursor(self, stored: list[Entry]) -> EntryId | None:
         """Where the device's cursor belongs after `stored` was acknowledged; None: where it is."""
-        newest = next((entry.entry_id for entry in reversed(stored) if entry.entry_id), None)
+        newest: EntryId | None = stored[-1].entry_id
+        if not newest:
+            newest = next((entry.entry_id for entry in reversed(stored) if entry.entry_id), None)
         return newest if newest is None or self._unacked else self._position
 
     def passed_over(self, floor: EntryId, *, first: bool) -> EntryId | None:

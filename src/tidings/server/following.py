@@ -22,7 +22,7 @@ from tidings.bus.contract import Bus, BusError, Receive, Topic
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
 from tidings.domain.inboxes import MESSAGE_ENTRY, Entry
-from tidings.domain.log import Log, is_erased, message_of
+from tidings.domain.log import Log, is_to_be_told, message_of
 from tidings.domain.peers import MARGIN_S
 from tidings.protocol import ids as snowflakes
 from tidings.protocol.codec import encode_message
@@ -250,7 +250,7 @@ class Following:
             head = await self._store.get(HEADS, (conversation_id,))
             if head is not None and head.newest > followed.safe:
                 async for row in self._log.walk(conversation_id, before=None, after=followed.safe):
-                    if not is_erased(row):
+                    if is_to_be_told(row):
                         self._take(followed, entry_of(row), row.version)
             if is_right and present.is_right() and began > followed.safe:
                 followed.safe = began

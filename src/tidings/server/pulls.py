@@ -15,13 +15,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
+import msgspec
+
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
 from tidings.domain.inboxes import Entry
-from tidings.domain.log import Log, has_expired, is_erased
+from tidings.domain.log import Log, has_expired, is_to_be_told
 from tidings.protocol import ids as snowflakes
-from tidings.protocol.frames import Relation
+from tidings.protocol.frames import GroupAction
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.server.feed import Feed
 from tidings.server.following import Following, entry_of
@@ -36,6 +38,7 @@ from tidings.store.schema import (
     PullCursorRow,
 )
 
+GONE = (GroupAction.REMOVE, GroupAction.LEAVE)
 ROWS_READ = 256
 """rows read at once"""
 
@@ -209,6 +212,8 @@ class Pulls:
         """Move the cursors of groups as far as that is known to be right."""
         for conversation_id in list(self._unsettled):
             pull = self._pulls.get(conversation_id)
+            if pull is not None and not pull.is_over:
+                self._end(pull)
             if pull is None or self._settle(pull):
                 del self._unsettled[conversation_id]
 
@@ -222,7 +227,7 @@ class Pulls:
             pull.cursor = MessageId(goal)
             row = PullCursorRow(self._device, pull.conversation_id, pull.cursor)
             self._means.commit.raise_soon(PULL_CURSORS, row)
-        return goal >= pull.position
+        return goal >= pull.position and (pull.is_over or not pull.membership.pulled_until)
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -233,7 +238,7 @@ class Pulls:
             row async for row in _pages(store, MEMBERSHIPS, (self._user,), lambda row: row.conversation_id)
         ]
         pulled = [row for row in memberships if row.pulled_from]
-        over = [row for row in pulled if row.left_version is not None and row.pulled_until < oldest]
+        over = [row for row in memberships if row.left_version is not None and row.pulled_until < oldest]
         if over:
             # No device has to read that any more.
             erased = [Erase(MEMBERSHIPS, MEMBERSHIPS.key_of(row), row.pulled_until) for row in over]
@@ -275,13 +280,9 @@ class Pulls:
         if conversation is None:
             self._drop(pull)
             return
-        if conversation.is_channel and conversation.removal_at > pull.removal_at:
-            removal_at = conversation.removal_at
-            membership = await self._membership(pull.conversation_id)
-            if membership is None:
-                self._drop(pull)
-                return
-            pull.membership, pull.removal_at = membership, removal_at
+        is_doubtful = conversation.is_channel and conversation.removal_at > pull.removal_at
+        if is_doubtful and not await self._heed_removal(pull, conversation):
+            return
         until = pull.membership.pulled_until or snowflakes.SNOWFLAKE_MAX
         read_to = pull.position
         async for row in means.log.walk(pull.conversation_id, before=None, after=read_to):
@@ -300,17 +301,42 @@ class Pulls:
         if pull.has_news:
             return
         pull.is_live = True
-        if pull.membership.pulled_until:
-            pull.is_over = True
-            pull.position = MessageId(max(pull.position, until - 1))
-            means.following.leave(pull.conversation_id, pull)
         self._unsettled[pull.conversation_id] = None
+        self._end(pull)
+
+    def _end(self, pull: Pull) -> None:
+        """A pull that has an end is over once nothing can appear before it any more."""
+        until, following = pull.membership.pulled_until, self._means.following
+        if until and pull.is_live and following.safe(pull.conversation_id) >= until:
+            pull.is_over = True
+            following.leave(pull.conversation_id, pull)
+
+    async def _heed_removal(self, pull: Pull, conversation: Conversation) -> bool:
+        """Somebody was removed from a channel: see whether it was this user. Whether to go on."""
+        assert conversation.group is not None
+        removal_at, told, change = (
+            conversation.removal_at,
+            conversation.group.told,
+            conversation.group.head.change,
+        )
+        membership = await self._membership(pull.conversation_id)
+        if membership is None:
+            self._drop(pull)
+            return False
+        pull.membership = membership
+        if told >= removal_at:
+            pull.removal_at = removal_at
+        elif change is not None and change.action in GONE and self._user in change.users:
+            # It is about to be told, and written then: it holds already.
+            pull.membership = msgspec.structs.replace(membership, left_version=change.version)
+            pull.removal_at = removal_at
+        return True
 
     def _is_to_be_sent(self, pull: Pull, row: MessageRow, conversation: Conversation) -> bool:
         if row.sender_device == self._device or self._user in row.hidden_from:
             return False
-        if is_erased(row) and row.relation != Relation.DELETE:
-            return False  # what says so is a message of its own
+        if not is_to_be_told(row):
+            return False
         return not has_expired(row, self._means.now_ms()) and self._is_for(pull, row.version, conversation)
 
     def _is_for(self, pull: Pull, version: int, conversation: Conversation) -> bool:

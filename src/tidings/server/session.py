@@ -274,7 +274,7 @@ class Session:
         feed = self.feed
         if self._draining is not None or feed is None or self.is_closed:
             return
-        if feed.has_room and (feed.is_stalled or self._pulls_stalled or self._to_look_at):
+        if (feed.is_stalled or self._to_look_at or self._pulls_stalled) and feed.has_room:
             self._draining = self.services.loop.create_task(self._drain(feed))
 
     @property

@@ -7,6 +7,7 @@ prepared before anybody may open it:
   minute after now; the minute is for a machine whose clock is behind the lost one's.
 - Versions of memberships go up by so much that none is met again: a device that saw version 7 of a
   membership that the backup knows as 5 would else take the next 7, another one, for the one it knows.
+  In a group somebody may have been removed since: whoever writes in it has to look at it first.
 - Every device gets another token when it comes back. The one it has holds until it has used the
   new one; so does one that it had been offered at the time of the backup, which it may use by now.
 - One-time prekeys are given to nobody any more: those that were given after the backup are not known.
@@ -20,6 +21,7 @@ refuses the folder, and a restore that was interrupted is begun anew.
 
 import contextlib
 import fcntl
+import hashlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -36,15 +38,20 @@ from tidings.store.schema import (
     DEVICE_LISTS,
     DEVICES,
     HEAD_MEMBER,
+    HEADS,
     KEY_MARKS,
     MEMBERS,
     NODES,
     ONE_TIME_COUNTERS,
+    ROSTERS,
     SEEN,
     DeviceRow,
+    GroupHead,
+    HeadRow,
     KeyMarkRow,
     MemberRow,
     NodeRow,
+    RosterRow,
     SeenRow,
 )
 
@@ -96,12 +103,32 @@ async def prepare(store: Store, *, now_ms: int, progress: Progress = no_progress
         await store.write([_raised(row, floor) for row in members if row.user_id == HEAD_MEMBER])
         done += len(members)
         progress("versions", done, 0)
+    async for rosters in pages(store, ROSTERS):
+        for row in rosters:
+            if row.head is not None:
+                await _raise_group(store, row, row.head, floor)
+        done += len(rosters)
+        progress("versions", done, 0)
     done = 0
     async for devices in pages(store, DEVICES):
         await store.write([write for row in devices for write in _renewing(row, floor, now_ms)])
         done += len(devices)
         progress("devices", done, 0)
     await _renew_keys(store, floor, progress)
+
+
+async def _raise_group(store: Store, row: RosterRow, head: GroupHead, floor: int) -> None:
+    """Nobody knows who was removed since the backup: whoever writes has to look first."""
+    version = head.version + VERSIONS_SKIPPED
+    raised = msgspec.structs.replace(
+        head, version=version, removal_at=version, cause=max(floor, head.cause + 1), change=None
+    )
+    request_id = hashlib.sha256(row.request_id + b"restored").digest()[:16]
+    # That there is nothing to be told comes first: else whoever finds it would tell the last change anew.
+    await store.write([Raise(HEADS, HeadRow(row.conversation_id, told=version))])
+    await store.compare_and_set(
+        ROSTERS, row, msgspec.structs.replace(row, request_id=request_id, head=raised)
+    )
 
 
 async def _renew_keys(store: Store, floor: int, progress: Progress) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from tidings.protocol import frames, ids
+from tidings.protocol.frames import ConversationKind
 from tidings.protocol.keys import decode_list
+from tidings.store import group_checks
 from tidings.store.backup import Progress, no_progress, pages
 from tidings.store.contract import Erase, Put, StoreDamaged, Table, Write
 from tidings.store.rocks import RocksStore
@@ -30,7 +32,9 @@ from tidings.store.schema import (
     NODES,
     ONE_TIME_KEYS,
     RELATIONS,
+    ROSTERS,
     SEEN,
+    SUBSCRIBERS,
     TABLES,
     USERS,
     DeviceListRow,
@@ -86,7 +90,10 @@ async def check(
     findings = Findings()
     sound = {table for table in TABLES if _readable(store, table, findings, progress)}
     checks: list[tuple[Callable[[], Awaitable[None]], tuple[Table[Any], ...]]] = [
-        (lambda: _memberships(store, findings, repair=repair, now_ms=now_ms), (MEMBERS, MEMBERSHIPS, NODES)),
+        (
+            lambda: _memberships(store, findings, repair=repair, now_ms=now_ms),
+            (MEMBERS, MEMBERSHIPS, ROSTERS, SUBSCRIBERS, NODES),
+        ),
         (lambda: _handles(store, findings), (HANDLES, USERS)),
         (lambda: _devices(store, findings), (DEVICES, USERS, CURSORS, SEEN)),
         (lambda: _keys(store, findings), (DEVICE_KEYS, DEVICES, ONE_TIME_KEYS)),
@@ -131,11 +138,18 @@ async def _memberships(store: RocksStore, findings: Findings, *, repair: bool, n
     async for members in pages(store, MEMBERS):
         wrong = [write async for write in _lacking(store, members, cause, findings)]
         await _rewrite(store, wrong, LACKS_MEMBERSHIP, findings, repair=repair)
+    async for where, writes in group_checks.lacking(store):
+        findings.add(LACKS_MEMBERSHIP, where)
+        await _rewrite(store, writes, LACKS_MEMBERSHIP, findings, repair=repair)
     async for rows in pages(store, MEMBERSHIPS):
         surplus: list[Write] = []
         keys = [(row.conversation_id, row.user_id) for row in rows]
         for row, member in zip(rows, await store.get_many(MEMBERS, keys), strict=True):
-            if member is None or member.left_version is not None:
+            if row.kind in (ConversationKind.GROUP, ConversationKind.CHANNEL):
+                is_right = await group_checks.is_right(store, row)
+            else:
+                is_right = member is not None and member.left_version is None
+            if not is_right:
                 findings.add(LACKS_MEMBER, f"user {row.user_id} in {row.conversation_id.hex()}")
                 surplus.append(Erase(MEMBERSHIPS, MEMBERSHIPS.key_of(row), ids.SNOWFLAKE_MAX))
         await _rewrite(store, surplus, LACKS_MEMBER, findings, repair=repair)

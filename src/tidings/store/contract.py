@@ -31,7 +31,8 @@ Loss. A store that finds damage refuses: `StoreDamaged` at opening or on the rea
 never a shorter answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -75,6 +76,8 @@ class Table(Generic[R]):
         self.partition = partition
         self.clustering = clustering
         self.key = partition + clustering
+        get: Callable[[R], Any] = attrgetter(*self.key)  # of one column it gives the value, of more a tuple
+        self._key_of: Callable[[R], Key] = get if len(self.key) > 1 else lambda row: (get(row),)
         self.descending = descending
         self.keep_s = keep_s
         self.grows = grows
@@ -85,7 +88,7 @@ class Table(Generic[R]):
 
     def key_of(self, row: R) -> Key:
         """The full key of a row."""
-        return tuple(getattr(row, column) for column in self.key)
+        return self._key_of(row)
 
     def set_together(self, row: R, also: Sequence[Row]) -> list[R]:
         """What one `compare_and_set` writes: `row`, then `also`.

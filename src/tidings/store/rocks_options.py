@@ -53,6 +53,8 @@ def table_options(cache: Cache) -> Options:
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
     # Each put looks for a row that is mostly not there, so both filters are for misses.
     blocks.set_bloom_filter(10, False)
+    # A file's index of short keys must fit into a share of the cache, or each look reads it anew.
+    blocks.set_index_block_restart_interval(16)
     options = Options(raw_mode=True)
     options.set_block_based_table_factory(blocks)
     options.set_memtable_whole_key_filtering(True)
@@ -64,7 +66,8 @@ def table_options(cache: Cache) -> Options:
     options.set_max_bytes_for_level_base(64 * MiB)
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_compression_type(DBCompressionType.lz4())
-    options.set_bottommost_compression_type(DBCompressionType.zstd())
+    # Most rows are sealed, and shrink by nothing: what zstd costs each time they are rewritten is for little.
+    options.set_bottommost_compression_type(DBCompressionType.lz4())
     return options
 
 

@@ -287,6 +287,16 @@ class RosterRow(Row):
 ROSTERS = Table("rosters", RosterRow, partition=("conversation_id",), clustering=("user_id",), contested=True)
 
 
+SHARES = 64
+"""partitions that the members of a channel stand in"""
+
+
+def share_of(user: UserId) -> int:
+    """Which share of a channel's members a user stands in."""
+    # The milliseconds of an id are spread evenly, its low bits are not.
+    return (user >> 22) % SHARES
+
+
 class SubscriberRow(Row):
     """A member of a channel. There may be any number: they stand in 64 shares."""
 
@@ -351,7 +361,7 @@ class MembershipRow(Row):
     joined_version: int = 0
     """of a group"""
     left_version: int | None = None
-    """of a group: the user is gone from it, and may still read what is from before"""
+    """of a group: the user is gone from it, and may still read what is from before; erased long after"""
     pulled_from: int = 0
     """the id from which on it has messages that stand in no inbox; 0: there are none"""
     pulled_until: int = 0
