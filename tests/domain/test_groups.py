@@ -391,6 +391,17 @@ async def test_who_must_be_let_in_waits_and_only_those_who_may_let_in_know() -> 
     assert len([item for item in page.items if item.message.content_type == CHANGE_TYPE]) == 2
 
 
+async def test_a_code_is_not_turned_to_another_group_by_who_has_seen_its_hash() -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    await linked(alice, group, world)
+    mine = await create(bob, [], nonce=ClientId(b"b" * 16))
+    until = world.clock.wall_ms() + 60_000
+    await refused(bob, errors.INVALID, mine.conversation_id, GroupAction.LINK, link=HASH, until=until)
+    seen = await carol.ask(lambda n: LookInside(n, CODE), GroupPreview)
+    assert seen.conversation_id == group
+
+
 async def test_a_group_has_so_many_links_and_none_for_ever() -> None:
     world, (alice, bob) = await people(2, limits=msgspec.structs.replace(FAST, group_links=2))
     group = await group_of(alice, [bob])

@@ -23,7 +23,7 @@ from tidings.domain.group_changes import OF_A_CHANNEL_SILENT, TO_STAFF, may_add
 from tidings.domain.inboxes import MESSAGE_ENTRY, Entry, inbox_row
 from tidings.domain.log import row_of
 from tidings.domain.peers import MARGIN_S
-from tidings.domain.rosters import Roster
+from tidings.domain.rosters import Roster, Rosters
 from tidings.domain.router import Router
 from tidings.protocol.codec import encode_message
 from tidings.protocol.frames import CHANGE_TYPE, ConversationKind, GroupAction, GroupChange, Message
@@ -76,6 +76,7 @@ class Announcements:
         router: Router,
     ) -> None:
         self._store = store
+        self._rosters = Rosters(store)
         self._commit = commit
         self._ids = ids
         self._conversations = conversations
@@ -95,9 +96,11 @@ class Announcements:
             if not conversation.bucket_lasts(now_ms):
                 await self._conversations.prepare_bucket(conversation, now_ms)
             told = self._told(conversation, roster, head.change, concerned, before, recipients)
-            # What came too late for readers is written once more.
             if await self._commit.write(told.rows):
                 break
+            # What came too late for readers is written once more, as the group's messages go by now.
+            roster = await self._now(roster)
+            recipients = _recipients(roster, concerned)
         await self._commit.write([Raise(HEADS, HeadRow(conversation.conversation_id, told=head.version))])
         group = conversation.group
         assert group is not None
@@ -105,8 +108,15 @@ class Announcements:
         self._router.deliver(told.entry, recipients)
         if _is_in_log(roster):
             conversation.newest = max(conversation.newest, told.entry.message_id)
-            if Fanout(head.fanout).is_read:
+            if Fanout(roster.head.fanout) == Fanout.READ:
                 self._router.publish(told.entry, conversation, head.version)
+
+    async def _now(self, roster: Roster) -> Roster:
+        """The same change of the same group, which may have crossed a threshold meanwhile."""
+        if roster.head.kind == ConversationKind.CHANNEL:
+            return roster
+        found = await self._rosters.read(roster.row.conversation_id)
+        return found if found is not None and found.head.version == roster.head.version else roster
 
     def _told(
         self,

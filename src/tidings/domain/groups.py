@@ -32,6 +32,7 @@ from tidings.protocol import ids
 from tidings.protocol.errors import (
     BAD_LINK,
     GROUP_FULL,
+    INVALID,
     NO_SUCH_CONVERSATION,
     NO_SUCH_MESSAGE,
     NO_SUCH_USER,
@@ -51,7 +52,7 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ConversationId, EntryId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Put, Store, StoreError
+from tidings.store.contract import OutcomeUnknown, Put, Store, StoreError
 from tidings.store.schema import (
     GROUP_LINKS,
     GROUP_PICTURES,
@@ -135,8 +136,8 @@ class Groups:
         self._commit = commit
         self._locks: WeakValueDictionary[ConversationId, asyncio.Lock] = WeakValueDictionary()
         """of groups that are being changed here"""
-        self._joining: dict[ConversationId, list[_Joining]] = {}
-        """who joins a group with the next change"""
+        self._joining: dict[bytes, list[_Joining]] = {}
+        """who joins with the next change, by the hash of the code"""
         self._tasks: set[asyncio.Task[None]] = set()
 
     # --- made and changed -------------------------------------------------------------------
@@ -187,17 +188,15 @@ class Groups:
             )
         if frame.action == GroupAction.PIN:
             await self._check_pin(conversation, actor, frame)
-        if frame.action == GroupAction.LINK:
+        now_ms, users = self._clock.wall_ms(), {actor, *frame.users}
+
+        def judge(roster: Roster) -> Planned | None:
+            return group_changes.planned(roster, actor, frame, now_ms, self._limits)
+
+        if frame.action == GroupAction.LINK and judge(await self._roster(conversation_id, users)):
             # What follows from it goes first: without the group's word it leads nowhere.
-            await self._commit.write(
-                [Put(GROUP_LINKS, GroupLinkRow(frame.link, conversation_id), self._ids.next())]
-            )
-        now_ms = self._clock.wall_ms()
-        await self._apply(
-            conversation,
-            lambda roster: group_changes.planned(roster, actor, frame, now_ms, self._limits),
-            {actor, *frame.users},
-        )
+            await self._name_link(frame.link, conversation_id)
+        await self._apply(conversation, judge, users)
 
     async def set_picture(
         self, actor: UserId, conversation_id: ConversationId, kind: str, data: bytes
@@ -449,22 +448,30 @@ class Groups:
         group_changes.check_link(roster, code_hash, self._clock.wall_ms())
         return roster, code_hash
 
+    async def _name_link(self, code_hash: bytes, conversation_id: ConversationId) -> None:
+        """Have a code lead to a group, for ever: nobody turns it to another one who has seen its hash."""
+        row = GroupLinkRow(code_hash, conversation_id, self._random_bytes(16))
+        with suppress(OutcomeUnknown):
+            await self._store.compare_and_set(GROUP_LINKS, None, row)
+        found = await self._store.get(GROUP_LINKS, (code_hash,))
+        if found is None or found.conversation_id != conversation_id:
+            raise ProtocolError(INVALID, "this code is another group's: make another one")
+
     async def _join_soon(self, conversation: Conversation, user: UserId, code_hash: bytes) -> None:
         """Join with all who join within `JOINS_S`: each change costs all members something."""
-        joining = self._joining.get(conversation.conversation_id)
+        joining = self._joining.get(code_hash)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if joining is None:
-            joining = self._joining[conversation.conversation_id] = []
+            joining = self._joining[code_hash] = []
             self._go_on(self._join_all(conversation, code_hash))
         joining.append(_Joining(user, future))
         await future
 
     async def _join_all(self, conversation: Conversation, code_hash: bytes) -> None:
-        conversation_id = conversation.conversation_id
         changed_at = 0 if conversation.group is None else conversation.group.head.changed_at
         if self._clock.wall_ms() - changed_at < JOINS_S * 1000:
             await asyncio.sleep(JOINS_S)
-        joining = self._joining.pop(conversation_id)
+        joining = self._joining.pop(code_hash)
         while joining:
             some, joining = joining[: self._limits.group_users], joining[self._limits.group_users :]
             users = [one.user for one in some]

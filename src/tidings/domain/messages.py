@@ -29,6 +29,7 @@ from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit, refusal
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
+from tidings.domain.fanout import Fanout
 from tidings.domain.latecomers import Latecomer, Latecomers
 from tidings.domain.peers import Peers
 from tidings.domain.relations import (
@@ -352,7 +353,7 @@ class Messages:
                 unsettled.settle(sent)
             finally:
                 self._router.deliver(entry, recipients)
-                if group is not None and group.fanout.is_read:
+                if group is not None and group.fanout == Fanout.READ:
                     self._router.publish(entry, conversation, message.version)
 
         rows = rows_of(accepting, message, entry, recipients, hidden_from, shares)

@@ -205,7 +205,7 @@ class Presence:
         """Pass on that a member is writing, or has stopped; too often is passed over in silence.
 
         The caller has checked that the user is a member. Where one of two blocks the other, or has
-        not let them in yet, nothing is told either way.
+        not let them in yet, nothing is told either way; in a large group nobody is told.
         """
         key = session, conversation.conversation_id
         now_s = self._clock.monotonic_s()
@@ -217,7 +217,7 @@ class Presence:
         self._typing.pop(key, None)
         if active:
             self._typing[key] = now_s
-        if not conversation.blockers and not conversation.pending:
+        if conversation.fanout.writes_copies and not conversation.blockers and not conversation.pending:
             self._router.tell(conversation.others(user), Typed(conversation.conversation_id, user, active))
 
     # --- inside -----------------------------------------------------------------------------

@@ -318,9 +318,10 @@ class GroupLinkRow(Row):
     code_hash: bytes
     """SHA-256"""
     conversation_id: ConversationId
+    request_id: bytes
 
 
-GROUP_LINKS = Table("group_links", GroupLinkRow, partition=("code_hash",))
+GROUP_LINKS = Table("group_links", GroupLinkRow, partition=("code_hash",), contested=True)
 
 
 class GroupPictureRow(Row):
