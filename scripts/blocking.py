@@ -19,6 +19,7 @@ CLASSES = {
     "messages": "Messages",
     "chats": "Chats",
     "people": "People",
+    "groups": "Groups",
     "presence": "OwnPresence",
     "account": "OwnAccount",
     "devices": "OwnDevices",

@@ -368,3 +368,28 @@ async def test_a_signal_lets_the_handler_at_work_finish(pair: Pair, number: sign
             # Neither is lost, neither comes twice.
             assert await _lines(process, "done next") == ["got next", "done next"]
         await talk.hears("done slow", "done next")
+
+
+async def test_in_a_group_it_answers_there_and_sees_that_it_is_meant(pair: Pair) -> None:
+    await pair.befriend()
+    bot = Bot(pair.bot)
+    heard: list[str] = []
+
+    @bot.message
+    async def serve(message: Incoming) -> str:
+        heard.append(message.text)
+        return "At your service" if message.in_group and message.mentions_me else ""
+
+    @bot.command("/roll")
+    def roll(message: Incoming) -> str:
+        return f"6 of {message.arguments}"
+
+    async with serving(bot), pair.talking() as talk:
+        group = await talk.client.groups.create("Family", [pair.handle])
+        for text in ("Hello", f"Hello @{pair.handle}", f"@{pair.handle}: /roll 20", "/roll 6"):
+            await talk.client.send(group.peer, text)
+        answers = ["At your service", "6 of 20", "6 of 6"]
+        await until(lambda: [one for one in talk.answers if one in answers] == answers)
+        there = [one.text for one in await talk.client.messages.recent("#Family") if not one.own]
+        assert there[1:] == answers
+    assert heard == ["Hello", f"Hello @{pair.handle}"]

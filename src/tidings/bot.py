@@ -39,6 +39,7 @@ from tidings.client import (
     SentMessage,
     Surroundings,
 )
+from tidings.client.contents import MARKED
 from tidings.client.values import TEXT
 
 __all__ = ["Bot", "Handler", "Incoming"]
@@ -96,6 +97,32 @@ class Incoming:
         ```
         """
         return self.event.sender
+
+    @property
+    def in_group(self) -> bool:
+        """Whether it was said in a group; the answer goes there, too.
+
+        ```python
+        @bot.message
+        async def welcome(message: Incoming) -> str:
+            return "Hello everybody!" if message.in_group else "Hello!"
+        ```
+        """
+        return self.event.in_group
+
+    @property
+    def mentions_me(self) -> bool:
+        """Whether it mentions the bot: in a group, most bots answer to that alone.
+
+        ```python
+        @bot.message
+        async def serve(message: Incoming) -> str:
+            if message.in_group and not message.mentions_me:
+                return ""
+            return "At your service."
+        ```
+        """
+        return self.event.mentions_me
 
     async def reply(self, text: str | bytes, *, content_type: str = TEXT) -> SentMessage:
         """Answer in the same conversation, quoting the message. Waits and raises like `Client.send`.
@@ -187,8 +214,9 @@ class Bot:
     def message(self, handler: H) -> H:
         """Have a function called with every message that no command takes.
 
-        Messages of the bot's own account are left out. Several functions are called one after the
-        other. One that is not asynchronous runs on a thread, and may take its time there.
+        Messages of the bot's own account, and what is told of changes of a group, are left out. Several
+        functions are called one after the other. One that is not asynchronous runs on a thread, and may take
+        its time there.
 
         ```python
         @bot.message
@@ -326,7 +354,7 @@ class Bot:
         match event:
             case MessageEvent() | OpenedEvent() if not (
                 # What cannot be read comes again once it can.
-                event.own or event.deleted or event.expired or event.fault
+                event.own or event.deleted or event.expired or event.fault or event.change
             ):
                 await self._handle(client, event)
             case RequestEvent() if self._accepts and event.count:
@@ -339,9 +367,9 @@ class Bot:
     # --- handlers ---------------------------------------------------------------------------
 
     async def _handle(self, client: Client, message: MessageEvent | OpenedEvent) -> None:
-        word, arguments = [*message.text.split(maxsplit=1), "", ""][:2]
+        word, arguments = [*_said(message).split(maxsplit=1), "", ""][:2]
         known = {HELP: self._help, **self._commands} if self._commands else {}
-        command = known.get(word) if message.content_type == TEXT else None
+        command = known.get(word) if message.content_type in (TEXT, MARKED) else None
         handlers = self._handlers if command is None else [command]
         incoming = Incoming(client, message, "" if command is None else arguments.strip())
         for handler in handlers:
@@ -363,6 +391,14 @@ class Bot:
             summary = (inspect.getdoc(handler) or "").partition("\n")[0]
             lines.append(f"{word} – {summary}" if summary else word)
         return "\n".join(lines)
+
+
+def _said(message: MessageEvent | OpenedEvent) -> str:
+    """What was said, without the bot's name before it: `@robo /help`."""
+    for mention in message.mentions:
+        if mention.start == 0 and mention.user_id == message.me_id:
+            return message.text[mention.length :].lstrip(" :,")
+    return message.text
 
 
 async def _call(handler: Handler, incoming: Incoming) -> None:

@@ -27,6 +27,7 @@ DOCS = (
     "docs/start/quickstart.md",
     "docs/guides/python-sdk.md",
     "docs/guides/bots.md",
+    "docs/guides/groups.md",
     "docs/guides/protect-a-profile.md",
 )
 BLOCK = re.compile(r"^( *)```python\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)

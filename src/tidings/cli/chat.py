@@ -1,4 +1,4 @@
-"""`tidings chat`: talk to somebody in a terminal, or through pipes.
+"""`tidings chat`: talk to somebody, or in a group, in a terminal, or through pipes.
 
 Plain lines in, plain lines out: what arrives is printed, what is typed is sent, and the own
 lines get their ticks as they come. Lines are read on a thread, since standard input may be a
@@ -15,23 +15,33 @@ from pathlib import Path
 from tidings.cli.room import Room
 from tidings.cli.running import LATER, PeerArgument, ProfileOption, patience, run
 from tidings.cli.scribe import Scribe
+from tidings.cli.titles import title
 from tidings.cli.unlocking import opened
 from tidings.cli.wording import at
+from tidings.client.group_values import is_group
 
 LEAVE_S = 10.0
 """how long to wait at the end for what is not sent yet"""
 
 
 def chat(peer: PeerArgument, profile: ProfileOption) -> None:
-    """Talk to somebody: type a line to send it, /help tells what else, Ctrl-D leaves."""
-    run(_chat(profile, peer.removeprefix("@").lower()))
+    """Talk to somebody, or in a group: type a line to send it, /help tells what else, Ctrl-D leaves."""
+    run(_chat(profile, peer))
 
 
 async def _chat(profile: Path, peer: str) -> None:
     async with opened(profile) as me:
+        if is_group(peer):
+            async with patience(me, LEAVE_S, f"find {peer}"):
+                peer = (await me.groups.get(peer)).peer
+            name = await title(me, peer)
+            talking = f"talking in {name}"
+        else:
+            peer = peer.removeprefix("@").lower()
+            talking = f"talking to {at(peer)}"
         scribe = Scribe(me, peer)
         room = Room(me, peer, scribe)
-        print(f"— you are {at(me.handle)}, talking to {at(peer)}; /help helps, Ctrl-D leaves —", flush=True)
+        print(f"— you are {at(me.handle)}, {talking}; /help helps, Ctrl-D leaves —", flush=True)
         showing = asyncio.create_task(room.show())
         typing = asyncio.create_task(_take_lines(room, scribe))
         watching = asyncio.create_task(room.watch())

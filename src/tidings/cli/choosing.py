@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from tidings.cli.failure import Failure
+from tidings.cli.wording import where
 from tidings.client import Client, ClientError, Message
 from tidings.protocol.ids import SNOWFLAKE_MAX, MessageId
 
@@ -37,19 +38,19 @@ async def choose(me: Client, peer: str, name: str, *, own: bool) -> Message:
     except ClientError as error:
         if error.hint or type(error) is not ClientError:
             raise
-        raise Failure(error.message, hint=f"see the ids with: tidings history {peer} --ids") from error
+        raise Failure(error.message, hint=f"see the ids with: tidings history '{peer}' --ids") from error
 
 
 def last(messages: Sequence[Message], *, own: bool, peer: str) -> Message:
     """The newest own one, else the newest of the other one or of anybody. Raises Failure."""
-    there = [message for message in messages if not message.deleted and not message.expired]
+    there = [one for one in messages if not (one.deleted or one.expired or one.change)]
     wanted = [message for message in there if message.own == own]
     if not own:
         wanted = wanted or there
     if not wanted:
         whose = "of yours " if own else ""
         raise Failure(
-            f"there is no message {whose}in the chat with @{peer.removeprefix('@')}",
+            f"there is no message {whose}in {where(peer)}",
             hint="name an older one by its message_id, as `tidings history --ids` shows",
         )
     return wanted[-1]

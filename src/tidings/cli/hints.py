@@ -11,6 +11,7 @@ HINTS = {
     "unauthenticated": "make a new profile with: tidings login",
     "invalid": "how much may be asked for is in docs/reference/limits.md",
     "too_large": "make it shorter, or remove what is not needed any more",
+    "no_such_conversation": "see where you are with: tidings chats list, tidings group list",
     "no_such_user": "check the spelling; a handle is written like @bob, a phone number like +4930123456",
     "handle_taken": "choose another one",
     "bad_handle": "choose another one",
@@ -28,6 +29,10 @@ HINTS = {
     "request_pending": "they get what you wrote once they let you in; write on when they have",
     "bad_phone": "write it like +49 30 123456",
     "no_such_device": "see your devices with: tidings devices list",
+    "group_rights": "see what your role is, and who is an admin: tidings group show, tidings group members",
+    "group_full": "remove somebody, or make a channel: tidings group create --channel",
+    "bad_link": "ask for another one",
+    "not_addable": "send them a link: tidings group link",
     "quota": "wait until tomorrow, or ask who runs the server for more",
     "not_available": _ADMINISTRATOR,
 }

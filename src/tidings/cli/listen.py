@@ -5,6 +5,7 @@ from pathlib import Path
 from tidings.cli.objects import event_object
 from tidings.cli.quoting import subject
 from tidings.cli.running import JsonOption, ProfileOption, print_json, run
+from tidings.cli.titles import title_of
 from tidings.cli.unlocking import opened
 from tidings.cli.wording import event_line
 
@@ -23,5 +24,5 @@ async def _listen(profile: Path, *, as_json: bool) -> None:
             # Asking for the next event says that this one was printed: hence the flush.
             if as_json:
                 print_json(event_object(event))
-            elif line := event_line(event, await subject(me, event)):
+            elif line := event_line(event, await subject(me, event), await title_of(me, event)):
                 print(line, flush=True)

@@ -7,7 +7,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from tidings.cli.choosing import MessageArgument, choose
-from tidings.cli.objects import message_object, reference, sent_object
+from tidings.cli.group_objects import reference, times_object
+from tidings.cli.objects import message_object, sent_object
 from tidings.cli.running import (
     LATER,
     RUNNING,
@@ -23,7 +24,7 @@ from tidings.cli.running import (
 )
 from tidings.cli.unlocking import opened
 from tidings.cli.wording import at, clock, history_line, message_line, printable
-from tidings.client import Client, Message, MessageTimes, SentMessage
+from tidings.client import Client, MemberTimes, Message, MessageTimes, SentMessage
 
 T = TypeVar("T")
 
@@ -118,14 +119,16 @@ def info(
     as_json: JsonOption = False,
     timeout: TimeoutOption = 30,
 ) -> None:
-    """Show when one of your messages was delivered and read."""
-    about, times = _about(
-        profile, timeout, peer, message, lambda me, found: me.messages.info(found), own=True, hint=RUNNING
-    )
+    """Show when one of your messages was delivered and read; in a group, by whom."""
+    about, (times, each) = _about(profile, timeout, peer, message, _times, own=True, hint=RUNNING)
     if as_json:
-        tell("", _times_object(about, times), as_json=True)
+        found = _times_object(about, times)
+        tell("", {**found, "members": [times_object(one) for one in each]}, as_json=True)
         return
     print(history_line(about))
+    if about.in_group:
+        _print_each(each)
+        return
     for name, at_ms in (
         ("sent", about.created_at),
         ("delivered", times.delivered_at),
@@ -219,6 +222,19 @@ def _about(
 async def _starred(profile: Path, timeout_s: float) -> list[Message]:
     async with asking(profile, timeout_s, "find the starred messages", receive=None) as me:
         return await me.messages.starred()
+
+
+async def _times(me: Client, found: Message) -> tuple[MessageTimes, list[MemberTimes]]:
+    return await me.messages.info(found), await me.messages.receipts(found)
+
+
+def _print_each(each: list[MemberTimes]) -> None:
+    read, delivered = [one for one in each if one.read_at], [one for one in each if one.delivered_at]
+    print(f"read by {len(read)} of {len(each)}, delivered to {len(delivered)}")
+    for one in each:
+        moment = one.read_at or one.delivered_at
+        how = "read" if one.read_at else "delivered" if one.delivered_at else "not yet"
+        print(f"{at(one.handle):20} {how:10} {'' if moment is None else clock(moment)}".rstrip())
 
 
 def _say_sent(kind: str, line: str, about: Message, sent: SentMessage, *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ Content is `text`; where it is not UTF-8, `content` has it in base64 besides.
 
 import base64
 
+from tidings.cli.group_objects import Object, conversation, group_object, reference, rules_object
 from tidings.client.events import (
     CaughtUpEvent,
     ConnectionEvent,
@@ -14,6 +15,7 @@ from tidings.client.events import (
     Event,
     ExpiredEvent,
     GapEvent,
+    GroupEvent,
     MessageEvent,
     OpenedEvent,
     PastEvent,
@@ -24,13 +26,14 @@ from tidings.client.events import (
     RequestEvent,
     SentEvent,
     SettingEvent,
+    TallyEvent,
     TypingEvent,
+    VoteEvent,
     WarningEvent,
 )
+from tidings.client.group_values import Change, Tally
 from tidings.client.values import Chat, Contact, Message, Person, Presence, Request, SentMessage
 from tidings.protocol.frames import Reference
-
-Object = dict[str, object]
 
 
 def event_object(event: Event) -> Object:
@@ -38,17 +41,12 @@ def event_object(event: Event) -> Object:
     match event:
         case MessageEvent() | PastEvent() | SentEvent() | OpenedEvent():
             return _message_event(event)
-        case EditEvent() | DeleteEvent() | ReactionEvent() | ExpiredEvent():
+        case EditEvent() | DeleteEvent() | ReactionEvent() | VoteEvent() | ExpiredEvent():
             return _change(event)
-        case ReceiptEvent():
-            return {
-                "type": "receipt",
-                "conversation_id": conversation(event.conversation_id),
-                "peer": event.peer,
-                "state": event.state,
-                "up_to": str(event.up_to),
-                "message_ids": [str(message_id) for message_id in event.message_ids],
-            }
+        case GroupEvent():
+            return group_object(event.group)
+        case ReceiptEvent() | TallyEvent() | ReadEvent():
+            return _progress(event)
         case WarningEvent():
             return {
                 "type": "warning",
@@ -57,13 +55,6 @@ def event_object(event: Event) -> Object:
                 "user_id": str(event.user_id),
                 "conversation_id": conversation(event.conversation_id) if event.conversation_id else None,
                 "detail": event.detail,
-            }
-        case ReadEvent():
-            return {
-                "type": "read",
-                "conversation_id": conversation(event.conversation_id),
-                "peer": event.peer,
-                "up_to": str(event.up_to),
             }
         case SettingEvent():
             return {
@@ -79,10 +70,30 @@ def event_object(event: Event) -> Object:
                 "type": "typing",
                 "conversation_id": conversation(event.conversation_id),
                 "peer": event.peer,
+                "from": event.sender,
                 "active": event.active,
             }
         case PresenceEvent():
             return presence_object(event)
+        case ConnectionEvent() | CaughtUpEvent() | GapEvent():
+            return _connection(event)
+
+
+def _progress(event: ReceiptEvent | TallyEvent | ReadEvent) -> Object:
+    where: Object = {"conversation_id": conversation(event.conversation_id), "peer": event.peer}
+    match event:
+        case ReceiptEvent():
+            ids = [str(message_id) for message_id in event.message_ids]
+            reached: Object = {"state": event.state, "up_to": str(event.up_to), "message_ids": ids}
+            return {"type": "receipt", **where, **reached}
+        case TallyEvent():
+            return {"type": "tally", **where, "message_id": str(event.message_id), **_tally(event.tally)}
+        case ReadEvent():
+            return {"type": "read", **where, "up_to": str(event.up_to)}
+
+
+def _connection(event: ConnectionEvent | CaughtUpEvent | GapEvent) -> Object:
+    match event:
         case ConnectionEvent():
             return {
                 "type": "connection",
@@ -106,6 +117,7 @@ def message_object(message: Message) -> Object:
         "peer_id": str(message.peer_id),
         "own": message.own,
         **_content("text", message.content),
+        "text": message.text,
         "content_type": message.content_type,
         "message_id": str(message.message_id),
         "conversation_id": conversation(message.conversation_id),
@@ -122,6 +134,10 @@ def message_object(message: Message) -> Object:
         "reactions": message.reactions,
         "sealed": message.sealed,
         "fault": message.fault.name.lower() if message.fault else None,
+        "mentions_me": message.mentions_me,
+        "tally": None if message.tally is None else _tally(message.tally),
+        "poll": _poll(message),
+        "change": None if message.change is None else _group_change(message.change),
     }
 
 
@@ -146,6 +162,8 @@ def chat_object(chat: Chat) -> Object:
         "peer": chat.peer,
         "peer_id": str(chat.peer_id),
         "conversation_id": conversation(chat.conversation_id),
+        "title": chat.title,
+        "group": None if chat.group is None else group_object(chat.group),
         "unread": chat.unread,
         "read_up_to": str(chat.read_up_to),
         "newest": None if chat.newest is None else message_object(chat.newest),
@@ -203,16 +221,6 @@ def presence_object(presence: Presence) -> Object:
     }
 
 
-def conversation(conversation_id: bytes) -> str:
-    """A conversation's id as JSON carries it. spec §2.3"""
-    return base64.b64encode(conversation_id).decode()
-
-
-def reference(name: Reference) -> Object:
-    """A message's name."""
-    return {"sender_device": str(name.sender_device), "client_id": name.client_id.hex()}
-
-
 def _message_event(event: MessageEvent | PastEvent | SentEvent | OpenedEvent) -> Object:
     found = message_object(event)
     match event:
@@ -232,7 +240,36 @@ def _message_event(event: MessageEvent | PastEvent | SentEvent | OpenedEvent) ->
             return found
 
 
-def _change(event: EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent) -> Object:
+def _tally(tally: Tally) -> Object:
+    return {"delivered": tally.delivered, "read": tally.read, "of": tally.of}
+
+
+def _poll(message: Message) -> Object | None:
+    poll, votes = message.poll, message.votes
+    if poll is None:
+        return None
+    return {
+        "question": poll.question,
+        "options": list(poll.options),
+        "multiple": poll.multiple,
+        "votes": [votes[number] for number in range(len(poll.options))],
+    }
+
+
+def _group_change(change: Change) -> Object:
+    return {
+        "action": change.action.name.lower(),
+        "actor": change.actor,
+        "people": list(change.people),
+        "role": change.role.name.lower(),
+        "name": change.name,
+        "about": change.about,
+        "rules": None if change.rules is None else rules_object(change.rules),
+        "pin": None if change.pin is None else reference(change.pin),
+    }
+
+
+def _change(event: EditEvent | DeleteEvent | ReactionEvent | VoteEvent | ExpiredEvent) -> Object:
     about: Object = {
         "conversation_id": conversation(event.conversation_id),
         "peer": event.peer,
@@ -240,7 +277,11 @@ def _change(event: EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent) -> Ob
     }
     match event:
         case EditEvent():
-            said = {**_content("text", event.content), "content_type": event.content_type}
+            said = {
+                **_content("text", event.content),
+                "text": event.text,
+                "content_type": event.content_type,
+            }
             return {"type": "edit", **about, "own": event.own, **said, "message_id": str(event.edit)}
         case DeleteEvent():
             return {"type": "delete", **about, "own": event.own, "message_id": str(event.delete)}
@@ -251,6 +292,15 @@ def _change(event: EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent) -> Ob
                 "from": event.sender,
                 "own": event.own,
                 "reaction": event.reaction,
+                "message_id": str(event.message_id),
+            }
+        case VoteEvent():
+            return {
+                "type": "vote",
+                **about,
+                "from": event.sender,
+                "own": event.own,
+                "options": list(event.options),
                 "message_id": str(event.message_id),
             }
         case ExpiredEvent():

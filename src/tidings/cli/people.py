@@ -10,8 +10,8 @@ from tidings.cli.failure import Failure
 from tidings.cli.objects import contact_object, person_object, request_object
 from tidings.cli.running import (
     LATER,
+    HandleArgument,
     JsonOption,
-    PeerArgument,
     ProfileOption,
     TimeoutOption,
     asking,
@@ -21,7 +21,7 @@ from tidings.cli.running import (
 from tidings.cli.wording import at, clock, printable, request_line
 from tidings.client import ClientError, Contact, Person, Request
 
-What = Literal["last_seen", "picture", "receipts", "phone"]
+What = Literal["last_seen", "picture", "receipts", "phone", "groups"]
 Who = Literal["everyone", "contacts", "nobody"]
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -50,7 +50,7 @@ def contacts(profile: ProfileOption, as_json: JsonOption = False, timeout: Timeo
 
 @app.command()
 def add(
-    peer: PeerArgument,
+    peer: HandleArgument,
     profile: ProfileOption,
     nickname: Annotated[str, typer.Option("--nickname", help="What you call them.", show_default=False)] = "",
     as_json: JsonOption = False,
@@ -63,7 +63,7 @@ def add(
 
 @app.command()
 def remove(
-    peer: PeerArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
+    peer: HandleArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
 ) -> None:
     """Take somebody off the list of contacts."""
     run(_remove(profile, timeout, peer))
@@ -80,7 +80,7 @@ def requests(profile: ProfileOption, as_json: JsonOption = False, timeout: Timeo
 
 @app.command()
 def accept(
-    peer: PeerArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
+    peer: HandleArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
 ) -> None:
     """Let a stranger in: what they wrote is delivered."""
     run(_answer(profile, timeout, peer, accepts=True))
@@ -89,7 +89,7 @@ def accept(
 
 @app.command()
 def decline(
-    peer: PeerArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
+    peer: HandleArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
 ) -> None:
     """Leave a stranger outside. They are not told."""
     run(_answer(profile, timeout, peer, accepts=False))
@@ -98,7 +98,7 @@ def decline(
 
 @app.command()
 def block(
-    peer: PeerArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
+    peer: HandleArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
 ) -> None:
     """Get nothing from somebody any more, and show them nothing. They are not told."""
     run(_block(profile, timeout, peer, blocks=True))
@@ -107,7 +107,7 @@ def block(
 
 @app.command()
 def unblock(
-    peer: PeerArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
+    peer: HandleArgument, profile: ProfileOption, as_json: JsonOption = False, timeout: TimeoutOption = 30
 ) -> None:
     """Get what somebody writes again, from now on."""
     run(_block(profile, timeout, peer, blocks=False))
@@ -123,7 +123,7 @@ def blocked(profile: ProfileOption, as_json: JsonOption = False, timeout: Timeou
 
 @app.command()
 def report(
-    peer: PeerArgument,
+    peer: HandleArgument,
     reason: Annotated[str, typer.Argument(help="What the operator should know.", show_default=False)],
     profile: ProfileOption,
     message: Annotated[
@@ -145,7 +145,10 @@ def report(
 @app.command()
 def privacy(
     profile: ProfileOption,
-    what: Annotated[What | None, typer.Argument(help="What is shown.", show_default=False)] = None,
+    what: Annotated[
+        What | None,
+        typer.Argument(help="What is shown; groups: who may add you to some.", show_default=False),
+    ] = None,
     who: Annotated[Who | None, typer.Argument(help="Who sees it.", show_default=False)] = None,
     as_json: JsonOption = False,
     timeout: TimeoutOption = 30,
@@ -160,7 +163,7 @@ def privacy(
 
 @app.command()
 def picture(
-    peer: PeerArgument,
+    peer: HandleArgument,
     file: Annotated[Path, typer.Argument(help="A file that does not exist yet.", show_default=False)],
     profile: ProfileOption,
     as_json: JsonOption = False,

@@ -9,6 +9,7 @@ from tidings.client import (
     Event,
     Message,
     ReactionEvent,
+    VoteEvent,
 )
 from tidings.protocol.frames import Reference
 
@@ -18,7 +19,7 @@ async def subject(me: Client, event: Event) -> Message | None:
     match event:
         case Message(reply_to=Reference() as reference):
             return await me.messages.get(reference)
-        case EditEvent() | DeleteEvent() | ReactionEvent():
+        case EditEvent() | DeleteEvent() | ReactionEvent() | VoteEvent():
             return await me.messages.get(event.reference)
         case _:
             return None

@@ -7,7 +7,17 @@ import time
 
 from tidings.cli.quoting import quotes, subject
 from tidings.cli.scribe import Scribe
-from tidings.cli.wording import TICKS, at, event_line, excerpt, history_line, presence_line, request_line
+from tidings.cli.titles import title_of
+from tidings.cli.wording import (
+    TICKS,
+    at,
+    event_line,
+    excerpt,
+    history_line,
+    presence_line,
+    request_line,
+    tally_line,
+)
 from tidings.client import (
     CaughtUpEvent,
     Client,
@@ -27,9 +37,12 @@ from tidings.client import (
     Refused,
     RequestEvent,
     SentEvent,
+    TallyEvent,
     TypingEvent,
+    VoteEvent,
     WarningEvent,
 )
+from tidings.client.group_values import is_group
 from tidings.protocol.frames import Status
 from tidings.protocol.ids import MessageId
 
@@ -41,7 +54,7 @@ WAITING_KEPT = 1000
 TYPING_S = 10.0
 """after this somebody is not taken to be writing any more. spec §6.15"""
 
-Said = MessageEvent | SentEvent | EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent
+Said = MessageEvent | SentEvent | EditEvent | DeleteEvent | ReactionEvent | VoteEvent | ExpiredEvent
 
 
 class Room:
@@ -69,6 +82,7 @@ class Room:
                     | EditEvent(peer=self._peer)
                     | DeleteEvent(peer=self._peer)
                     | ReactionEvent(peer=self._peer)
+                    | VoteEvent(peer=self._peer)
                     | ExpiredEvent(peer=self._peer)
                 ):
                     await self._take(event)
@@ -78,7 +92,7 @@ class Room:
                     await self._print(event)
                 case MessageEvent() | RequestEvent():
                     await self._print(event, "" if event.peer == self._peer else "(elsewhere) ")
-                case ReceiptEvent(peer=self._peer):
+                case ReceiptEvent(peer=self._peer) | TallyEvent(peer=self._peer):
                     self._tick(event)
                 case TypingEvent(peer=self._peer):
                     self._tell_typing(event)
@@ -94,8 +108,12 @@ class Room:
                     pass
 
     async def watch(self) -> None:
-        """Say whether the other one is there; later changes come as events."""
+        """Say whether the other one is there; later changes come as events. Of a group, who is there now."""
         try:
+            if is_group(self._peer):
+                there = [one for one in await self._me.groups.presence(self._peer) if one.online]
+                print(f"— online: {', '.join(at(one.handle) for one in there) or 'nobody'} —", flush=True)
+                return
             for presence in await self._me.presence.watch([self._peer]):
                 print(f"— {presence_line(presence)} —", flush=True)
         except Refused as refusal:
@@ -135,7 +153,8 @@ class Room:
                 await self._print(event)
 
     async def _print(self, event: Event, before: str = "") -> None:
-        line = event_line(event, await subject(self._me, event))
+        place = await title_of(self._me, event) if before else ""
+        line = event_line(event, await subject(self._me, event), place)
         print(f"{before}{line}", flush=True)
 
     async def _show_context(self, before: MessageId | None) -> None:
@@ -171,7 +190,19 @@ class Room:
             print(event_line(event), flush=True)
         self._writes_until_s = now_s + TYPING_S if event.active else 0.0
 
-    def _tick(self, event: ReceiptEvent) -> None:
+    def _count(self, event: TallyEvent) -> None:
+        """How many have a line that was typed here; of others nobody asks."""
+        line = self._scribe.text_of(event.message_id)
+        if line is not None:
+            ticks = TICKS[event.tally.status]
+            print(f"      {ticks} {excerpt(line)}: {tally_line(event.tally)}", flush=True)
+
+    def _tick(self, event: ReceiptEvent | TallyEvent) -> None:
+        if isinstance(event, TallyEvent):
+            self._count(event)
+            return
+        if is_group(event.peer):
+            return  # its tally says more
         ticks = TICKS[Status.READ if event.state == "read" else Status.DELIVERED]
         lines = [line for one in event.message_ids if (line := self._scribe.text_of(one)) is not None]
         for line in lines:

@@ -25,7 +25,10 @@ ProfileOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON to stdout, one object a line.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for the server.")]
-PeerArgument = Annotated[str, typer.Argument(help="A handle, like @bob.", show_default=False)]
+HandleArgument = Annotated[str, typer.Argument(help="A handle, like @bob.", show_default=False)]
+PeerArgument = Annotated[
+    str, typer.Argument(help="A handle, like @bob, or a group, like '#Family'.", show_default=False)
+]
 
 LEAVE_S = 2.0
 """how long a command stays for what is not its own"""

@@ -6,6 +6,7 @@ Whatever others wrote goes through `printable`; `objects` makes what programs ge
 import time
 from datetime import datetime
 
+from tidings.client import contents
 from tidings.client.events import (
     CaughtUpEvent,
     ConnectionEvent,
@@ -14,6 +15,7 @@ from tidings.client.events import (
     Event,
     ExpiredEvent,
     GapEvent,
+    GroupEvent,
     MessageEvent,
     OpenedEvent,
     PastEvent,
@@ -24,15 +26,22 @@ from tidings.client.events import (
     RequestEvent,
     SentEvent,
     SettingEvent,
+    TallyEvent,
     TypingEvent,
+    VoteEvent,
     WarningEvent,
 )
+from tidings.client.group_values import MARK, Tally, is_group
 from tidings.client.values import Chat, Fault, Message, Presence, Request
 from tidings.protocol.frames import SettingKind, Status
 
 TICKS = {Status.PENDING: "…", Status.SENT: "✓", Status.DELIVERED: "✓✓", Status.READ: "✓✓ read"}
 EXCERPT_CHARS = 40
 YEAR_S = 365 * 86_400
+ID_DIGITS = 8
+"""of a group's id, for people"""
+WHOLE_ID = 1 + 32
+"""characters of `#` and a whole id"""
 SETTINGS = {
     SettingKind.CONTACT: "contacts",
     SettingKind.STAR: "starred messages",
@@ -60,9 +69,21 @@ def excerpt(text: str) -> str:
     return printable(line if len(line) <= EXCERPT_CHARS else line[: EXCERPT_CHARS - 1] + "…")
 
 
-def at(handle: str) -> str:
-    """A user."""
-    return f"@{printable(handle.removeprefix('@'))}"
+def at(peer: str) -> str:
+    """A user, or a group as it was named."""
+    if is_group(peer):
+        return printable(peer[: 1 + ID_DIGITS] if len(peer) == WHOLE_ID else peer)
+    return f"@{printable(peer.removeprefix('@'))}"
+
+
+def where(peer: str) -> str:
+    """A conversation."""
+    return at(peer) if is_group(peer) else f"the chat with {at(peer)}"
+
+
+def titled(name: str, peer: str) -> str:
+    """A group by its name, if that is known."""
+    return MARK + printable(name) if name else at(peer)
 
 
 def clock(at_ms: int) -> str:
@@ -80,35 +101,34 @@ FAULTS = {
 }
 
 
-def event_line(event: Event, about: Message | None = None) -> str | None:
-    """An event, if people care; `about` is the message that a change is about, if it is known."""
+def event_line(event: Event, about: Message | None = None, title: str = "") -> str | None:
+    """An event, if people care; `about` is the message that a change is about, if it is known.
+
+    `title`: what the group is called in which it happened, if it is one.
+    """
     match event:
-        case MessageEvent() | SentEvent():
-            return message_line(event, quoted=about, addressed=event.own)
-        case EditEvent() | DeleteEvent() | ReactionEvent() | ExpiredEvent():
-            return _change(event, about)
-        case ReceiptEvent():
-            count = len(event.message_ids)
-            ticks = TICKS[Status.READ if event.state == "read" else Status.DELIVERED]
-            return f"{ticks} {at(event.peer)}: {count} message{'' if count == 1 else 's'}"
-        case ReadEvent():
-            return f"— you have read what {at(event.peer)} wrote —"
+        case MessageEvent() | SentEvent() | OpenedEvent():
+            opened = "— can be read now — " if isinstance(event, OpenedEvent) else ""
+            return opened + message_line(event, quoted=about, addressed=event.own, title=title)
+        case EditEvent() | DeleteEvent() | ReactionEvent() | VoteEvent() | ExpiredEvent():
+            return _change(event, about, title)
+        case ReceiptEvent() | TallyEvent() | ReadEvent():
+            return _progress(event, title or at(event.peer))
         case SettingEvent():
             return _setting(event)
         case RequestEvent():
             return f"— {request_line(event)} —"
         case TypingEvent():
-            return f"— {at(event.peer)} {'is writing' if event.active else 'has stopped writing'} —"
+            place = f" in {title}" if title else ""
+            return f"— {at(event.sender)} {'is' if event.active else 'has stopped'} writing{place} —"
         case PresenceEvent():
             return f"— {presence_line(event)} —"
         case ConnectionEvent() | CaughtUpEvent() | GapEvent():
             return _connection(event)
-        case OpenedEvent():
-            return f"— can be read now — {message_line(event, quoted=about, addressed=event.own)}"
         case WarningEvent():
             return f"! {warning_line(event)}"
-        case PastEvent():
-            return None
+        case PastEvent() | GroupEvent():
+            return None  # what was changed in a group is told by a message
 
 
 WARNINGS: dict[str, str] = {
@@ -126,6 +146,9 @@ WARNINGS: dict[str, str] = {
     "repeated": "a message came that follows another one than it should",
     "reordered": "messages came in another order than they were written in",
     "backdated": "the server says that a message is older than it is",
+    "member_unsaid": "the server changed who is in a group, and no member said so",
+    "info_forged": "a group was renamed by what no member sealed; it was not used",
+    "info_old": "the server showed an old name of a group; it was not used",
 }
 
 
@@ -136,19 +159,44 @@ def warning_line(warning: WarningEvent) -> str:
 
 
 def message_line(
-    message: Message, *, quoted: Message | None = None, addressed: bool = False, ids: bool = False
+    message: Message,
+    *,
+    quoted: Message | None = None,
+    addressed: bool = False,
+    ids: bool = False,
+    title: str = "",
 ) -> str:
-    """A message as it stands, with `quoted` if it answers that one; `addressed` says to whom it went."""
-    to = f" to {at(message.peer)}" if addressed else ""
+    """A message as it stands, with `quoted` if it answers that one; `addressed` says to whom it went.
+
+    `title` says in which group it stands.
+    """
+    to = f" in {title}" if title else f" to {at(message.peer)}" if addressed else ""
     name = f"{message.message_id}  " if ids else ""
+    if message.change is not None:
+        place = f"{title}: " if title else ""
+        return f"{name}{clock(message.created_at)} — {place}{printable(message.text)} —"
     marks = "".join(f"  {mark}" for mark in _marks(message))
     return f"{name}{clock(message.created_at)} {at(message.sender)}{to}: {_said(message, quoted)}{marks}"
 
 
 def history_line(message: Message, *, quoted: Message | None = None, ids: bool = False) -> str:
     """The same of a page: with ticks on the own ones."""
-    ticks = f"  {TICKS[message.status]}" if message.own else ""
+    ticks = f"  {ticks_of(message)}" if message.own else ""
     return f"{message_line(message, quoted=quoted, ids=ids)}{ticks}"
+
+
+def ticks_of(message: Message) -> str:
+    """How far an own message has come."""
+    if message.tally is None or message.status == Status.READ:
+        return TICKS[message.status]
+    return f"{TICKS[message.status]} {tally_line(message.tally)}"
+
+
+def tally_line(tally: Tally) -> str:
+    """How many members of a group have a message."""
+    if tally.read:
+        return f"read by {tally.read} of {tally.of}"
+    return f"{tally.delivered} of {tally.of} have it"
 
 
 def body(message: Message) -> str:
@@ -159,7 +207,9 @@ def body(message: Message) -> str:
         return FAULTS[message.fault]
     if message.expired:
         return "(vanished)"
-    if not message.content_type.startswith("text/"):
+    if message.poll is not None:
+        return _poll(message)
+    if not message.content_type.startswith("text/") and message.content_type != contents.MARKED:
         return f"({printable(message.content_type)}, {len(message.content)} bytes)"
     return message.text
 
@@ -171,11 +221,14 @@ def chat_line(chat: Chat, *, quoted: Message | None = None) -> str:
         marks.append(muted(chat.muted_until))
     if chat.blocked:
         marks.append("blocked")
+    if chat.group is not None and chat.group.is_left:
+        marks.append("left")
     unread = f"{chat.unread} new" if chat.unread else ""
     newest = "" if chat.newest is None else f"  {history_line(chat.newest, quoted=quoted)}"
     ending = f"  ({', '.join(marks)})" if marks else ""
     draft = f"\n    draft: {printable(chat.draft)}" if chat.draft else ""
-    return f"{at(chat.peer):20} {unread:>7}{newest}{ending}{draft}"
+    name = at(chat.peer) if chat.group is None else titled(chat.group.name, chat.peer)
+    return f"{name:20} {unread:>7}{newest}{ending}{draft}"
 
 
 def muted(until_ms: int) -> str:
@@ -211,7 +264,9 @@ def _said(message: Message, quoted: Message | None) -> str:
 
 
 def _quote(message: Message | None) -> str:
-    return "an earlier message" if message is None else f"“{excerpt(body(message))}”"
+    if message is None:
+        return "an earlier message"
+    return f"“{excerpt(body(message) if message.poll is None else message.text)}”"
 
 
 def _marks(message: Message) -> list[str]:
@@ -221,24 +276,69 @@ def _marks(message: Message) -> list[str]:
         marks.append("(not encrypted)")
     if message.edited and not message.deleted:
         marks.append("(edited)")
+    if message.mentions_me:
+        marks.append("(mentions you)")
     if message.expires_at is not None and not message.deleted and not message.expired:
         marks.append(f"(vanishes {clock(message.expires_at)})")
     marks += [f"[{excerpt(reaction)} {at(who)}]" for who, reaction in message.reactions.items()]
     return marks
 
 
-def _change(event: EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent, about: Message | None) -> str:
+def _poll(message: Message) -> str:
+    poll, votes = message.poll, message.votes
+    assert poll is not None
+    options = [
+        f"{number + 1}. {' '.join(option.split())} ({len(votes[number])})"
+        + "".join(f" @{who}" for who in votes[number])
+        for number, option in enumerate(poll.options)
+    ]
+    several = " (several may be chosen)" if poll.multiple else ""
+    return "\n".join((f"poll{several}: {poll.question}", *options))
+
+
+def _progress(event: ReceiptEvent | TallyEvent | ReadEvent, name: str) -> str:
+    match event:
+        case ReceiptEvent():
+            count = len(event.message_ids)
+            ticks = TICKS[Status.READ if event.state == "read" else Status.DELIVERED]
+            return f"{ticks} {name}: {count} message{'' if count == 1 else 's'}"
+        case TallyEvent():
+            return f"{TICKS[event.tally.status]} {name}: {tally_line(event.tally)}"
+        case ReadEvent():
+            said = f"what was written in {name}" if is_group(event.peer) else f"what {name} wrote"
+            return f"— you have read {said} —"
+
+
+def _change(
+    event: EditEvent | DeleteEvent | ReactionEvent | VoteEvent | ExpiredEvent,
+    about: Message | None,
+    title: str,
+) -> str:
     what = _quote(about)
     match event:
         case EditEvent():
-            return f"— {_author(event)} edited: {printable(event.text)} —"
+            return f"— {_author(event, about, title)} edited: {printable(event.text)} —"
         case DeleteEvent():
-            return f"— {_author(event)} deleted {'a message' if about is None or about.deleted else what} —"
+            gone = "a message" if about is None or about.deleted else what
+            if title:
+                return f"— {'you' if event.own else 'somebody'} deleted {gone} in {title} —"
+            return f"— {_author(event, about, title)} deleted {gone} —"
         case ReactionEvent():
             did = f"reacted {excerpt(event.reaction)}" if event.reaction else "took a reaction back"
             return f"— {at(event.sender)} {did}: {what} —"
+        case VoteEvent():
+            return f"— {at(event.sender)} {_chosen(event, about)}: {what} —"
         case ExpiredEvent():
-            return f"— a message in the chat with {at(event.peer)} has vanished —"
+            return f"— a message in {title or where(event.peer)} has vanished —"
+
+
+def _chosen(vote: VoteEvent, about: Message | None) -> str:
+    poll = None if about is None else about.poll
+    options = () if poll is None else poll.options
+    names = [
+        excerpt(options[number]) if number < len(options) else f"{number + 1}" for number in vote.options
+    ]
+    return f"voted for {', '.join(names)}" if names else "took a vote back"
 
 
 def _setting(event: SettingEvent) -> str | None:
@@ -256,7 +356,10 @@ def _setting(event: SettingEvent) -> str | None:
             return f"— your {name} changed —"
 
 
-def _author(event: EditEvent | DeleteEvent) -> str:
+def _author(event: EditEvent | DeleteEvent, about: Message | None, title: str) -> str:
+    if is_group(event.peer):
+        who = "you" if event.own else "somebody" if about is None else at(about.sender)
+        return f"{who} (in {title})" if title else who
     return f"you (to {at(event.peer)})" if event.own else at(event.peer)
 
 

@@ -3,6 +3,7 @@
 from tidings.client.account import OwnAccount
 from tidings.client.chats import Chats
 from tidings.client.client import Client
+from tidings.client.contents import Mention, Poll
 from tidings.client.devices import OwnDevices
 from tidings.client.errors import (
     ClientClosed,
@@ -28,6 +29,7 @@ from tidings.client.events import (
     Event,
     ExpiredEvent,
     GapEvent,
+    GroupEvent,
     MessageEvent,
     OpenedEvent,
     PastEvent,
@@ -38,9 +40,24 @@ from tidings.client.events import (
     RequestEvent,
     SentEvent,
     SettingEvent,
+    TallyEvent,
     TypingEvent,
+    VoteEvent,
     WarningEvent,
 )
+from tidings.client.group_requests import SomeGroup
+from tidings.client.group_values import (
+    Change,
+    Group,
+    GroupMember,
+    Invitation,
+    InviteLink,
+    MemberTimes,
+    Pinned,
+    Rules,
+    Tally,
+)
+from tidings.client.groups import Groups
 from tidings.client.keeping import KeyFile, Keyring, Passphrase
 from tidings.client.messages import Messages, SomeMessage
 from tidings.client.people import People
@@ -60,12 +77,14 @@ from tidings.client.values import (
     Reaction,
     Request,
     SentMessage,
+    Vote,
 )
-from tidings.protocol.frames import Reference, SettingKind, Status
+from tidings.protocol.frames import GroupAction, GroupRole, Reference, SettingKind, Status
 
 __all__ = [
     "Account",
     "CaughtUpEvent",
+    "Change",
     "Chat",
     "Chats",
     "Client",
@@ -79,8 +98,18 @@ __all__ = [
     "ExpiredEvent",
     "Fault",
     "GapEvent",
+    "Group",
+    "GroupAction",
+    "GroupEvent",
+    "GroupMember",
+    "GroupRole",
+    "Groups",
+    "Invitation",
+    "InviteLink",
     "KeyFile",
     "Keyring",
+    "MemberTimes",
+    "Mention",
     "Message",
     "MessageEvent",
     "MessageTimes",
@@ -93,6 +122,8 @@ __all__ = [
     "PastEvent",
     "People",
     "Person",
+    "Pinned",
+    "Poll",
     "Presence",
     "PresenceEvent",
     "ProfileDamaged",
@@ -110,6 +141,7 @@ __all__ = [
     "Refused",
     "Request",
     "RequestEvent",
+    "Rules",
     "Safety",
     "SafetyNumber",
     "SentEvent",
@@ -117,13 +149,18 @@ __all__ = [
     "SessionEnded",
     "SettingEvent",
     "SettingKind",
+    "SomeGroup",
     "SomeMessage",
     "State",
     "Status",
     "StorageFailed",
     "StorageFull",
     "Surroundings",
+    "Tally",
+    "TallyEvent",
     "TypingEvent",
     "Unreachable",
+    "Vote",
+    "VoteEvent",
     "WarningEvent",
 ]

@@ -21,6 +21,10 @@ from tidings.client.chats import Chats as AsyncChats
 from tidings.client.client import Client as AsyncClient
 from tidings.client.devices import OwnDevices as AsyncOwnDevices
 from tidings.client.events import Event, PresenceEvent
+from tidings.client.group_requests import SomeGroup
+from tidings.client.group_values import Group, GroupMember, Invitation, MemberTimes, Rules
+from tidings.client.groups import LINK_S
+from tidings.client.groups import Groups as AsyncGroups
 from tidings.client.keeping import Keep
 from tidings.client.messages import Messages as AsyncMessages
 from tidings.client.messages import SomeMessage
@@ -43,12 +47,13 @@ from tidings.client.values import (
     SentMessage,
 )
 from tidings.protocol.api import AccountInfo, DeviceInfo, FactorBegun
-from tidings.protocol.frames import Reference
-from tidings.protocol.ids import ConversationId, DeviceId, MessageId
+from tidings.protocol.frames import GroupRole, Reference
+from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 
 __all__ = [
     "Chats",
     "Client",
+    "Groups",
     "Messages",
     "OwnAccount",
     "OwnDevices",
@@ -66,7 +71,7 @@ class Messages:
         self._inner = inner
 
     def recent(self, peer: str, *, limit: int = 50, before: MessageId | None = None) -> list[Message]:
-        """The newest messages with somebody, or those before one, as the profile has them; in order.
+        """The newest messages with somebody or in a group, or those before one, as the profile has them.
 
         Works offline. What is older than this device is in `Client.history`.
         Raises ClientError for less than none.
@@ -120,7 +125,7 @@ class Messages:
     def delete(self, message: SomeMessage) -> SentMessage:
         """Delete an own message for everyone: its content goes from the server and from all devices.
 
-        Raises Refused (not_yours, too_late, …).
+        In a group, admins delete those of others, too. Raises Refused (not_yours, too_late, …).
 
         ```python
         with Client.open("profiles/alice") as me:
@@ -142,8 +147,37 @@ class Messages:
         """
         return self._loop.call(self._inner.react, message, reaction)
 
+    def poll(
+        self, peer: str, question: str, options: Sequence[str], *, multiple: bool = False
+    ) -> SentMessage:
+        """Ask something, with options to choose from: one, or with `multiple` several.
+
+        Raises ClientError for fewer than two options or what is too long; else as `Client.send`.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            asked = me.messages.poll("@bob", "When?", ["at six", "at seven"])
+            me.messages.vote(asked, [1])
+        ```
+        """
+        return self._loop.call(self._inner.poll, peer, question, options, multiple=multiple)
+
+    def vote(self, message: SomeMessage, options: Sequence[int]) -> SentMessage:
+        """Choose options of a poll by their numbers, from 0, instead of those before; none takes it back.
+
+        Raises ClientError if it has no such options; Refused.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            asked = me.messages.poll("@bob", "When?", ["at six", "at seven"])
+            me.messages.vote(asked, [0])
+            me.messages.vote(asked, [])
+        ```
+        """
+        return self._loop.call(self._inner.vote, message, options)
+
     def forward(self, message: SomeMessage, peer: str) -> SentMessage:
-        """Send what somebody wrote to somebody else, marked as forwarded.
+        """Send what somebody wrote to somebody else, or to a group, marked as forwarded.
 
         Raises ClientError if the message is gone or cannot be read; Refused.
 
@@ -158,6 +192,8 @@ class Messages:
     def info(self, message: SomeMessage) -> MessageTimes:
         """When an own message was delivered and read. Asks the server. Raises Refused (not_yours, …).
 
+        Of a message in a group: by all. `receipts` tells of each.
+
         ```python
         with Client.open("profiles/alice") as me:
             sent = me.send("@bob", "hello")
@@ -165,6 +201,20 @@ class Messages:
         ```
         """
         return self._loop.call(self._inner.info, message)
+
+    def receipts(self, message: SomeMessage) -> list[MemberTimes]:
+        """When an own message reached each of the others, by handle. Asks the server.
+
+        Raises Refused (not_yours, …).
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            sent = me.send("@bob", "hello")
+            for times in me.messages.receipts(sent):
+                print(times.handle, times.read_at or "not read yet")
+        ```
+        """
+        return self._loop.call(self._inner.receipts, message)
 
     def star(self, message: SomeMessage, *, starred: bool = True) -> None:
         """Keep a message at hand, on all of one's devices; or no more.
@@ -473,6 +523,8 @@ class People:
     def privacy(self) -> dict[str, str]:
         """Who is shown what: last_seen, picture, receipts, phone → everyone, contacts or nobody.
 
+        So is `groups`: who may add this user to groups; others may send a link.
+
         ```python
         with Client.open("profiles/alice") as me:
             print(me.people.privacy()["last_seen"])
@@ -481,7 +533,9 @@ class People:
         return self._loop.call(self._inner.privacy)
 
     def set_privacy(self, what: str, who: str) -> None:
-        """Show something to everyone, contacts or nobody; holds once this returns. Raises Refused (invalid).
+        """Show something to everyone, contacts or nobody (or let them: `groups`); holds once this returns.
+
+        Raises Refused (invalid).
 
         ```python
         with Client.open("profiles/alice") as me:
@@ -489,6 +543,354 @@ class People:
         ```
         """
         self._loop.call(self._inner.set_privacy, what, who)
+
+
+class Groups:
+    """`me.groups`. What a role does not allow is refused with group_rights."""
+
+    def __init__(self, loop: LoopThread, inner: AsyncGroups) -> None:
+        self._loop = loop
+        self._inner = inner
+
+    def create(
+        self,
+        name: str,
+        handles: Sequence[str] = (),
+        *,
+        about: str = "",
+        channel: bool = False,
+        rules: Rules | None = None,
+    ) -> Group:
+        """Make a group of this user and those of some handles; with `channel`, one in which admins write.
+
+        It is in the profile before it is asked for, and made once, whatever is cut off. While offline this
+        waits; if the wait is cancelled the group is made later. Raises Refused (no_such_user, not_addable,
+        group_full): there is no group then; ClientError for a name that is none.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"], about="All of us")
+            me.send(family.peer, "Hello everybody")
+        ```
+        """
+        return self._loop.call(self._inner.create, name, handles, about=about, channel=channel, rules=rules)
+
+    def get(self, group: SomeGroup) -> Group:
+        """A group as the profile has it; the server is asked where that knows none.
+
+        Raises ClientError if there is none, or if there are several of that name; Refused.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            me.groups.create("Family", ["@bob"])
+            print(me.groups.get("#Family").count)
+        ```
+        """
+        return self._loop.call(self._inner.get, group)
+
+    def refresh(self, group: SomeGroup) -> Group:
+        """The same, as the server has it now. Raises Refused (no_such_conversation: one is in it no more).
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            print(me.groups.refresh(family).version)
+        ```
+        """
+        return self._loop.call(self._inner.refresh, group)
+
+    def members(
+        self, group: SomeGroup, *, after: UserId | None = None, limit: int = 1000
+    ) -> list[GroupMember]:
+        """Who is in a group, by id: the first of them, or those after one. Nobody is left once it is empty.
+
+        Raises Refused (group_rights: of a channel, admins alone are told).
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            for member in me.groups.members(family):
+                print(member.handle, member.role.name)
+        ```
+        """
+        return self._loop.call(self._inner.members, group, after=after, limit=limit)
+
+    def add(self, group: SomeGroup, handles: Sequence[str]) -> Group:
+        """Add users; who waits to be let in is in with that.
+
+        Raises Refused (not_addable: nobody was added, send them a link; no_such_user, group_full).
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family")
+            me.groups.add(family, ["@bob"])
+        ```
+        """
+        return self._loop.call(self._inner.add, group, handles)
+
+    def remove(self, group: SomeGroup, handles: Sequence[str]) -> Group:
+        """Remove members: they get nothing more of what is said. Raises Refused.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.remove(family, ["@bob"])
+        ```
+        """
+        return self._loop.call(self._inner.remove, group, handles)
+
+    def leave(self, group: SomeGroup) -> None:
+        """Be in a group no more; what was said stays in the profile. An owner hands it over first.
+
+        Raises Refused (group_rights).
+
+        ```python
+        with Client.open("profiles/bob") as me:
+            choir = me.groups.create("Choir")
+            me.groups.leave(choir)
+        ```
+        """
+        self._loop.call(self._inner.leave, group)
+
+    def promote(self, group: SomeGroup, handles: Sequence[str]) -> Group:
+        """Make members admins; the owner does.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.promote(family, ["@bob"])
+        ```
+        """
+        return self._loop.call(self._inner.promote, group, handles)
+
+    def demote(self, group: SomeGroup, handles: Sequence[str]) -> Group:
+        """Make admins ordinary members again; the owner does.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.promote(family, ["@bob"])
+            me.groups.demote(family, ["@bob"])
+        ```
+        """
+        return self._loop.call(self._inner.demote, group, handles)
+
+    def transfer(self, group: SomeGroup, handle: str) -> Group:
+        """Make a member the owner; who was it is an admin from then on.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.transfer(family, "@bob")
+            me.groups.leave(family)
+        ```
+        """
+        return self._loop.call(self._inner.transfer, group, handle)
+
+    def presence(self, group: SomeGroup, *, after: UserId | None = None) -> list[Presence]:
+        """Watch a page of members (at most 100, by id) instead of those before; how they are right now.
+
+        What changes is told as by `OwnPresence.watch`.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            for one in me.groups.presence(family):
+                print(one.handle, "is there" if one.online else "is away")
+        ```
+        """
+        return self._loop.call(self._inner.presence, group, after=after)
+
+    def rename(self, group: SomeGroup, name: str) -> Group:
+        """Give a group another name. Raises Refused, ClientError for what is no name.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.rename(family, "Family and friends")
+        ```
+        """
+        return self._loop.call(self._inner.rename, group, name)
+
+    def describe(self, group: SomeGroup, about: str) -> Group:
+        """Say what a group is for; empty says nothing.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.describe(family, "All of us, and the dog")
+        ```
+        """
+        return self._loop.call(self._inner.describe, group, about)
+
+    def picture(self, group: SomeGroup) -> bytes | None:
+        """A group's picture (PNG, JPEG or WebP), if it has one. Raises Refused, Unreachable.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            print(me.groups.picture(family) or "no picture")
+        ```
+        """
+        return self._loop.call(self._inner.picture, group)
+
+    def set_picture(self, group: SomeGroup, path: str | Path) -> Group:
+        """Give a group a picture: a file with a PNG, JPEG or WebP of at most 64 KiB. Raises OSError, Refused.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.set_picture(family, "family.png")
+        ```
+        """
+        return self._loop.call(self._inner.set_picture, group, path)
+
+    def remove_picture(self, group: SomeGroup) -> Group:
+        """Take a group's picture away.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.set_picture(family, "family.png")
+            me.groups.remove_picture(family)
+        ```
+        """
+        return self._loop.call(self._inner.remove_picture, group)
+
+    def set_rules(
+        self,
+        group: SomeGroup,
+        *,
+        write: GroupRole | None = None,
+        add: GroupRole | None = None,
+        edit: GroupRole | None = None,
+        approval: bool | None = None,
+    ) -> Group:
+        """Say who may do what: the least role that may. What is not named stays.
+
+        In a group of announcements, admins alone write.
+
+        ```python
+        from tidings.client import GroupRole
+        from tidings.client.blocking import Client
+
+        with Client.open("profiles/alice") as me:
+            news = me.groups.create("News", ["@bob"])
+            me.groups.set_rules(news, write=GroupRole.ADMIN, approval=True)
+        ```
+        """
+        return self._loop.call(
+            self._inner.set_rules, group, write=write, add=add, edit=edit, approval=approval
+        )
+
+    def pin(self, message: SomeMessage) -> Group:
+        """Pin a message of a group, for everyone in it; at most 8. Raises Refused.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            me.groups.pin(me.send(family.peer, "Supper is at seven"))
+        ```
+        """
+        return self._loop.call(self._inner.pin, message)
+
+    def unpin(self, message: SomeMessage) -> Group:
+        """Pin a message no more.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family", ["@bob"])
+            sent = me.send(family.peer, "Supper is at seven")
+            me.groups.pin(sent)
+            me.groups.unpin(sent)
+        ```
+        """
+        return self._loop.call(self._inner.unpin, message)
+
+    def link(self, group: SomeGroup, *, expires_in_s: float = LINK_S) -> str:
+        """Make an invite link: who gets it may join, for so long (at most 90 days) or until it is revoked.
+
+        Raises Refused (group_rights, too_large: there are 8).
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family")
+            me.send("@bob", "Join us: " + me.groups.link(family))
+        ```
+        """
+        return self._loop.call(self._inner.link, group, expires_in_s=expires_in_s)
+
+    def unlink(self, group: SomeGroup, link: str = "") -> Group:
+        """Revoke an invite link; all of them, if none is given.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            family = me.groups.create("Family")
+            link = me.groups.link(family)
+            me.groups.unlink(family, link)
+        ```
+        """
+        return self._loop.call(self._inner.unlink, group, link)
+
+    def preview(self, link: str) -> Invitation:
+        """What an invite link leads to. Raises Refused (bad_link), ClientError for what is no link.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            link = me.groups.link(me.groups.create("Family"))
+            print(me.groups.preview(link).name)
+        ```
+        """
+        return self._loop.call(self._inner.preview, link)
+
+    def join(self, link: str) -> Group | None:
+        """Join a group by an invite link; None: somebody has to let this user in first.
+
+        Raises Refused (bad_link, group_full), ClientError for what is no link.
+
+        ```python
+        with Client.open("profiles/alice") as alice, Client.open("profiles/bob") as bob:
+            link = alice.groups.link(alice.groups.create("Family"))
+            family = bob.groups.join(link)
+            assert family is not None and family.name == "Family"
+        ```
+        """
+        return self._loop.call(self._inner.join, link)
+
+    def let_in(self, group: SomeGroup, handles: Sequence[str]) -> Group:
+        """Let those in who wait (`Group.waiting`).
+
+        ```python
+        with Client.open("profiles/alice") as alice, Client.open("profiles/bob") as bob:
+            family = alice.groups.create("Family", rules=Rules(approval=True))
+            assert bob.groups.join(alice.groups.link(family)) is None
+            alice.groups.let_in(family, ["@bob"])
+        ```
+        """
+        return self._loop.call(self._inner.let_in, group, handles)
+
+    def turn_away(self, group: SomeGroup, handles: Sequence[str]) -> Group:
+        """Do not let those in who wait. They are not told.
+
+        ```python
+        with Client.open("profiles/alice") as alice, Client.open("profiles/bob") as bob:
+            family = alice.groups.create("Family", rules=Rules(approval=True))
+            assert bob.groups.join(alice.groups.link(family)) is None
+            alice.groups.turn_away(family, ["@bob"])
+        ```
+        """
+        return self._loop.call(self._inner.turn_away, group, handles)
+
+    def list(self) -> list[Group]:
+        """The groups and channels that the user is in, by name. Works offline.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            for group in me.groups.list():
+                print(group.name, group.count, group.role.name)
+        ```
+        """
+        return self._loop.call(self._inner.list)
 
 
 class OwnPresence:
@@ -1024,7 +1426,10 @@ class Client:
         expires_in_s: float | None = None,
         silent: bool = False,
     ) -> SentMessage:
-        """Send a message to the user of a handle; returns once it is on the server's disk.
+        """Send a message to the user of a handle, or to a group; returns once it is on the server's disk.
+
+        A group is called by its name, like `#Family`, or by `#` and its id (`Group.peer`). In it, `@handle`
+        mentions a member.
 
         The message is on this machine's disk first and is sent exactly once, however often the
         connection, the server or this process dies in between. While offline this waits; if the
@@ -1073,6 +1478,8 @@ class Client:
         self, peer: str, *, limit: int = 50, before: MessageId | None = None, after: MessageId | None = None
     ) -> list[Message]:
         """Messages of a conversation from the server, in order: the latest, or those before or after one.
+
+        `peer` is a handle, or a group as `send` takes it.
 
         Waits while offline. Raises Refused (no_such_user, invalid, …), SessionEnded.
 
@@ -1199,6 +1606,17 @@ class Client:
         ```
         """
         return People(self._loop, self._inner.people)
+
+    @property
+    def groups(self) -> Groups:
+        """Groups and channels: make them, join and leave, who is in them and who may what.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            print(me.groups.list())
+        ```
+        """
+        return Groups(self._loop, self._inner.groups)
 
     @property
     def safety(self) -> Safety:

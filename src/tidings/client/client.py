@@ -18,6 +18,7 @@ from tidings.client.devices import OwnDevices
 from tidings.client.enrolment import enrol
 from tidings.client.errors import ClientError, ProfileInUse
 from tidings.client.events import Event
+from tidings.client.groups import Groups
 from tidings.client.history import fetch
 from tidings.client.http import Server
 from tidings.client.keeping import Ask, Keep, asking
@@ -265,7 +266,10 @@ class Client:
         expires_in_s: float | None = None,
         silent: bool = False,
     ) -> SentMessage:
-        """Send a message to the user of a handle; returns once it is on the server's disk.
+        """Send a message to the user of a handle, or to a group; returns once it is on the server's disk.
+
+        A group is called by its name, like `#Family`, or by `#` and its id (`Group.peer`). In it, `@handle`
+        mentions a member.
 
         The message is on this machine's disk first and is sent exactly once, however often the
         connection, the server or this process dies in between. While offline this waits; if the
@@ -310,6 +314,8 @@ class Client:
         self, peer: str, *, limit: int = 50, before: MessageId | None = None, after: MessageId | None = None
     ) -> list[Message]:
         """Messages of a conversation from the server, in order: the latest, or those before or after one.
+
+        `peer` is a handle, or a group as `send` takes it.
 
         Waits while offline. Raises Refused (no_such_user, invalid, …), SessionEnded.
 
@@ -476,6 +482,17 @@ class Client:
         ```
         """
         return self._open.people
+
+    @property
+    def groups(self) -> Groups:
+        """Groups and channels: make them, join and leave, who is in them and who may what.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            print(await me.groups.list())
+        ```
+        """
+        return self._open.groups
 
     @property
     def safety(self) -> Safety:

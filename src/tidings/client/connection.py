@@ -30,10 +30,13 @@ from tidings.protocol.frames import (
     Drained,
     Error,
     Frame,
+    GroupPreview,
     Heartbeat,
     HeartbeatOk,
     Hello,
     InboxExpired,
+    Joined,
+    MemberPage,
     MessageInfo,
     Ok,
     Page,
@@ -46,13 +49,14 @@ from tidings.protocol.frames import (
     ServerFrame,
     Stale,
     Synced,
+    Tallies,
     Typed,
     Welcome,
 )
 from tidings.protocol.ids import ClientId
 
 T = TypeVar("T")
-Arrival = Deliver | Receipt | Drained | Changed | Stale | InboxExpired | HeartbeatOk
+Arrival = Deliver | Receipt | Tallies | Drained | Changed | Stale | InboxExpired | HeartbeatOk
 """what is stored, in its order"""
 Passing = Presence | Typed
 """what is true for a moment and stored nowhere"""
@@ -67,6 +71,10 @@ Answer = (
     | ConversationList
     | DeviceLists
     | Bundles
+    | Tallies
+    | Joined
+    | GroupPreview
+    | MemberPage
 )
 
 FRAME_BYTES = 32 * 1024
@@ -260,8 +268,15 @@ class Connection:
                 | ConversationList()
                 | DeviceLists()
                 | Bundles()
+                | Joined()
+                | GroupPreview()
+                | MemberPage()
             ):
                 _resolve(self._requests.get(frame.request_id), frame)
+            case Tallies(request_id=None):
+                self._arrive(frame)
+            case Tallies(request_id=int(request_id)):
+                _resolve(self._requests.get(request_id), frame)
             case DevicesChanged():
                 _reject(self._sends.get(frame.client_id), SealedForOthers(frame))
             case HeartbeatOk():

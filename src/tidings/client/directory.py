@@ -7,7 +7,10 @@ works offline.
 import sqlite3
 from collections.abc import Collection, Iterable
 
+from tidings.client import names
 from tidings.client.conversations import Ask, Conversations, normal
+from tidings.client.errors import ClientError
+from tidings.client.group_values import is_group
 from tidings.client.transcript import Self
 from tidings.client.values import Person
 from tidings.client.vault import Vault
@@ -39,14 +42,18 @@ class Directory:
         return found
 
     async def user_id(self, handle: str) -> UserId:
-        """The user of a handle, asked for only if nobody here knows it. Raises Refused."""
+        """The user of a handle, asked for only if nobody here knows it. Raises Refused, ClientError."""
         handle = normal(handle)
+        if is_group(handle):
+            raise not_a_user(handle)
         if handle == self._me.handle:
             return self._me.user_id
         known = await self._conversations.known_peer(handle)
         if known is not None:
             return known.peer_id
-        met = await self._vault.read(lambda database: _by_handle(database, handle))
+        met = await self._vault.read(
+            lambda database: names.by_handle(database, handle) or _by_handle(database, handle)
+        )
         return (await self.look_up(handle)).user_id if met is None else met
 
     async def handles(self, user_ids: Collection[UserId]) -> dict[UserId, str]:
@@ -78,6 +85,11 @@ class Directory:
         ]
 
 
+def not_a_user(peer: str) -> ClientError:
+    """The refusal of a group where a user is wanted."""
+    return ClientError(f"{peer} is a group, and no user", "name somebody by their handle, like @bob")
+
+
 def _remember(database: sqlite3.Connection, people: Iterable[frames.Person]) -> None:
     for person in people:
         # A handle that somebody gave up may be another's now.
@@ -97,8 +109,9 @@ def _by_ids(database: sqlite3.Connection, user_ids: Collection[UserId]) -> dict[
     for user_id in user_ids:
         row = database.execute(
             "SELECT handle FROM people WHERE user_id = ? UNION ALL"
-            " SELECT peer FROM conversations WHERE peer_id = ? LIMIT 1",
-            (user_id, user_id),
+            " SELECT peer FROM conversations WHERE peer_id = ? UNION ALL"
+            " SELECT handle FROM names WHERE user_id = ? LIMIT 1",
+            (user_id, user_id, user_id),
         ).fetchone()
         if row is not None:
             found[user_id] = row[0]

@@ -7,6 +7,8 @@ that loads a `State` and applies each event to it has what a fresh load would gi
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tidings.client import contents
+from tidings.client.group_values import Group, Tally
 from tidings.client.sealing.warnings import Kind as WarningKind
 from tidings.client.values import Message, Presence, Request
 from tidings.protocol.frames import Reference, SettingKind
@@ -53,7 +55,7 @@ class EditEvent(_About):
     @property
     def text(self) -> str:
         """The new content as text; what is not UTF-8 is replaced."""
-        return self.content.decode(errors="replace")
+        return contents.text_of(self.content_type, self.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,17 @@ class ReactionEvent(_About):
 
 
 @dataclass(frozen=True, slots=True)
+class VoteEvent(_About):
+    """Somebody has chosen in a poll; nothing takes an earlier vote back."""
+
+    sender: str
+    own: bool
+    options: tuple[int, ...]
+    message_id: MessageId
+    """of the vote"""
+
+
+@dataclass(frozen=True, slots=True)
 class ExpiredEvent(_About):
     """A message's time is over; its content is gone from this profile."""
 
@@ -90,6 +103,23 @@ class ReceiptEvent:
     up_to: MessageId
     message_ids: list[MessageId]
     """those that were not known to be in this state before"""
+
+
+@dataclass(frozen=True, slots=True)
+class TallyEvent:
+    """More members of a group have an own message, or have read it."""
+
+    conversation_id: ConversationId
+    peer: str
+    message_id: MessageId
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class GroupEvent:
+    """A group is new, was changed, or was left: it is so now."""
+
+    group: Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +150,13 @@ class RequestEvent(Request):
 
 @dataclass(frozen=True, slots=True)
 class TypingEvent:
-    """The peer is writing, or has stopped. Never stored; forget it after 10 s."""
+    """Somebody is writing, or has stopped. Never stored; forget it after 10 s."""
 
     conversation_id: ConversationId
     peer: str
     active: bool
+    sender: str
+    """who: in a direct conversation the peer"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +209,11 @@ Event = (
     | EditEvent
     | DeleteEvent
     | ReactionEvent
+    | VoteEvent
     | ExpiredEvent
     | ReceiptEvent
+    | TallyEvent
+    | GroupEvent
     | ReadEvent
     | SettingEvent
     | RequestEvent

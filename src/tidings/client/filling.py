@@ -11,10 +11,11 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, TypeVar
 
-from tidings.client import inbox, receipts, transcript
+from tidings.client import contents, inbox, receipts, transcript
 from tidings.client.connection import Connection
 from tidings.client.conversations import Conversations
 from tidings.client.errors import Refused
+from tidings.client.grouping import Grouping
 from tidings.client.outbox import Posting
 from tidings.client.sealing.opener import is_open, open_unsealed
 from tidings.client.stream import Stream
@@ -61,6 +62,7 @@ class Filling:
         self,
         vault: Vault,
         conversations: Conversations,
+        grouping: Grouping,
         stream: Stream,
         posting: Posting,
         me: Self,
@@ -68,6 +70,7 @@ class Filling:
     ) -> None:
         self._vault = vault
         self._conversations = conversations
+        self._grouping = grouping
         self._stream = stream
         self._posting = posting
         self._me = me
@@ -80,7 +83,7 @@ class Filling:
         if gap is None and not is_new:
             return
         async for summary in self._listed(connection, is_gap=gap is not None):
-            await self._conversations.noted(summary)
+            await self._conversations.noted(summary, lambda make: connection.ask_patiently(make, self._clock))
             await self._vault.write(self._noting_read(summary))
             if not summary.newest:
                 continue
@@ -108,7 +111,7 @@ class Filling:
         after = gap.since
         while True:
             page = await self._page(connection, conversation_id, after=after, limit=PAGE)
-            await self._store(page, Origin.INBOX)
+            await self._store(connection, page, Origin.INBOX)
             reached = page.next or (page.items[-1].message.message_id if page.items else after)
             if not page.more or reached <= after or reached > gap.until:
                 return
@@ -120,13 +123,15 @@ class Filling:
         left = PAST_MESSAGES
         while left > 0:
             page = await self._page(connection, conversation_id, before=before, limit=left)
-            await self._store(page, Origin.HISTORY)
+            await self._store(connection, page, Origin.HISTORY)
             left -= len(page.items)
             if not page.more or not page.next or (before is not None and page.next >= before):
                 return
             before = page.next
 
-    async def _store(self, page: Page, origin: Origin) -> None:
+    async def _store(self, connection: Connection, page: Page, origin: Origin) -> None:
+        said = [*(item.message for item in page.items), *page.relations]
+        await self._grouping.understand(connection, said)
         posting = self._posting
         newest = await self._vault.write(lambda database: _add(database, page, self._me, origin, posting))
         self._stream.stored(newest)
@@ -187,7 +192,9 @@ def _add_one(
     status: Status = Status.SENT,
 ) -> None:
     name = Reference(message.sender_device, message.client_id)
-    if transcript.is_stored(database, name):
+    if contents.is_notice(message):
+        inbox.notice(database, message, me, origin, consumed=consumed)
+    elif transcript.is_stored(database, name):
         transcript.add(database, message, me, origin, consumed=consumed, status=status)
     elif is_open(message):
         opened = open_unsealed(database, message)

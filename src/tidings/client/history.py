@@ -12,8 +12,10 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import NamedTuple
 
+from tidings.client import group_changes, introductions, names
 from tidings.client.conversations import Ask, Known
 from tidings.client.folding import folded
+from tidings.client.group_values import Tally
 from tidings.client.surroundings import Clock
 from tidings.client.transcript import Name, Self, message_of, names_in, newest, place_of, readable
 from tidings.client.values import Fault, Message
@@ -66,7 +68,15 @@ async def fetch(
         else:
             before = reached
     items = sorted(found.values(), key=lambda item: item.message.message_id)
-    return [_message(item, changes[Reference(*_name(item.message))], known, me) for item in items]
+    if known.is_group:
+        said = [*(item.message for item in items), *(one for some in changes.values() for one in some)]
+        named = set().union(*map(names.named_in, said))
+        await introductions.learn(vault, named - {me.user_id}, ask)
+    return await vault.read(
+        lambda database: [
+            _message(database, item, changes[Reference(*_name(item.message))], known, me) for item in items
+        ]
+    )
 
 
 class _Item(NamedTuple):
@@ -77,6 +87,8 @@ class _Item(NamedTuple):
     fault: Fault
     place: MessageId
     """the greatest that this device knows of it"""
+    tally: Tally | None
+    """of an own one in a group"""
 
 
 def _keep(found: dict[Name, _Item], item: _Item) -> None:
@@ -130,7 +142,8 @@ def _reading(page: Page) -> Job[_Found]:
             message, fault = readable(database, item.message)
             if message.relation not in CHANGES:
                 place = place_of(database, Reference(*_name(message))) or message.message_id
-                items.append(_Item(message, item.status, fault, place))
+                tally = Tally(item.delivered, item.read, item.of) if item.of else None
+                items.append(_Item(message, item.status, fault, place, tally))
         changes = [readable(database, change) for change in page.relations]
         ahead = [one for one in items if one.fault == Fault.NO_KEY]
         is_ahead = any(one.place > newest(database, one.message.conversation_id) for one in ahead)
@@ -143,8 +156,21 @@ def _name(message: frames.Message) -> Name:
     return message.sender_device, message.client_id
 
 
-def _message(item: _Item, changes: list[frames.Message], known: Known, me: Self) -> Message:
-    message = message_of(item.message, me, known.peer, known.peer_id, Status(item.status), Message)
+def _message(
+    database: sqlite3.Connection, item: _Item, changes: list[frames.Message], known: Known, me: Self
+) -> Message:
+    sender = item.message.sender_id
+    message = message_of(
+        item.message,
+        me,
+        known.peer,
+        known.peer_id,
+        Status(item.status),
+        Message,
+        called=names.of(database, [sender])[sender] if known.is_group else None,
+        change=group_changes.shown(database, item.message, me.user_id, me.handle),
+        tally=item.tally,
+    )
     if item.message.scheme != Scheme.PLAIN or item.fault:
         message = replace(message, sealed=item.message.scheme != Scheme.PLAIN, fault=item.fault)
-    return folded(message, changes, names_in(me, message))
+    return folded(message, changes, names_in(database, me, message, changes))

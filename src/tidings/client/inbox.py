@@ -13,7 +13,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tidings.client import copies, outbox, receipts, settings, transcript
+from tidings.client import (
+    contents,
+    copies,
+    known_groups,
+    names,
+    outbox,
+    receipts,
+    settings,
+    tallies,
+    transcript,
+)
 from tidings.client.connection import Arrival
 from tidings.client.events import (
     DeleteEvent,
@@ -24,7 +34,9 @@ from tidings.client.events import (
     PastEvent,
     ReactionEvent,
     SentEvent,
+    VoteEvent,
 )
+from tidings.client.group_values import is_group
 from tidings.client.outbox import Draft, Posting
 from tidings.client.sealing import asking, chains
 from tidings.client.sealing.opener import is_open, open_key, open_message, open_unsealed, open_with
@@ -46,11 +58,12 @@ from tidings.protocol.frames import (
     Reference,
     Relation,
     Scheme,
+    Tallies,
 )
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
 
 Whole = MessageEvent | SentEvent | PastEvent | OpenedEvent
-Told = Whole | EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent
+Told = Whole | EditEvent | DeleteEvent | ReactionEvent | VoteEvent | ExpiredEvent
 
 KINDS: dict[Origin, type[Whole]] = {
     Origin.INBOX: MessageEvent,
@@ -79,6 +92,8 @@ def store(
             case Deliver():
                 _deliver(database, frame, me, posting, now_ms)
                 newest_entry = max(newest_entry, frame.entry_id)
+            case Tallies():
+                tallies.apply(database, frame)
             case Changed():
                 settings.apply(database, frame.settings)
             case InboxExpired():
@@ -152,6 +167,10 @@ def _deliver(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Po
         _answer(database, message, me, posting, now_ms)
     elif message.relation == Relation.KEYS:
         _take_key(database, frame, me, now_ms)
+    elif message.relation == Relation.SENDER_KEY:
+        pass  # no group is encrypted here: it opens nothing
+    elif contents.is_notice(message):
+        notice(database, message, me, Origin.INBOX)
     elif transcript.is_stored(database, name) and not asking.is_unopened(database, name):
         # It came before: only where it stands may be news.
         transcript.add(database, message, me, _origin(database, message, me), stands=frame.stands)
@@ -159,6 +178,22 @@ def _deliver(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Po
         _take_back(database, frame, me, now_ms)
     else:
         _open(database, frame, me, posting, now_ms)
+
+
+def notice(
+    database: sqlite3.Connection,
+    message: frames.Message,
+    me: Self,
+    origin: Origin,
+    *,
+    consumed: bool = False,
+) -> None:
+    """The server tells of a change of a group: it is heeded, and stands among what was said."""
+    if known_groups.find(database, message.conversation_id) is None or not known_groups.is_genuine(message):
+        warn(database, "forged", message.sender_id, "no group was changed so", message.conversation_id)
+        return
+    known_groups.apply(database, message, me.user_id)
+    transcript.add(database, message, me, origin, consumed=consumed)
 
 
 def _open(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Posting, now_ms: int) -> None:
@@ -300,13 +335,14 @@ def _waiting(database: sqlite3.Connection, row: Any, me: Self) -> Waiting:
 
 def _change(
     database: sqlite3.Connection, change: frames.Message, peer: str, seq: int, me: Self
-) -> EditEvent | DeleteEvent | ReactionEvent | None:
+) -> EditEvent | DeleteEvent | ReactionEvent | VoteEvent | None:
     """What changed a message; None if it is not here or not told yet, or is not this author's to change."""
     target = change.relates_to
     row = None
     if target is not None:
         row = database.execute(
-            "SELECT sender_id, seq, content_type FROM messages WHERE sender_device = ? AND client_id = ?",
+            "SELECT sender_id, seq, content_type, conversation_id FROM messages"
+            " WHERE sender_device = ? AND client_id = ?",
             (target.sender_device, target.client_id),
         ).fetchone()
     if target is None or row is None or row[1] > seq:
@@ -314,13 +350,19 @@ def _change(
     own = change.sender_id == me.user_id
     is_gone, is_author = not row[2], change.sender_id == row[0]
     if change.relation == Relation.DELETE:
-        if not is_author:
+        is_in_group = row[3] == change.conversation_id and is_group(peer)
+        if not (is_author or is_in_group):
             return None
         return DeleteEvent(change.conversation_id, peer, target, own, change.message_id)
     if is_gone or not change.content_type:
         return None
-    if change.relation == Relation.REACTION:
+    if change.relation in (Relation.REACTION, Relation.VOTE):
         sender = me.handle if own else peer
+        if is_group(peer) and not own:
+            sender = names.of(database, [change.sender_id])[change.sender_id]
+        if change.relation == Relation.VOTE:
+            options = contents.vote_of(change.content)
+            return VoteEvent(change.conversation_id, peer, target, sender, own, options, change.message_id)
         reaction = change.content.decode(errors="replace")
         return ReactionEvent(change.conversation_id, peer, target, sender, own, reaction, change.message_id)
     if not is_author:

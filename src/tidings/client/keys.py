@@ -23,6 +23,7 @@ PRIVACY_DEFAULTS = {
     "picture": "everyone",
     "receipts": "everyone",
     "phone": "contacts",
+    "groups": "everyone",
 }
 """what holds unless a setting of kind PRIVACY says otherwise. spec §6.12"""
 

@@ -132,7 +132,36 @@ CREATE TABLE warnings (
 );
 """
 
-MIGRATIONS = {1: TO_2, 2: TO_3}
+TO_4 = """
+DROP INDEX messages_changes;
+CREATE INDEX messages_changes ON messages (target_device, target_client) WHERE relation IN (2, 3, 4, 9);
+
+CREATE TABLE groups (
+    conversation_id BLOB PRIMARY KEY, kind INTEGER NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
+    name TEXT NOT NULL, about TEXT NOT NULL, is_left INTEGER NOT NULL, listed_at INTEGER NOT NULL,
+    rev INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE members (
+    conversation_id BLOB NOT NULL, user_id INTEGER NOT NULL, role INTEGER NOT NULL,
+    PRIMARY KEY (conversation_id, user_id)
+) WITHOUT ROWID;
+CREATE TABLE names (
+    user_id INTEGER PRIMARY KEY, handle TEXT NOT NULL UNIQUE
+) WITHOUT ROWID;
+CREATE TABLE tallies (
+    conversation_id BLOB NOT NULL, message_id INTEGER NOT NULL, delivered INTEGER NOT NULL,
+    read INTEGER NOT NULL, entitled INTEGER NOT NULL, told_delivered INTEGER NOT NULL DEFAULT 0,
+    told_read INTEGER NOT NULL DEFAULT 0, told_entitled INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (conversation_id, message_id)
+) WITHOUT ROWID;
+CREATE INDEX tallies_untold ON tallies (conversation_id)
+    WHERE delivered <> told_delivered OR read <> told_read OR entitled <> told_entitled;
+CREATE TABLE foundings (
+    nonce BLOB PRIMARY KEY, request BLOB NOT NULL, at_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS = {1: TO_2, 2: TO_3, 3: TO_4}
 """by the format that they start from"""
 
 

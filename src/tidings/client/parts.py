@@ -6,13 +6,13 @@ When a part fails for good, all that waits and all that is asked later gets its 
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from tidings import __version__
-from tidings.client import access, copies, http, inbox, outbox, transcript
+from tidings.client import access, contents, copies, http, inbox, known_groups, names, outbox, transcript
 from tidings.client.account import OwnAccount
 from tidings.client.chats import Chats
 from tidings.client.connection import Answer, Connection, Passing
@@ -23,6 +23,11 @@ from tidings.client.errors import ClientClosed
 from tidings.client.events import ConnectionEvent, TypingEvent
 from tidings.client.expiry import Expiry
 from tidings.client.filling import Filling
+from tidings.client.founding import Founding
+from tidings.client.group_requests import GroupRequests
+from tidings.client.group_values import is_group
+from tidings.client.grouping import Grouping
+from tidings.client.groups import Groups
 from tidings.client.http import Server
 from tidings.client.link import Link, Work
 from tidings.client.messages import Messages, SomeMessage
@@ -47,11 +52,11 @@ from tidings.client.stream import Stream
 from tidings.client.surroundings import Surroundings
 from tidings.client.syncing import Syncing
 from tidings.client.transmitter import Transmitter
-from tidings.client.values import LONG_S, SentMessage, bounded
+from tidings.client.values import LONG_S, TEXT, SentMessage, bounded
 from tidings.client.vault import Vault
 from tidings.client.watching import Watching
 from tidings.protocol.frames import Frame, Hello, Presence, Relation, Typed, Welcome
-from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES, EntryId, MessageId
+from tidings.protocol.ids import CLIENT_ID_PREFIX_BYTES, EntryId, MessageId, UserId
 
 T = TypeVar("T")
 
@@ -147,6 +152,8 @@ class Parts:
             clock,
             surroundings.random,
         )
+        founding = Founding(vault, self.conversations, entropy, clock, self.stream.wake)
+        self.grouping = Grouping(vault, self.conversations, founding, me, clock, self.stream.wake)
         self.link = Link(server.ws, self._hello, self._works(), self._welcomed, self._told, surroundings)
         self._watching = Watching(self.link.ask, clock, self._note)
         self.directory = Directory(vault, self.conversations, self.link.ask, me)
@@ -163,11 +170,33 @@ class Parts:
         self.safety = Safety(vault, self.conversations, self.supplies, self._ask_published, me)
         self.presence = OwnPresence(self.directory, self._watching)
         self.messages = Messages(
-            vault, self.conversations, self.transmitter, self.settings, self.syncing, self.link.ask, me
+            vault,
+            self.conversations,
+            self.transmitter,
+            self.settings,
+            self.syncing,
+            self.link.ask,
+            me,
+            self._mentioned,
         )
         self.chats = Chats(vault, self.conversations, self.settings, self.syncing, self.link, me, self.time)
         self.people = People(
             self.directory, self.settings, self.syncing, self.link.ask, me, server, self._token
+        )
+        self.groups = Groups(
+            vault,
+            self.conversations,
+            GroupRequests(vault, self.conversations, self.directory, self.link.ask, me, self.stream.wake),
+            founding,
+            self._watching,
+            self.syncing,
+            self.link.ask,
+            me,
+            self.time,
+            entropy,
+            server,
+            self._token,
+            self.stream.wake,
         )
 
     @classmethod
@@ -191,20 +220,27 @@ class Parts:
 
     def _works(self) -> Sequence[Work]:
         """What runs beside each connection."""
-        works: list[Work] = [self.transmitter.run, self.reads.run, self.settings.run, self._watch]
+        works: list[Work] = [
+            self.transmitter.run,
+            self.reads.run,
+            self.settings.run,
+            self.grouping.run,
+            self._watch,
+        ]
         if self.account.sealed:
             works.append(self.upkeep.run)
         if self._receiver_lock is None:
             return [self.syncing.run, *works]
         clock = self._surroundings.clock
         posting = outbox.Posting(self._names, self._writer)
-        filling = Filling(self.vault, self.conversations, self.stream, posting, self.me, clock)
+        filling = Filling(self.vault, self.conversations, self.grouping, self.stream, posting, self.me, clock)
         receiver = Receiver(
             self.vault,
             self.conversations,
             self.stream,
             self.syncing,
             filling,
+            self.grouping,
             self.supplies,
             posting,
             self.me,
@@ -220,7 +256,7 @@ class Parts:
         self._tasks = [asyncio.ensure_future(self._guard(work)) for work in works]
 
     async def find(self, peer: str) -> Known:
-        """The conversation with somebody. Raises Refused."""
+        """The conversation with somebody, or a group. Raises Refused, ClientError."""
         return await self.conversations.with_peer(normal(peer), self.link.ask)
 
     async def send(
@@ -234,6 +270,9 @@ class Parts:
         silent: bool,
     ) -> SentMessage:
         """As `Client.send`."""
+        peer = await self.conversations.address(normal(peer), self.link.ask)
+        if is_group(peer) and content_type == TEXT:
+            content_type, content = await self._marked(peer, content)
         draft = Draft(
             peer,
             content_type,
@@ -246,6 +285,18 @@ class Parts:
             by_timer=expires_in_s is None,
         )
         return await self.transmitter.send(draft)
+
+    async def _mentioned(self, peer: str, handles: Collection[str]) -> dict[str, UserId]:
+        if not handles:
+            return {}
+        return await self.vault.read(lambda database: known_groups.mentioned(database, peer, handles))
+
+    async def _marked(self, peer: str, content: bytes) -> tuple[str, bytes]:
+        """A text to a group, with whom it mentions. Raises ClientError."""
+        text = content.decode(errors="replace")
+        if text.encode() != content:
+            return TEXT, content
+        return contents.marked(text, await self._mentioned(peer, contents.handles_in(text)))
 
     def raise_failure(self) -> None:
         """Raise what the client has ended with, if it has."""
@@ -388,7 +439,11 @@ class Parts:
     async def _typed(self, typed: Typed) -> None:
         known = await self.conversations.known_id(typed.conversation_id)
         if known is not None:
-            self._note(TypingEvent(known.conversation_id, known.peer, typed.active))
+            sender = known.peer
+            if known.is_group:
+                called = await self.vault.read(lambda database: names.of(database, [typed.user_id]))
+                sender = called[typed.user_id]
+            self._note(TypingEvent(known.conversation_id, known.peer, typed.active, sender))
 
     async def _look_elsewhere(self) -> None:
         """Notice what other processes of this profile wrote."""

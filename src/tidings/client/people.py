@@ -201,6 +201,8 @@ class People:
     async def privacy(self) -> dict[str, str]:
         """Who is shown what: last_seen, picture, receipts, phone → everyone, contacts or nobody.
 
+        So is `groups`: who may add this user to groups; others may send a link.
+
         ```python
         async with Client.open("profiles/alice") as me:
             print((await me.people.privacy())["last_seen"])
@@ -210,7 +212,9 @@ class People:
         return keys.PRIVACY_DEFAULTS | {key: value.decode(errors="replace") for key, value in chosen.items()}
 
     async def set_privacy(self, what: str, who: str) -> None:
-        """Show something to everyone, contacts or nobody; holds once this returns. Raises Refused (invalid).
+        """Show something to everyone, contacts or nobody (or let them: `groups`); holds once this returns.
+
+        Raises Refused (invalid).
 
         ```python
         async with Client.open("profiles/alice") as me:

@@ -11,6 +11,7 @@ spec §6.6, §6.7
 import sqlite3
 from collections.abc import Iterable
 
+from tidings.client import tallies
 from tidings.client.events import ReadEvent, ReceiptEvent
 from tidings.client.tables import SYNCED_AT
 from tidings.protocol.frames import Receipt, Status, Synced
@@ -77,7 +78,7 @@ def raise_watermark(
 
 
 def state_of(database: sqlite3.Connection, conversation_id: ConversationId, message_id: MessageId) -> Status:
-    """How far an own message has come, by the peer's watermarks."""
+    """How far an own message has come, by the peer's watermarks; in a group by its tally."""
     delivered, read = database.execute(
         "SELECT coalesce(max(w.delivered), 0), coalesce(max(w.read), 0) FROM watermarks w"
         " JOIN conversations c ON c.conversation_id = w.conversation_id AND c.peer_id = w.user_id"
@@ -86,7 +87,9 @@ def state_of(database: sqlite3.Connection, conversation_id: ConversationId, mess
     ).fetchone()
     if message_id <= read:
         return Status.READ
-    return Status.DELIVERED if message_id <= delivered else Status.SENT
+    if message_id <= delivered:
+        return Status.DELIVERED
+    return tallies.status_of(database, conversation_id, message_id)
 
 
 def untold(database: sqlite3.Connection) -> list[ReceiptEvent]:

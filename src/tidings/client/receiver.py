@@ -20,6 +20,7 @@ from tidings.client.conversations import Conversations
 from tidings.client.errors import ConnectionLost, Refused
 from tidings.client.events import CaughtUpEvent, GapEvent
 from tidings.client.filling import Filling
+from tidings.client.grouping import Grouping
 from tidings.client.outbox import Posting
 from tidings.client.sealing import chains, lists
 from tidings.client.sealing.opener import is_of_other_identity, needs_list
@@ -59,6 +60,7 @@ class Receiver:
         stream: Stream,
         syncing: Syncing,
         filling: Filling,
+        grouping: Grouping,
         supplies: Supplies,
         posting: Posting,
         me: Self,
@@ -73,6 +75,7 @@ class Receiver:
         self._stream = stream
         self._syncing = syncing
         self._filling = filling
+        self._grouping = grouping
         self._supplies = supplies
         self._posting = posting
         self._me = me
@@ -136,6 +139,7 @@ class Receiver:
                 await self._conversations.met(frame.message.conversation_id, connection, self._clock)
             elif isinstance(frame, Changed):
                 await self._conversations.timed(frame.settings, connection, self._clock)
+        await self._grouping.prepare(connection, [frame for frame in arrived if isinstance(frame, Deliver)])
         await self._get_to_know(connection, arrived)
         now_ms = self._time.now_ms()
         newest = await self._vault.write(
@@ -175,6 +179,7 @@ class Receiver:
         try:
             await self._syncing.sync(connection)
             await self._filling.fill(connection)
+            await self._grouping.catch_up(connection)
         except ConnectionLost:
             return
         except Refused as refusal:

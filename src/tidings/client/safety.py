@@ -13,7 +13,9 @@ from typing import NamedTuple
 import tidings_core as core
 
 from tidings.client.conversations import Ask, Conversations, normal
+from tidings.client.directory import not_a_user
 from tidings.client.errors import ClientError
+from tidings.client.group_values import is_group
 from tidings.client.sealing import lists
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.transcript import Self
@@ -97,7 +99,10 @@ class Safety:
         await self._vault.write(lambda database: lists.trust(database, user_id, verified=False))
 
     async def _find(self, peer: str) -> UserId:
-        return (await self._conversations.with_peer(normal(peer), self._ask)).peer_id
+        peer = normal(peer)
+        if is_group(peer):
+            raise not_a_user(peer)
+        return (await self._conversations.with_peer(peer, self._ask)).peer_id
 
     def _reading(self, user_id: UserId, peer: str) -> Callable[[sqlite3.Connection], SafetyNumber]:
         def read(database: sqlite3.Connection) -> SafetyNumber:

@@ -5,15 +5,15 @@ data without IO, and bounded: of each conversation it has the newest messages.
 """
 
 import sqlite3
-from collections.abc import Callable
 from dataclasses import replace
 
-from tidings.client import folding, keys, receipts, settings, transcript
+from tidings.client import folding, keys, known_groups, receipts, settings, transcript
 from tidings.client.events import (
     DeleteEvent,
     EditEvent,
     Event,
     ExpiredEvent,
+    GroupEvent,
     MessageEvent,
     OpenedEvent,
     PastEvent,
@@ -23,13 +23,16 @@ from tidings.client.events import (
     RequestEvent,
     SentEvent,
     SettingEvent,
+    TallyEvent,
+    VoteEvent,
 )
+from tidings.client.group_values import Group, is_group
 from tidings.client.transcript import Self
-from tidings.client.values import Chat, Message, Reaction, Request
+from tidings.client.values import Chat, Message, Reaction, Request, Vote
 from tidings.protocol.frames import Reference, SettingKind, Status
 from tidings.protocol.ids import ConversationId, MessageId, UserId
 
-About = EditEvent | DeleteEvent | ReactionEvent | ExpiredEvent
+About = EditEvent | DeleteEvent | ReactionEvent | VoteEvent | ExpiredEvent
 
 FIELDS = tuple(Message.__dataclass_fields__)
 
@@ -45,6 +48,7 @@ class State:
         self._read_up_to: dict[ConversationId, MessageId] = {}
         self._settings: dict[keys.Name, bytes] = {}
         self._requests: dict[ConversationId, Request] = {}
+        self._groups: dict[ConversationId, Group] = {}
         self._hidden: set[Reference] = set()
 
     @property
@@ -60,7 +64,7 @@ class State:
 
     @property
     def chats(self) -> list[Chat]:
-        """All conversations in which something was said; pinned ones first, then the newest first.
+        """All conversations in which something was said, and all groups; pinned ones first, then the newest.
 
         ```python
         async with Client.open("profiles/alice") as me:
@@ -73,6 +77,9 @@ class State:
             if messages:
                 one = next(iter(messages.values()))
                 found.append(self.chat(conversation_id, one.peer, one.peer_id))
+        for group in self._groups.values():
+            if not (group.is_left or self._messages.get(group.conversation_id)):
+                found.append(self.chat(group.conversation_id, group.peer, UserId(0)))
         return sorted(found, key=_place)
 
     def chat(self, conversation_id: ConversationId, peer: str, peer_id: UserId) -> Chat:
@@ -88,11 +95,16 @@ class State:
         key = keys.of_conversation(conversation_id)
         visible = self._visible(conversation_id)
         read_up_to = self._read_up_to.get(conversation_id, MessageId(0))
-        unread = [one for one in visible if not (one.own or one.deleted) and one.message_id > read_up_to]
+        unread = [
+            one
+            for one in visible
+            if not (one.own or one.deleted or one.change) and one.message_id > read_up_to
+        ]
         return Chat(
             peer=peer,
             peer_id=peer_id,
             conversation_id=conversation_id,
+            group=self._groups.get(conversation_id),
             unread=len(unread),
             read_up_to=read_up_to,
             newest=visible[-1] if visible else None,
@@ -105,7 +117,7 @@ class State:
         )
 
     def messages(self, peer: str) -> list[Message]:
-        """The newest messages with somebody, in order, without what is hidden or has expired.
+        """The newest messages with somebody or in a group, in order, without what is hidden or has expired.
 
         ```python
         async with Client.open("profiles/alice") as me:
@@ -113,11 +125,24 @@ class State:
                 print(message.sender, message.text)
         ```
         """
-        handle = peer.removeprefix("@").lower()
+        handle = self._called(peer) if is_group(peer) else peer.removeprefix("@").lower()
         for conversation_id, messages in self._messages.items():
             if any(message.peer == handle for message in messages.values()):
                 return self._visible(conversation_id)
         return []
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups that the user is in, by name.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            for group in (await me.state()).groups:
+                print(group.name, group.count)
+        ```
+        """
+        there = [group for group in self._groups.values() if not group.is_left]
+        return sorted(there, key=lambda group: (group.name.casefold(), group.peer))
 
     @property
     def requests(self) -> list[Request]:
@@ -156,19 +181,12 @@ class State:
         match event:
             case MessageEvent() | SentEvent() | PastEvent() | OpenedEvent():
                 self._add(event)
-            case EditEvent():
-                self._change(
-                    event, lambda one: folding.with_edit(one, event.edit, event.content_type, event.content)
-                )
-            case DeleteEvent():
-                self._change(event, lambda one: folding.with_delete(one, event.delete))
-            case ReactionEvent():
-                reaction = Reaction(event.reaction, event.message_id)
-                self._change(event, lambda one: folding.with_reaction(one, event.sender, reaction))
-            case ExpiredEvent():
-                self._change(event, folding.with_expiry)
-            case ReceiptEvent():
-                self._received(event)
+            case EditEvent() | DeleteEvent() | ReactionEvent() | VoteEvent() | ExpiredEvent():
+                self._change(event)
+            case TallyEvent() | ReceiptEvent():
+                self._came_further(event)
+            case GroupEvent():
+                self._groups[event.group.conversation_id] = event.group
             case ReadEvent():
                 self._read(event.conversation_id, event.up_to)
             case SettingEvent():
@@ -181,16 +199,29 @@ class State:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, State):
             return NotImplemented
-        return (self.chats, self._shown(), self._settings, self._requests) == (
-            other.chats,
-            other._shown(),
-            other._settings,
-            other._requests,
-        )
+        return self._whole() == other._whole()
 
     __hash__ = None  # type: ignore[assignment]
 
     # --- inside ---------------------------------------------------------------------------
+
+    def _whole(self) -> tuple[object, ...]:
+        return self.chats, self._shown(), self._settings, self._requests, self._groups
+
+    def _called(self, peer: str) -> str:
+        """The peer of a group that is called by its name."""
+        name = peer[1:].casefold()
+        found = [group.peer for group in self._groups.values() if group.name.casefold() == name]
+        return found[0] if len(found) == 1 else peer.lower()
+
+    def _came_further(self, event: TallyEvent | ReceiptEvent) -> None:
+        if isinstance(event, ReceiptEvent):
+            self._received(event)
+            return
+        messages = self._messages.get(event.conversation_id, {})
+        for reference, message in messages.items():
+            if message.own and message.message_id == event.message_id:
+                messages[reference] = replace(message, tally=event.tally)
 
     def _add(self, event: Message) -> None:
         messages = self._messages.setdefault(event.conversation_id, {})
@@ -214,11 +245,11 @@ class State:
             oldest = min(messages.values(), key=lambda one: one.message_id)
             del messages[oldest.reference]
 
-    def _change(self, event: About, change: Callable[[Message], Message]) -> None:
+    def _change(self, event: About) -> None:
         messages = self._messages.get(event.conversation_id, {})
         message = messages.get(event.reference)
         if message is not None:
-            messages[event.reference] = change(message)
+            messages[event.reference] = _changed(message, event)
 
     def _received(self, event: ReceiptEvent) -> None:
         status = Status.READ if event.state == "read" else Status.DELIVERED
@@ -272,6 +303,9 @@ def load(database: sqlite3.Connection, me: Self, limit: int, only: ConversationI
     for conversation_id in transcript.conversations(database) if only is None else [only]:
         for message in transcript.shown(database, me, conversation_id, limit=limit):
             state._add(message)
+    for group in known_groups.everything(database):
+        if only in (None, group.conversation_id):
+            state._groups[group.conversation_id] = group
     for conversation_id, up_to in receipts.reads_of(database, me.user_id):
         state._read(conversation_id, up_to)
     for (kind, key), value in settings.everything(database).items():
@@ -281,6 +315,21 @@ def load(database: sqlite3.Connection, me: Self, limit: int, only: ConversationI
         elif kind != SettingKind.REQUEST:
             state._set((kind, key), value)
     return state
+
+
+def _changed(message: Message, event: About) -> Message:
+    match event:
+        case EditEvent():
+            return folding.with_edit(message, event.edit, event.content_type, event.content)
+        case DeleteEvent():
+            return folding.with_delete(message, event.delete)
+        case ReactionEvent():
+            reaction = Reaction(event.reaction, event.message_id)
+            return folding.with_reaction(message, event.sender, reaction)
+        case VoteEvent():
+            return folding.with_vote(message, event.sender, Vote(event.options, event.message_id))
+        case ExpiredEvent():
+            return folding.with_expiry(message)
 
 
 def _plain(event: Message) -> Message:

@@ -13,16 +13,18 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
-from tidings.client import inbox, receipts, settings
+from tidings.client import inbox, known_groups, receipts, settings, tallies
 from tidings.client.errors import ClientClosed, ClientError
 from tidings.client.events import (
     CaughtUpEvent,
     ConnectionEvent,
     Event,
     GapEvent,
+    GroupEvent,
     PresenceEvent,
     ReadEvent,
     ReceiptEvent,
+    TallyEvent,
     TypingEvent,
     WarningEvent,
 )
@@ -127,9 +129,10 @@ class Stream:
                 await self._consume(one)
         for note in self._notes_before(newest_seq + 1):
             yield note
-        async with contextlib.aclosing(self._differences()) as differences:
-            async for event in differences:
-                yield event
+        for some in (self._differences(), self._of_groups()):
+            async with contextlib.aclosing(some) as differences:
+                async for event in differences:
+                    yield event
 
     async def _differences(self) -> AsyncGenerator[Event, None]:
         """What is known and was not told: receipts, reads, settings."""
@@ -151,6 +154,17 @@ class Stream:
                     yield setting.event
                 await self._tell_setting(setting)
 
+    async def _of_groups(self) -> AsyncGenerator[Event, None]:
+        """The same of groups, and of what was said in them."""
+        while groups := await self._vault.read(known_groups.untold):
+            for row, group in groups:
+                yield GroupEvent(group)
+                await self._tell_group(row)
+        while counted := await self._vault.read(tallies.untold):
+            for tally in counted:
+                yield tally
+                await self._tell_tally(tally)
+
     def _notes_before(self, seq: int) -> list[Passing]:
         notes = []
         while self._notes and self._notes[0].after_seq < seq:
@@ -163,6 +177,12 @@ class Stream:
 
     async def _tell(self, receipt: ReceiptEvent) -> None:
         await self._vault.write(lambda database: receipts.tell(database, receipt), durable=False)
+
+    async def _tell_group(self, row: known_groups.Row) -> None:
+        await self._vault.write(lambda database: known_groups.tell(database, row), durable=False)
+
+    async def _tell_tally(self, tally: TallyEvent) -> None:
+        await self._vault.write(lambda database: tallies.tell(database, tally), durable=False)
 
     def _reads(self, database: sqlite3.Connection) -> list[ReadEvent]:
         return receipts.untold_reads(database, self._me.user_id)
@@ -186,9 +206,12 @@ class Stream:
 
 
 def _handle(database: sqlite3.Connection, warning: Warning) -> str:
+    """Whom a warning concerns; one that concerns nobody is about a group."""
     row = database.execute(
-        "SELECT peer FROM conversations WHERE peer_id = ?1"
-        " UNION SELECT handle FROM people WHERE user_id = ?1",
-        (warning.user_id,),
+        "SELECT peer FROM conversations WHERE peer_id = ?1 AND ?1 <> 0"
+        " UNION ALL SELECT handle FROM names WHERE user_id = ?1"
+        " UNION ALL SELECT handle FROM people WHERE user_id = ?1"
+        " UNION ALL SELECT peer FROM conversations WHERE conversation_id = ?2 AND ?1 = 0 LIMIT 1",
+        (warning.user_id, warning.conversation_id),
     ).fetchone()
     return f"user {warning.user_id}" if row is None else str(row[0])

@@ -8,6 +8,11 @@ of. `refused` has messages by client_id, and settings by what `settings.py` call
 
 `access` has the device's token, which the server renews.
 
+In `conversations` a group has the peer `#` and its id in hexadecimal, and 0 for a `peer_id`. `groups.state`
+is a `frames.Group` as it is known, `listed_at` the version at which `members` were complete, `rev` grows with
+every change and `told` is the one that the program was told. `tallies` has how many members have an own
+message. `foundings` are groups that the server was, or is to be, asked to make.
+
 Of sealing: `message_keys` has the keys of own messages and the devices that they were sealed for, and goes
 when the message does; `unopened` the content of messages whose key is still awaited; `answers` which device
 was sent the key of which message. `said` is one's own chain, `chains` and `gaps` are those of others.
@@ -54,7 +59,7 @@ CREATE TABLE messages (
 );
 CREATE INDEX messages_waiting ON messages (seq) WHERE consumed = 0;
 CREATE INDEX messages_shown ON messages (conversation_id, message_id) WHERE relation IN (0, 1, 5);
-CREATE INDEX messages_changes ON messages (target_device, target_client) WHERE relation IN (2, 3, 4);
+CREATE INDEX messages_changes ON messages (target_device, target_client) WHERE relation IN (2, 3, 4, 9);
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE expires_at IS NOT NULL AND content_type <> '';
 
 CREATE TABLE watermarks (
@@ -145,6 +150,29 @@ CREATE TABLE early_keys (
 ) WITHOUT ROWID;
 CREATE TABLE answers (
     device_id INTEGER NOT NULL, client_id BLOB NOT NULL, PRIMARY KEY (device_id, client_id)
+) WITHOUT ROWID;
+CREATE TABLE groups (
+    conversation_id BLOB PRIMARY KEY, kind INTEGER NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
+    name TEXT NOT NULL, about TEXT NOT NULL, is_left INTEGER NOT NULL, listed_at INTEGER NOT NULL,
+    rev INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE members (
+    conversation_id BLOB NOT NULL, user_id INTEGER NOT NULL, role INTEGER NOT NULL,
+    PRIMARY KEY (conversation_id, user_id)
+) WITHOUT ROWID;
+CREATE TABLE names (
+    user_id INTEGER PRIMARY KEY, handle TEXT NOT NULL UNIQUE
+) WITHOUT ROWID;
+CREATE TABLE tallies (
+    conversation_id BLOB NOT NULL, message_id INTEGER NOT NULL, delivered INTEGER NOT NULL,
+    read INTEGER NOT NULL, entitled INTEGER NOT NULL, told_delivered INTEGER NOT NULL DEFAULT 0,
+    told_read INTEGER NOT NULL DEFAULT 0, told_entitled INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (conversation_id, message_id)
+) WITHOUT ROWID;
+CREATE INDEX tallies_untold ON tallies (conversation_id)
+    WHERE delivered <> told_delivered OR read <> told_read OR entitled <> told_entitled;
+CREATE TABLE foundings (
+    nonce BLOB PRIMARY KEY, request BLOB NOT NULL, at_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE access (
     only INTEGER PRIMARY KEY CHECK (only = 0), token TEXT NOT NULL

@@ -8,14 +8,16 @@ spec §6.3, §6.4
 """
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from tidings.client import receipts
+from tidings.client import contents, group_changes, names, receipts
 from tidings.client.folding import folded
+from tidings.client.group_values import Change, Tally, is_group
 from tidings.client.sealing import asking
 from tidings.client.sealing.opener import is_erased, is_sealed
 from tidings.client.sealing.warnings import warn
@@ -69,10 +71,13 @@ _SHOWN = f"""
         coalesce((SELECT w.read FROM watermarks w WHERE w.conversation_id = m.conversation_id
             AND w.user_id = :me), 0),
         EXISTS (SELECT 1 FROM messages x WHERE x.target_device = m.sender_device
-            AND x.target_client = m.client_id AND x.relation IN (2, 3, 4)), m.is_sealed, m.fault
+            AND x.target_client = m.client_id AND x.relation IN (2, 3, 4, 9)), m.is_sealed, m.fault,
+        n.handle, t.delivered, t.read, t.entitled
     FROM messages m
     LEFT JOIN conversations c ON c.conversation_id = m.conversation_id
     LEFT JOIN outgoing o ON o.sender_device = m.sender_device AND o.client_id = m.client_id
+    LEFT JOIN names n ON n.user_id = m.sender_id
+    LEFT JOIN tallies t ON t.conversation_id = m.conversation_id AND t.message_id = m.message_id AND m.own = 1
 """  # noqa: S608
 
 
@@ -94,7 +99,7 @@ def add(
     content.
     """
     name = (message.sender_device, message.client_id)
-    own = message.sender_id == me.user_id
+    own = is_own(message, me)
     if own:
         _add_outgoing(database, message, status, is_past=origin == Origin.HISTORY, stands=stands)
     row = database.execute(
@@ -150,7 +155,7 @@ def fill(database: sqlite3.Connection, message: frames.Message, me: Self, fault:
             message.message_id,
             message.conversation_id,
             message.sender_id,
-            message.sender_id == me.user_id,
+            is_own(message, me),
             message.created_at,
             message.relation,
             None if target is None else target.sender_device,
@@ -194,6 +199,8 @@ def readable(database: sqlite3.Connection, message: frames.Message) -> tuple[fra
     ).fetchone()
     if message.scheme == Scheme.PLAIN and not is_sealed(database, message.conversation_id):
         return message, Fault.NONE
+    if contents.is_notice(message):
+        return message, Fault.NONE  # the server's own
     empty, is_gone = msgspec.structs.replace(message, content=b""), is_erased(message)
     if row is None and is_gone:
         return empty, Fault.NONE
@@ -334,22 +341,32 @@ def read_message(database: sqlite3.Connection, seq: int, me: Self, kind: type[M]
 
 def _whole(database: sqlite3.Connection, row: Any, me: Self, kind: type[M]) -> M:
     """A row of `_SHOWN` with what this profile knows to have been said about it."""
-    message, has_changes = _message(row, me, kind), row[17]
+    message, has_changes = _message(database, row, me, kind), row[17]
     if row[18] or row[19]:
         message = replace(message, sealed=bool(row[18]), fault=Fault(row[19]))
     if not has_changes:
         return message
     rows = database.execute(
         f"SELECT {COLUMNS} FROM messages m"  # noqa: S608
-        " WHERE m.target_device = ? AND m.target_client = ? AND m.relation IN (2, 3, 4) AND m.fault = 0",
+        " WHERE m.target_device = ? AND m.target_client = ? AND m.relation IN (2, 3, 4, 9) AND m.fault = 0",
         (message.reference.sender_device, message.reference.client_id),
     ).fetchall()
-    return folded(message, [wire(row) for row in rows], names_in(me, message))
+    changes = [wire(row) for row in rows]
+    return folded(message, changes, names_in(database, me, message, changes))
 
 
-def names_in(me: Self, message: Message) -> dict[int, str]:
-    """The handles of the two in a direct conversation."""
+def names_in(
+    database: sqlite3.Connection, me: Self, message: Message, changes: Iterable[frames.Message]
+) -> dict[int, str]:
+    """The names of those who said something about a message."""
+    if message.in_group:
+        return {**names.of(database, (change.sender_id for change in changes)), me.user_id: me.handle}
     return {message.peer_id: message.peer, me.user_id: me.handle}
+
+
+def is_own(message: frames.Message, me: Self) -> bool:
+    """Whether the user wrote a message, on any device. What the server says of a change nobody wrote."""
+    return message.sender_id == me.user_id and message.sender_device != 0
 
 
 def wire(row: Any) -> frames.Message:
@@ -374,19 +391,28 @@ def wire(row: Any) -> frames.Message:
 
 
 def message_of(
-    message: frames.Message, me: Self, peer: str, peer_id: UserId, status: Status, kind: type[M]
+    message: frames.Message,
+    me: Self,
+    peer: str,
+    peer_id: UserId,
+    status: Status,
+    kind: type[M],
+    *,
+    called: str | None = None,
+    change: Change | None = None,
+    tally: Tally | None = None,
 ) -> M:
-    """A message of the wire as programs see it, nothing folded in yet."""
-    own = message.sender_id == me.user_id
+    """A message of the wire as programs see it, nothing folded in yet. `called`: who wrote it in a group."""
+    other = (called or names.number(message.sender_id)) if is_group(peer) else peer
     return kind(
         reference=Reference(message.sender_device, message.client_id),
         message_id=message.message_id,
         conversation_id=message.conversation_id,
         peer=peer,
         peer_id=peer_id,
-        sender=me.handle if own else peer,
+        sender=me.handle if message.sender_id == me.user_id else other,
         sender_id=message.sender_id,
-        own=own,
+        own=is_own(message, me),
         content=message.content,
         content_type=message.content_type,
         created_at=message.created_at,
@@ -395,17 +421,30 @@ def message_of(
         forwarded=message.relation == Relation.FORWARD,
         silent=message.silent,
         expires_at=message.expires_at,
+        change=change,
+        tally=tally,
+        me_id=me.user_id,
     )
 
 
-def _message(row: Any, me: Self, kind: type[M]) -> M:
+def _message(database: sqlite3.Connection, row: Any, me: Self, kind: type[M]) -> M:
     message = wire(row)
     peer, peer_id, state, read_up_to = row[13:17]
-    if message.sender_id == me.user_id:
+    if is_own(message, me):
         status = Status.SENT if state is None else Status(state)
     else:
         status = Status.READ if message.message_id <= read_up_to else Status.DELIVERED
-    return message_of(message, me, peer, UserId(peer_id), status, kind)
+    return message_of(
+        message,
+        me,
+        peer,
+        UserId(peer_id),
+        status,
+        kind,
+        called=row[20],
+        change=group_changes.shown(database, message, me.user_id, me.handle),
+        tally=None if row[21] is None else Tally(*row[21:24]),
+    )
 
 
 def _add_outgoing(
@@ -482,9 +521,10 @@ def _erase_deleted(database: sqlite3.Connection, target: Reference) -> None:
     """A delete came: erase its target, if the author is the same."""
     name = (target.sender_device, target.client_id)
     row = database.execute(
-        "SELECT m.sender_id FROM messages m WHERE m.sender_device = ? AND m.client_id = ?", name
+        "SELECT m.sender_id, m.conversation_id FROM messages m WHERE m.sender_device = ? AND m.client_id = ?",
+        name,
     ).fetchone()
-    if row is not None and _has_delete(database, target, UserId(row[0])):
+    if row is not None and _has_delete(database, target, UserId(row[0]), ConversationId(row[1])):
         _erase(database, target)
     elif row is None:
         # Its author is not known yet; what they themselves made of it is gone in any case.
@@ -501,7 +541,8 @@ def _is_gone(database: sqlite3.Connection, message: frames.Message) -> bool:
     """Whether what just came is gone already: it, or what it is about, was deleted or has expired before."""
     about = message.relates_to
     if message.relation not in CHANGES:
-        return _has_delete(database, Reference(message.sender_device, message.client_id), message.sender_id)
+        name = Reference(message.sender_device, message.client_id)
+        return _has_delete(database, name, message.sender_id, message.conversation_id)
     if about is None or message.relation == Relation.DELETE:
         return False
     row = database.execute(
@@ -510,14 +551,20 @@ def _is_gone(database: sqlite3.Connection, message: frames.Message) -> bool:
     ).fetchone()
     if row is not None:
         return not row[0]
-    return message.relation == Relation.EDIT and _has_delete(database, about, message.sender_id)
+    return message.relation == Relation.EDIT and _has_delete(
+        database, about, message.sender_id, message.conversation_id
+    )
 
 
-def _has_delete(database: sqlite3.Connection, target: Reference, author: UserId) -> bool:
+def _has_delete(
+    database: sqlite3.Connection, target: Reference, author: UserId, conversation_id: ConversationId
+) -> bool:
+    """Whether a message was deleted by who may: its author, or in a group (as the server says) an admin."""
     row = database.execute(
         "SELECT 1 FROM messages WHERE target_device = ? AND target_client = ? AND relation = ?"
-        " AND relation IN (2, 3, 4) AND sender_id = ? AND fault = 0 LIMIT 1",
-        (target.sender_device, target.client_id, Relation.DELETE, author),
+        " AND relation IN (2, 3, 4, 9) AND fault = 0 AND (sender_id = ? OR (conversation_id = ?"
+        " AND conversation_id IN (SELECT conversation_id FROM groups))) LIMIT 1",
+        (target.sender_device, target.client_id, Relation.DELETE, author, conversation_id),
     ).fetchone()
     return row is not None
 
@@ -527,7 +574,7 @@ def _erase(database: sqlite3.Connection, reference: Reference) -> None:
     name = (reference.sender_device, reference.client_id)
     changes = database.execute(
         "SELECT sender_device, client_id FROM messages"
-        " WHERE target_device = ? AND target_client = ? AND relation IN (2, 4)",
+        " WHERE target_device = ? AND target_client = ? AND relation IN (2, 4, 9)",
         name,
     ).fetchall()
     for gone in (reference, *(Reference(DeviceId(device), ClientId(named)) for device, named in changes)):
@@ -537,6 +584,6 @@ def _erase(database: sqlite3.Connection, reference: Reference) -> None:
     )
     database.execute(
         "UPDATE messages SET content = x'', content_type = ''"
-        " WHERE target_device = ? AND target_client = ? AND relation IN (2, 3, 4)",
+        " WHERE target_device = ? AND target_client = ? AND relation IN (2, 3, 4, 9)",
         name,
     )

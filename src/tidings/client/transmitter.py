@@ -22,7 +22,8 @@ from collections.abc import Callable
 from tidings.client import outbox
 from tidings.client.connection import Connection, SealedForOthers
 from tidings.client.conversations import Conversations, Known, normal
-from tidings.client.errors import Refused
+from tidings.client.errors import ClientError, Refused
+from tidings.client.group_values import is_group
 from tidings.client.outbox import ClientIds, Draft, Outcome, Posting, Row
 from tidings.client.profile import FileLock
 from tidings.client.sealing.press import Press
@@ -32,7 +33,15 @@ from tidings.client.surroundings import Clock
 from tidings.client.transcript import Self, newest, place_of
 from tidings.client.values import SentMessage
 from tidings.client.vault import Vault
-from tidings.protocol.errors import NO_SUCH_CONVERSATION, NO_SUCH_MESSAGE, REGISTRY, TOO_LARGE, UNSEALABLE
+from tidings.protocol.errors import (
+    GROUP_CHANGED,
+    INVALID,
+    NO_SUCH_CONVERSATION,
+    NO_SUCH_MESSAGE,
+    REGISTRY,
+    TOO_LARGE,
+    UNSEALABLE,
+)
 from tidings.protocol.frames import UNSHOWN, DevicesChanged, Reference, Scheme, Send, Sent
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId
 
@@ -44,6 +53,10 @@ LINGER_S = 0.05
 """how long the lock is kept with nothing to send: who writes one message after the other writes soon"""
 POLL_S = 0.05
 """how often to look whether another process has sent a message, or let go of the lock"""
+CHANGED_S = 0.5
+"""how long a node may go on saying that a group is what it was before a change"""
+CHANGED_MAX = 20
+"""how often a message is sent anew because its group was changed meanwhile"""
 
 log = logging.getLogger("tidings.client")
 
@@ -245,7 +258,7 @@ class Transmitter:
         done: list[Row] = []
         for row in rows:
             known = self._conversations.at_hand(row.draft.peer)
-            if known is None or _oversize(row, connection.welcome.content_bytes):
+            if known is None or known.is_group or _oversize(row, connection.welcome.content_bytes):
                 break
             made = self._press.seal_at_once(database, row, known)
             if made.sealed is None:
@@ -341,10 +354,13 @@ class Transmitter:
                     await self._refused(row, refusal)
                     return None
                 await self._clock.sleep(refusal.retry_after_s)
+            except ClientError as error:
+                await self._refused(row, Refused(INVALID.code, INVALID.name, error.message))
+                return None
 
     async def _carry(self, connection: Connection, row: Row, known: Known) -> None:
         """Send a row until it is answered for good. Raises ConnectionLost."""
-        is_reopened = False
+        is_reopened, changes, version = False, 0, known.version
         target = await self._target(row)
         if target is None:
             await self._refused(row, _no_such_message())
@@ -354,7 +370,8 @@ class Transmitter:
                 row = await self._sealed(connection, row, known)
                 self._sealing.discard(row.client_id)
                 self._tried.add(row.client_id)
-                sent = await connection.transmit(_frame(row, known, target, await self._newest(row, known)))
+                after, version = await self._newest(row, known), await self._conversations.version(known)
+                sent = await connection.transmit(_frame(row, known, version, target, after))
                 break
             except SealedForOthers as outdated:
                 unsealed = await self._unsealed(row, outdated.changed)
@@ -367,6 +384,10 @@ class Transmitter:
                     is_reopened = True
                     if await self._find(connection, row, is_known=False) is None:
                         return
+                elif refusal.code == GROUP_CHANGED.code and changes < CHANGED_MAX:
+                    changes += 1
+                    if not await self._has_caught_up(connection, row, known, version):
+                        return
                 elif refusal.retry_after_s is None:
                     await self._refused(row, refusal)
                     return
@@ -375,10 +396,24 @@ class Transmitter:
                 row = await self._again(row)
         self._sent(row, sent, known)
 
+    async def _has_caught_up(self, connection: Connection, row: Row, known: Known, version: int) -> bool:
+        """Ask what has become of a group that was changed since a version; False: the row was refused."""
+        if await self._find(connection, row, is_known=False) is None:
+            return False
+        if await self._conversations.version(known) <= version:
+            await self._clock.sleep(CHANGED_S)
+        return True
+
     async def _sealed(self, connection: Connection, row: Row, known: Known) -> Row:
         """The row as it is to be sent. Raises Refused, ConnectionLost."""
-        if self._press is None:
+        direct = Scheme.PLAIN if self._press is None else Scheme.DIRECT
+        scheme = await self._conversations.scheme(known, direct)
+        if scheme == Scheme.PLAIN:
             return row
+        if self._press is None or scheme != Scheme.DIRECT:
+            raise _unsealable(
+                Unsealable("the group is encrypted in a way that this version does not know", "")
+            )
         try:
             row = await self._press.seal(connection, row, known)
         except Unsealable as error:
@@ -472,7 +507,8 @@ class Transmitter:
         if row.client_id in self._awaited:
             await self._hear_from_others()
         else:
-            log.warning("a message to @%s was not sent: %s", row.draft.peer, refusal.reason)
+            to = row.draft.peer if is_group(row.draft.peer) else f"@{row.draft.peer}"
+            log.warning("a message to %s was not sent: %s", to, refusal.reason)
 
     # --- hearing --------------------------------------------------------------------------
 
@@ -524,14 +560,14 @@ def _no_such_message() -> Refused:
     return Refused(NO_SUCH_MESSAGE.code, NO_SUCH_MESSAGE.name, "the message that this is about was not sent")
 
 
-def _frame(row: Row, known: Known, target: MessageId, after: MessageId) -> Send:
+def _frame(row: Row, known: Known, version: int, target: MessageId, after: MessageId) -> Send:
     draft, sealed = row.draft, row.sealed
     is_key = draft.relation in UNSHOWN
     return Send(
         row.client_id,
         row.attempt,
         known.conversation_id,
-        known.version,
+        version,
         EntryId(0) if sealed is None else EntryId(sealed.keys_at),
         Scheme.PLAIN if sealed is None and not is_key else Scheme.DIRECT,
         draft.content_type if sealed is None else sealed.content_type,

@@ -4,12 +4,15 @@ A `Message` is whole: what was said about it later (edits, reactions, a delete) 
 them are snapshots; `Client.events()` says what has changed since.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
+from tidings.client import contents
+from tidings.client.contents import Mention, Poll
 from tidings.client.errors import ClientError
+from tidings.client.group_values import Change, Group, Tally, is_group
 from tidings.protocol.frames import Reference, Status
 from tidings.protocol.ids import ClientId, ConversationId, MessageId, UserId
 
@@ -42,6 +45,7 @@ MANY = 10**6
 
 NOWHERE = MessageId(0)
 """the place of no message"""
+NOBODY = UserId(0)
 
 
 class Reaction(NamedTuple):
@@ -50,6 +54,15 @@ class Reaction(NamedTuple):
     text: str
     message_id: MessageId
     """of the reaction: of two of a user the greater one counts"""
+
+
+class Vote(NamedTuple):
+    """What a user last chose in a poll; nothing took it back."""
+
+    options: tuple[int, ...]
+    """by their numbers, from 0"""
+    message_id: MessageId
+    """of the vote: of two of a user the greater one counts"""
 
 
 class Fault(IntEnum):
@@ -75,8 +88,9 @@ class Message:
     message_id: MessageId
     conversation_id: ConversationId
     peer: str
-    """the other one of the conversation, whoever wrote this message"""
+    """the other one of the conversation, whoever wrote this message; of a group `#` and its id"""
     peer_id: UserId
+    """0 in a group"""
     sender: str
     sender_id: UserId
     own: bool
@@ -102,11 +116,54 @@ class Message:
     """end-to-end encrypted: nobody but the devices of the two could read it"""
     fault: Fault = Fault.NONE
     """why there is no content to show, where it could not be opened"""
+    change: Change | None = None
+    """this is no message, but says what was changed in the group"""
+    tally: Tally | None = None
+    """of an own message in a group, once it is known"""
+    voted: Mapping[str, Vote] = field(default_factory=dict)
+    """of a poll, by handle; `votes` leaves out what was taken back"""
+    me_id: UserId = NOBODY
+    """who reads"""
 
     @property
     def text(self) -> str:
-        """The content as text; what is not UTF-8 is replaced."""
-        return self.content.decode(errors="replace")
+        """The content as text; what is not UTF-8 is replaced. Of a poll the question."""
+        if self.change is not None:
+            return self.change.text
+        return contents.text_of(self.content_type, self.content)
+
+    @property
+    def in_group(self) -> bool:
+        """Whether it stands in a group."""
+        return is_group(self.peer)
+
+    @property
+    def mentions(self) -> Sequence[Mention]:
+        """Whom the text mentions, and where."""
+        return contents.mentions_in(self.content_type, self.content)
+
+    @property
+    def mentions_me(self) -> bool:
+        """Whether somebody else mentions the user who reads."""
+        return not self.own and any(one.user_id == self.me_id for one in self.mentions)
+
+    @property
+    def poll(self) -> Poll | None:
+        """The poll that this is, if it is one."""
+        return contents.poll_of(self.content_type, self.content)
+
+    @property
+    def votes(self) -> dict[int, list[str]]:
+        """For each option of a poll who chose it; of several where one is allowed, the first."""
+        poll = self.poll
+        if poll is None:
+            return {}
+        found: dict[int, list[str]] = {number: [] for number in range(len(poll.options))}
+        for who, vote in sorted(self.voted.items()):
+            chosen = [option for option in vote.options if option in found]
+            for option in chosen if poll.multiple else chosen[:1]:
+                found[option].append(who)
+        return found
 
     @property
     def edited(self) -> bool:
@@ -150,8 +207,12 @@ class Chat:
     """A conversation as a list of chats shows it."""
 
     peer: str
+    """a handle; of a group `#` and its id"""
     peer_id: UserId
+    """0 of a group"""
     conversation_id: ConversationId
+    group: Group | None = None
+    """what the group is, if it is one"""
     unread: int = 0
     """messages of the other one that were not read yet, on any device"""
     read_up_to: MessageId = NOWHERE
@@ -166,6 +227,11 @@ class Chat:
     timer_s: int = 0
     """after how many seconds what is sent here vanishes; 0: it stays"""
     blocked: bool = False
+
+    @property
+    def title(self) -> str:
+        """What the conversation is called: a handle, or the name of the group."""
+        return self.peer if self.group is None else self.group.name or self.peer[:9]
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,12 +164,17 @@ class Crossings:
         known = await self._store.get_many(MEMBERSHIPS, [(user, conversation_id) for user in members])
         rows: list[Write] = []
         for member, before in zip(roster.present, known, strict=True):
-            row = before or MembershipRow(
-                member.user_id, conversation_id, roster.head.kind, member.joined_version
+            is_same = before is not None and before.joined_version == member.joined_version
+            start = before.pulled_from if before is not None and is_same else 0
+            row = MembershipRow(
+                member.user_id,
+                conversation_id,
+                roster.head.kind,
+                member.joined_version,
+                pulled_from=start or roster.head.fanout_at,
+                pulled_until=until,
             )
-            start = row.pulled_from or roster.head.fanout_at
-            pulled = msgspec.structs.replace(row, pulled_from=start, pulled_until=until)
-            rows.append(Put(MEMBERSHIPS, pulled, roster.head.cause))
+            rows.append(Put(MEMBERSHIPS, row, roster.head.cause))
         for first in range(0, len(rows), ROWS_AT_ONCE):
             await self._commit.write(rows[first : first + ROWS_AT_ONCE])
         await self._enter(conversation_id, members)

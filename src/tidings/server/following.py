@@ -36,6 +36,8 @@ from tidings.store.schema import HEADS, MessageRow
 
 LOOK_AGAIN_S = 30.0
 """how often a node compares what it offered with the log"""
+AGAIN_S = 2.0
+"""how often it is tried to subscribe, where that failed"""
 RECENT_MOST = 4096
 """messages remembered as offered; older ones may be offered twice"""
 WAITING_MOST = 1024
@@ -64,11 +66,13 @@ class Others(NamedTuple):
 class _Followed:
     """A group that sessions of this node follow."""
 
-    __slots__ = ("due_s", "followers", "looking", "recent", "safe", "subscribed", "waiting")
+    __slots__ = ("due_s", "followers", "is_subscribed", "looking", "recent", "safe", "subscribed", "waiting")
 
     def __init__(self, subscribed: "asyncio.Future[None]") -> None:
         self.followers: dict[Follower, None] = {}
         self.subscribed = subscribed
+        self.is_subscribed = False
+        """else it is tried again each time the log is looked at"""
         self.safe = MessageId(0)
         self.recent: dict[MessageId, None] = {}
         """offered, and after `safe`"""
@@ -179,11 +183,16 @@ class Following:
         # What was readable so long ago was read by the sessions themselves.
         followed.safe = self._margin(self._others.present)
         followed.due_s = self._loop.time() + MARGIN_S
+        await self._subscribe(conversation_id, followed, self._others.bus)
+
+    async def _subscribe(self, conversation_id: ConversationId, followed: _Followed, bus: Bus) -> None:
         try:
-            await self._others.bus.subscribe(_topic(conversation_id), self._taker(conversation_id))
+            await bus.subscribe(_topic(conversation_id), self._taker(conversation_id))
         except BusError as error:
-            followed.due_s = 0.0
+            followed.due_s = self._loop.time() + AGAIN_S
             self._journal.warning("a group is followed by looking", reason=str(error))
+        else:
+            followed.is_subscribed = True
 
     async def _unsubscribe(self, conversation_id: ConversationId, bus: Bus) -> None:
         if conversation_id not in self._followed:
@@ -245,6 +254,8 @@ class Following:
         assert self._others is not None
         present = self._others.present
         try:
+            if not followed.is_subscribed:
+                await self._subscribe(conversation_id, followed, self._others.bus)
             began = self._margin(present)
             is_right = present.is_right()
             head = await self._store.get(HEADS, (conversation_id,))

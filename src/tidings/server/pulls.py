@@ -71,6 +71,7 @@ class Pull:
         "membership",
         "position",
         "removal_at",
+        "start",
     )
 
     def __init__(self, pulls: "Pulls", membership: MembershipRow, cursor: MessageId) -> None:
@@ -79,6 +80,8 @@ class Pull:
         self.membership = membership
         self.cursor = cursor
         """as it is stored"""
+        self.start = cursor
+        """nothing up to here is for this device"""
         self.position = cursor
         """up to here everything was sent, or is not for this device"""
         self.is_live = False
@@ -164,6 +167,9 @@ class Pulls:
             if row is None:
                 self._drop(known)
             else:
+                if row.joined_version != known.membership.joined_version:
+                    # Another stay: what came meanwhile was judged by the one before it.
+                    known.position = known.cursor
                 known.membership = row
         elif row is not None and row.pulled_from and not row.pulled_until:
             cursor = await self._means.store.get(PULL_CURSORS, (self._device, conversation_id))
@@ -180,6 +186,8 @@ class Pulls:
     def offer(self, pull: Pull, entry: Entry, version: int, conversation: Conversation) -> None:
         """A message of a group became durable: send it if live, else see that it is not missed."""
         message_id = entry.message_id
+        if message_id <= pull.start:
+            return  # from before this device was there
         if not pull.is_live:
             pull.has_news = True
             # Another node's may come late, below what has been read already.

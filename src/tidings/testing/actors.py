@@ -12,9 +12,9 @@ all that had happened. Nothing waits for a guessed time.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from tidings.client import Message
+from tidings.client import GroupRole, Message, Rules
 from tidings.client.enrolment import save
 from tidings.client.http import Server
 from tidings.protocol.api import Credentials, LoggedIn, NewAccount
@@ -47,6 +47,24 @@ class Person:
 
     def __str__(self) -> str:
         return self.handle
+
+
+class Group(NamedTuple):
+    """A group that somebody has made: by this it is meant, whatever it is called."""
+
+    peer: str
+    name: str
+
+    @property
+    def handle(self) -> str:
+        """What the SDK takes."""
+        return self.peer
+
+    def __str__(self) -> str:
+        return self.name
+
+
+To = Person | Group
 
 
 class Device:
@@ -129,12 +147,12 @@ class Device:
 
     # --- writing --------------------------------------------------------------------------
 
-    async def sends(self, to: Person, text: str, *, vanishes_after_s: float | None = None) -> None:
+    async def sends(self, to: To, text: str, *, vanishes_after_s: float | None = None) -> None:
         """Write a message; the server has it when this returns."""
         self._note(f"sends {to}: {text}")
         await self._program.me.send(to.handle, text, expires_in_s=vanishes_after_s)
 
-    def writes(self, to: Person, text: str) -> None:
+    def writes(self, to: To, text: str) -> None:
         """Write a message; it goes out when it can."""
         self._note(f"writes to {to}: {text}")
         self._stage.later(self._program.me.send(to.handle, text))
@@ -160,7 +178,7 @@ class Device:
         self._note(f"reacts to “{text}”: {reaction}")
         await self._program.me.messages.react(await self._message(text), reaction)
 
-    async def forwards(self, text: str, to: Person) -> None:
+    async def forwards(self, text: str, to: To) -> None:
         """Send the message of this text to somebody else."""
         self._note(f"forwards “{text}” to {to}")
         await self._program.me.messages.forward(await self._message(text), to.handle)
@@ -170,22 +188,115 @@ class Device:
         self._note(f"hides “{text}”")
         await self._program.me.messages.hide(await self._message(text))
 
-    async def reads(self, peer: Person) -> None:
+    async def reads(self, peer: To) -> None:
         """Look at all that came from somebody."""
         self._note(f"reads what {peer} wrote")
         await self._program.me.mark_read(peer.handle)
 
-    async def types(self, to: Person) -> None:
+    async def types(self, to: To) -> None:
         """Begin to write."""
         self._note(f"types to {to}")
         await self._program.me.chats.typing(to.handle)
 
+    # --- groups ---------------------------------------------------------------------------
+
+    async def founds(self, name: str, *people: Person, rules: Rules | None = None) -> Group:
+        """Make a group of these."""
+        self._note(f"founds {name} with {', '.join(map(str, people)) or 'nobody'}")
+        made = await self._program.me.groups.create(name, _handles(people), rules=rules)
+        return Group(made.peer, name)
+
+    async def founds_a_channel(self, name: str, *people: Person) -> Group:
+        """Make a channel of these."""
+        self._note(f"founds the channel {name}")
+        made = await self._program.me.groups.create(name, _handles(people), channel=True)
+        return Group(made.peer, name)
+
+    async def removes(self, group: Group, *people: Person) -> None:
+        """Remove these from a group."""
+        self._note(f"removes {', '.join(map(str, people))} from {group}")
+        await self._program.me.groups.remove(group.peer, _handles(people))
+
+    async def leaves(self, group: Group) -> None:
+        """Be in a group no more."""
+        self._note(f"leaves {group}")
+        await self._program.me.groups.leave(group.peer)
+
+    async def promotes(self, group: Group, *people: Person) -> None:
+        """Make these admins."""
+        self._note(f"makes {', '.join(map(str, people))} admins of {group}")
+        await self._program.me.groups.promote(group.peer, _handles(people))
+
+    async def hands_over(self, group: Group, to: Person) -> None:
+        """Make somebody the owner."""
+        self._note(f"hands {group} over to {to}")
+        await self._program.me.groups.transfer(group.peer, to.handle)
+
+    async def renames(self, group: Group, name: str) -> None:
+        """Give a group another name."""
+        self._note(f"calls {group} {name}")
+        await self._program.me.groups.rename(group.peer, name)
+
+    async def rules(self, group: Group, *, write: GroupRole) -> None:
+        """Say who may write."""
+        self._note(f"lets every {write.name} write in {group}")
+        await self._program.me.groups.set_rules(group.peer, write=write)
+
+    async def links(self, group: Group) -> str:
+        """Make an invite link."""
+        self._note(f"makes a link to {group}")
+        return await self._program.me.groups.link(group.peer)
+
+    async def joins(self, link: str) -> bool:
+        """Go by an invite link; whether one is in with that."""
+        self._note("joins by a link")
+        return await self._program.me.groups.join(link) is not None
+
+    async def sees_waiting(self, group: Group, *people: Person) -> None:
+        """These want to join."""
+
+        def waiting() -> list[str]:
+            there = [one for one in self._program.state.groups if one.peer == group.peer]
+            return sorted(there[0].waiting) if there else []
+
+        await self._sees("sees waiting", sorted(_handles(people)), waiting)
+
+    async def pins_for_all(self, text: str) -> None:
+        """Pin the message of this text for everyone."""
+        self._note(f"pins “{text}” for all")
+        await self._program.me.groups.pin(await self._message(text))
+
+    async def asks(self, to: To, question: str, *options: str, multiple: bool = False) -> None:
+        """Make a poll."""
+        self._note(f"asks {to}: {question}")
+        await self._program.me.messages.poll(to.handle, question, options, multiple=multiple)
+
+    async def votes(self, question: str, *options: str) -> None:
+        """Choose in a poll; nothing takes it back."""
+        self._note(f"votes {', '.join(options) or 'for nothing'}: {question}")
+        poll = await self._message(question)
+        assert poll.poll is not None
+        await self._program.me.messages.vote(poll, [poll.poll.options.index(one) for one in options])
+
+    async def sees_members(self, group: Group, *people: Person) -> None:
+        """These are in a group, and nobody else."""
+        wanted, found = sorted(_handles(people)), ["?"]
+        async with self._stage.patience(lambda: _instead(f"{self} sees members", wanted, found)):
+            while found != wanted:
+                await self._stage.moment()
+                found = sorted(one.handle for one in await self._program.me.groups.members(group.peer))
+        self._note(f"sees {', '.join(wanted)} in {group}")
+
     # --- people, chats, the account -------------------------------------------------------
 
-    async def adds(self, peer: Person) -> None:
-        """Put somebody into the contacts."""
-        self._note(f"adds {peer}")
-        await self._program.me.people.add(peer.handle)
+    async def adds(self, *people: Person, to: Group | None = None) -> None:
+        """Put these into a group or, without one, into the contacts."""
+        self._note(f"adds {', '.join(map(str, people))}{f' to {to}' if to else ''}")
+        if to is not None:
+            await self._program.me.groups.add(to.peer, _handles(people))
+            return
+        for person in people:
+            await self._program.me.people.add(person.handle)
 
     async def accepts(self, peer: Person) -> None:
         """Let somebody in who has written."""
@@ -207,22 +318,22 @@ class Device:
         self._note(f"unblocks {peer}")
         await self._program.me.people.unblock(peer.handle)
 
-    async def pins(self, peer: Person) -> None:
+    async def pins(self, peer: To) -> None:
         """Keep a chat at the top."""
         self._note(f"pins the chat with {peer}")
         await self._program.me.chats.pin(peer.handle)
 
-    async def mutes(self, peer: Person) -> None:
+    async def mutes(self, peer: To) -> None:
         """Be disturbed by a chat no more."""
         self._note(f"mutes the chat with {peer}")
         await self._program.me.chats.mute(peer.handle)
 
-    async def unmutes(self, peer: Person) -> None:
+    async def unmutes(self, peer: To) -> None:
         """Be disturbed by it again."""
         self._note(f"unmutes the chat with {peer}")
         await self._program.me.chats.unmute(peer.handle)
 
-    async def drafts(self, peer: Person, text: str) -> None:
+    async def drafts(self, peer: To, text: str) -> None:
         """Begin a message, and leave it."""
         self._note(f"drafts to {peer}: {text}")
         await self._program.me.chats.draft(peer.handle, text)
@@ -250,11 +361,11 @@ class Device:
 
     # --- what is to be seen ---------------------------------------------------------------
 
-    async def shows(self, peer: Person, *lines: str) -> None:
+    async def shows(self, peer: To, *lines: str) -> None:
         """The chat with somebody is these lines, and no other; see `screen`."""
         await self._sees("shows", lines, lambda: self._chat(peer))
 
-    async def shows_so_many(self, peer: Person, count: int) -> list[str]:
+    async def shows_so_many(self, peer: To, count: int) -> list[str]:
         """The chat with somebody has so many lines; returns them, without ticks."""
         await self._program.until(
             lambda: len(self._chat(peer)) == count,
@@ -290,7 +401,7 @@ class Device:
         await self._program.until(lambda: self.is_ended, lambda: f"{self} is not signed out", is_end=True)
         self._note("is signed out")
 
-    async def finds_in_history(self, peer: Person, *lines: str) -> None:
+    async def finds_in_history(self, peer: To, *lines: str) -> None:
         """What the server has of the chat with somebody: right now and, where ticks are late, soon."""
         found: list[Message] = []
         wanted = [line.partition(" ✓")[0] for line in lines]
@@ -366,7 +477,7 @@ class Device:
         )
         self._note(f"{verb} {wanted[-1] if wanted else 'nothing'}")
 
-    def _chat(self, peer: Person, *, ticks: bool = True) -> list[str]:
+    def _chat(self, peer: To, *, ticks: bool = True) -> list[str]:
         return chat_lines(self._program.state.messages(peer.handle), ticks=ticks)
 
     async def _message(self, text: str) -> Message:
@@ -409,6 +520,10 @@ class Device:
 
     def _note(self, happened: str) -> None:
         self._stage.note(f"  {self} {happened}")
+
+
+def _handles(people: Sequence[Person]) -> list[str]:
+    return [person.handle for person in people]
 
 
 def _instead(who: str, wanted: Sequence[str], shown: Sequence[str]) -> str:

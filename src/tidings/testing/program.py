@@ -181,7 +181,7 @@ class Program:
             case MessageEvent():
                 self.told[f"{event.sender}: {event.text} {event.reference}"] += 1
             case TypingEvent():
-                self.typing[event.peer] = event.active
+                self.typing[event.sender] = event.active
             case PresenceEvent():
                 self.online[event.handle] = event.online
             case _:

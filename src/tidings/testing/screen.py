@@ -3,6 +3,8 @@
 ```
 alice: Supper at seven (edited) [bob 👍] ✓✓ read
 bob: I'll be late (to: Supper at seven)
+— alice added carol —
+alice: When? {at six: bob, carol} {at seven: } ✓ 2 of 3, read by 1
 ```
 """
 
@@ -18,6 +20,8 @@ def chat_lines(messages: Sequence[Message], *, ticks: bool = True) -> list[str]:
     texts = {message.reference: message.text for message in messages}
 
     def line(message: Message) -> str:
+        if message.change is not None:
+            return f"— {message.text} —"
         marks = ["(deleted)"] if message.deleted else [message.text]
         if message.reply_to is not None and not message.deleted:
             marks.append(f"(to: {texts.get(message.reply_to, '…')})")
@@ -29,10 +33,23 @@ def chat_lines(messages: Sequence[Message], *, ticks: bool = True) -> list[str]:
             marks.append(
                 "[" + ", ".join(f"{who} {what}" for who, what in sorted(message.reactions.items())) + "]"
             )
-        tick = TICKS.get(message.status, "") if message.own and ticks else ""
+        poll = message.poll
+        if poll is not None:
+            votes = message.votes
+            marks += [f"{{{option}: {', '.join(votes[at])}}}" for at, option in enumerate(poll.options)]
+        if message.mentions_me:
+            marks.append("(to me)")
+        tick = _ticks(message) if message.own and ticks else ""
         return f"{message.sender}: {' '.join(marks)}{tick}"
 
     return [line(message) for message in messages]
+
+
+def _ticks(message: Message) -> str:
+    tally = message.tally
+    if tally is None or message.status == Status.READ:
+        return TICKS.get(message.status, "")
+    return f"{TICKS.get(message.status, '')} {tally.delivered} of {tally.of}, read by {tally.read}"
 
 
 def chat_line(chat: Chat) -> str:
@@ -42,8 +59,9 @@ def chat_line(chat: Chat) -> str:
         "archived": chat.archived,
         "muted": chat.muted_until > 0,
         "blocked": chat.blocked,
+        "left": chat.group is not None and chat.group.is_left,
         f"{chat.unread} unread": chat.unread > 0,
         f"draft: {chat.draft}": bool(chat.draft),
     }
     shown = ", ".join(mark for mark, holds in marks.items() if holds)
-    return f"{chat.peer} ({shown})" if shown else chat.peer
+    return f"{chat.title} ({shown})" if shown else chat.title
