@@ -40,7 +40,20 @@ from conformance.stores import (
 )
 from tidings.protocol import ids
 from tidings.protocol.ids import ConversationId, MessageId, UserId
-from tidings.store.contract import Erase, Key, Put, Raise, Row, Store, StoreUnavailable, Table, Write
+from tidings.store.contract import (
+    Erase,
+    Key,
+    Put,
+    PutEach,
+    Raise,
+    Row,
+    Store,
+    StoreUnavailable,
+    Table,
+    Write,
+    rows_in,
+    singly,
+)
 
 TOP = (1 << 64) - 1
 UNUSED = itertools.count(1000)
@@ -273,6 +286,90 @@ async def test_what_cannot_be_encoded_fails_for_its_caller_alone(store: Store) -
     )
     assert [type(result) for result in results] == [type(None), TypeError, type(None)]
     assert await store.range(ASCENDING, (7, 1), limit=9) == [int_row(1), int_row(3)]
+
+
+# --- a row for each of many -----------------------------------------------------------------
+
+EACH: list[tuple[Table[Any], Row, str, tuple[Any, ...]]] = [
+    (ASCENDING, int_row(3, "text"), "partition", (0, 1, 127, 128, 255, 256, 1 << 16, 1 << 32, 1 << 63, TOP)),
+    (ASCENDING, int_row(3, "text"), "part", (TOP, 7, 0)),
+    (DESCENDING, int_row(3, "text", user=TOP), "part", (1, 1 << 32)),
+    (BYTES, BytesRow(HERE, b"abcd", "text"), "partition", (b"a" * 16, b"b" * 16)),
+    (STRS, StrRow("p", "at", 5, "text"), "partition", ("", "al", "alice", "é" * 99)),
+    (LONE, LoneRow("n", "text"), "name", ("b", "a")),
+]
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "column", "values"), EACH, ids=[f"{table.name} {column}" for table, _, column, _ in EACH]
+)
+async def test_a_row_for_each_is_as_many_puts(
+    store: Store, table: Table[Any], row: Any, column: str, values: tuple[Any, ...]
+) -> None:
+    each = PutEach(table, row, column, values, 5)
+    puts = list(singly([each]))
+    assert [getattr(one.row, column) for one in puts if isinstance(one, Put)] == list(values)
+    await store.write([each])
+    rows = [one.row for one in puts if isinstance(one, Put)]
+    found = await store.get_many(table, [table.key_of(one) for one in rows])
+    assert found == rows
+    assert sorted(await all_of(store, table), key=table.key_of) == sorted(rows, key=table.key_of)
+
+
+async def test_a_row_for_each_heeds_causes_and_the_order_of_a_batch(store: Store) -> None:
+    for user, cause in ((1, 9), (2, 5), (3, 4)):
+        await put(store, ASCENDING, int_row(1, "old", user=user), cause=cause)
+    batch: list[Write] = [
+        Put(ASCENDING, int_row(1, "greater", user=4), 6),
+        Put(ASCENDING, int_row(1, "lesser", user=5), 4),
+        PutEach(ASCENDING, int_row(1, "each"), "partition", [1, 2, 3, 4, 5, 6, 7, 8], 5),
+        Put(ASCENDING, int_row(1, "behind", user=6), 5),
+        Erase(ASCENDING, (7, 1), 5),
+        Put(ASCENDING, int_row(1, "too late", user=8), 4),
+    ]
+    for _ in range(2):
+        await store.write(batch)
+        texts = [row.text for user in range(1, 9) for row in await store.range(ASCENDING, (user, 1), limit=9)]
+        assert texts == ["old", "each", "each", "greater", "each", "behind", "each"]
+
+
+async def test_a_row_for_none_and_a_row_for_one(store: Store) -> None:
+    await store.write([PutEach(ASCENDING, int_row(1, "none"), "partition", (), 5)])
+    assert await all_of(store, ASCENDING) == []
+    await store.write([PutEach(ASCENDING, int_row(1, "one"), "partition", (9,), 5)])
+    assert await all_of(store, ASCENDING) == [int_row(1, "one", user=9)]
+
+
+async def test_the_row_of_each_is_apart_from_the_caller(store: Store) -> None:
+    row = int_row(1, "each")
+    await store.write([PutEach(ASCENDING, row, "partition", (1, 2), 5)])
+    assert row == int_row(1, "each")
+    row.text = "changed"
+    assert await store.get(ASCENDING, (2, 1, 1)) == int_row(1, "each", user=2)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        PutEach(ASCENDING, int_row(1), "at", (1, 2), 5),
+        PutEach(ASCENDING, int_row(1), "text", ("a", "b"), 5),
+        PutEach(GROWING, GrowingRow(HERE, UserId(1)), "partition", (HERE,), 5),
+        PutEach(CONTESTED, ContestedRow("a", 1, b"r"), "name", ("a",), 5),
+    ],
+    ids=lambda write: f"{write.table.name} {write.column}",
+)
+async def test_a_row_for_each_is_of_a_partition_and_put(store: Store, write: PutEach) -> None:
+    with pytest.raises(AssertionError):
+        await store.write([write])
+
+
+def test_rows_are_counted() -> None:
+    batch: list[Write] = [
+        PutEach(ASCENDING, int_row(1), "partition", (1, 2, 3), 5),
+        Put(ASCENDING, int_row(2), 5),
+        Erase(ASCENDING, (7, 1), 5),
+    ]
+    assert (rows_in([]), rows_in(batch)) == (0, 5)
 
 
 # --- growing columns ------------------------------------------------------------------------

@@ -171,6 +171,20 @@ async def test_an_outsider_finds_no_group() -> None:
     assert not [frame for frame in left if isinstance(frame, Deliver)]
 
 
+async def test_each_of_many_members_finds_a_message_in_their_inbox() -> None:
+    world, everybody = await people(8)
+    alice, *others = everybody
+    group = await group_of(alice, others)
+    for other in others:
+        other.ack()
+        await other.settle()
+        other.drop()
+    await say(alice, group, "while you were away")
+    for other in others:
+        again = await world.online(other.account)
+        assert await again.texts(1) == ["while you were away"]
+
+
 # --- rights ---------------------------------------------------------------------------------
 
 

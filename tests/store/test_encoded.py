@@ -1,33 +1,45 @@
 """Rows and batches as bytes."""
 
+import struct
+from typing import Any
+
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conformance.stores import (
     ASCENDING,
+    BYTES_DOWN,
     CONTESTED,
     GROWING,
     LONE,
+    STRS,
     TEST_TABLES,
     VERSIONS,
+    BytesRow,
     ContestedRow,
     GrowingRow,
     IntRow,
     LoneRow,
+    StrRow,
     VersionRow,
 )
 from tidings.protocol.ids import ConversationId, MessageId, UserId
-from tidings.store.contract import Erase, Put, Raise, Write
+from tidings.store.contract import Erase, Put, PutEach, Raise, Row, Table, Write, singly
 from tidings.store.encoded import BatchEncoder, Erases, Part, Puts, Raises, RowCodec
 from tidings.store.growing import grown
+from tidings.store.schema import INBOX, InboxRow
 
 TOP = (1 << 64) - 1
+EDGES = (0, 1 << 7, 1 << 8, 1 << 16, 1 << 32, 1 << 63, TOP)
+"""where MessagePack takes more bytes for an int"""
 HERE = ConversationId(b"c" * 16)
 CODECS = [RowCodec(table) for table in TEST_TABLES]
 NUMBERS = {table: number for number, table in enumerate(TEST_TABLES)}
 encode = BatchEncoder(CODECS)
+IDS = st.binary(min_size=16, max_size=16)
+NAMES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=40)
 
 
 def row(at: int) -> IntRow:
@@ -109,6 +121,103 @@ def test_between_writes_and_erasures_of_a_table_the_order_stays() -> None:
         (Erases, growing),
     ]
     assert encode(batch)[1] == Erases(number, [(7, 1), (7, 1, 3)], [5, 6])
+
+
+# --- a row for each of many -----------------------------------------------------------------
+
+INTS = st.one_of(
+    st.integers(0, TOP),
+    st.sampled_from([edge + by for edge in EDGES for by in (-1, 0, 1) if 0 <= edge + by <= TOP]),
+)
+COLUMNS = st.one_of(
+    st.tuples(
+        st.just(ASCENDING),
+        st.builds(IntRow, INTS, INTS, INTS, st.text(max_size=9), st.binary(max_size=300)),
+        st.sampled_from(["partition", "part"]),
+        st.lists(INTS, unique=True),
+    ),
+    st.tuples(
+        st.just(BYTES_DOWN),
+        st.builds(BytesRow, IDS, st.just(b"abcd"), st.text(max_size=9)),
+        st.just("partition"),
+        st.lists(IDS, unique=True),
+    ),
+    st.tuples(
+        st.just(STRS),
+        st.builds(StrRow, NAMES, NAMES, INTS, st.text(max_size=9)),
+        st.just("partition"),
+        st.lists(NAMES, unique=True),
+    ),
+    st.tuples(st.just(LONE), st.builds(LoneRow, NAMES, NAMES), st.just("name"), st.lists(NAMES, unique=True)),
+    st.tuples(
+        st.just(INBOX),
+        st.builds(
+            InboxRow,
+            INTS,
+            INTS,
+            INTS,
+            INTS,
+            IDS,
+            INTS,
+            INTS,
+            INTS,
+            st.binary(max_size=300),
+            st.dictionaries(INTS, st.binary(max_size=40), max_size=3),
+            st.none() | INTS,
+        ),
+        st.sampled_from(["user_id", "bucket"]),
+        st.lists(INTS, unique=True),
+    ),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(COLUMNS, st.integers(0, TOP))
+def test_a_row_for_each_is_the_bytes_of_as_many_puts(
+    each: tuple[Table[Any], Row, str, list[Any]], cause: int
+) -> None:
+    encoding = BatchEncoder([RowCodec(each[0])])
+    write = PutEach(*each, cause)
+    (part,) = encoding([write])
+    assert encoding(list(singly([write]))) == ([part] if write.values else [])
+
+
+class WideRow(Row):
+    """A row of more columns than one byte counts."""
+
+    a: int
+    b: int
+    c: int = 0
+    d: int = 0
+    e: int = 0
+    f: int = 0
+    g: int = 0
+    h: int = 0
+    i: int = 0
+    j: int = 0
+    k: int = 0
+    l: int = 0  # noqa: E741
+    m: int = 0
+    n: int = 0
+    o: int = 0
+    p: int = 0
+
+
+def test_a_wide_row_for_each() -> None:
+    table = Table("wide", WideRow, partition=("a", "b"))
+    encoding = BatchEncoder([RowCodec(table)])
+    each: list[Write] = [PutEach(table, WideRow(1 << 20, 2), "b", (1, 1 << 40), 5)]
+    assert encoding(each) == encoding(list(singly(each)))
+
+
+def test_what_cannot_be_in_a_key_is_told() -> None:
+    for table, first, column, value in (
+        (ASCENDING, row(1), "partition", -1),
+        (ASCENDING, row(1), "part", TOP + 1),
+        (LONE, LoneRow("a"), "name", "a\0"),
+    ):
+        with pytest.raises((ValueError, struct.error)):
+            encode([PutEach(table, first, column, (value,), 5)])
 
 
 def test_parts_come_back_from_the_wire_as_they_were() -> None:

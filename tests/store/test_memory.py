@@ -6,7 +6,7 @@ import pytest
 
 from conformance.stores import ASCENDING, CONTESTED, VERSIONS, ContestedRow, IntRow, VersionRow
 from tidings.protocol.ids import MessageId, UserId
-from tidings.store.contract import OutcomeUnknown, Put, StoreError, StoreFull, StoreUnavailable
+from tidings.store.contract import OutcomeUnknown, Put, PutEach, StoreError, StoreFull, StoreUnavailable
 from tidings.store.memory import Fault, MemoryStore, PlannedFaults, Tables
 
 ALICE = ContestedRow("alice", 1, b"request 1")
@@ -48,6 +48,18 @@ async def test_a_crash_tears_a_batch_between_partitions_only(
     await reopened.write(batch(20))
     found = [len(await reopened.range(ASCENDING, (user, 1), limit=9)) for user in range(20)]
     assert set(found) == {2}
+
+
+async def test_a_crash_tears_a_row_for_each(
+    store: MemoryStore, tables: Tables, faults: PlannedFaults
+) -> None:
+    each = PutEach(ASCENDING, IntRow(UserId(0), 1, MessageId(1)), "partition", range(20), 1)
+    faults.writes.append(Fault.TORN)
+    with pytest.raises(StoreUnavailable):
+        await store.write([each])
+    reopened = MemoryStore(tables)
+    found = [len(await reopened.range(ASCENDING, (user, 1), limit=9)) for user in range(20)]
+    assert set(found) == {0, 1}
 
 
 async def test_the_seed_decides_where_a_batch_tears() -> None:

@@ -18,8 +18,11 @@ from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import ProtocolError
 from tidings.protocol.frames import CHANGES, DevicesChanged, Message, Send, Sent
 from tidings.protocol.ids import DeviceId, EntryId, MessageId, UserId
-from tidings.store.contract import Put, Raise, Write
+from tidings.store.contract import Put, PutEach, Raise, Write
 from tidings.store.schema import HEADS, INBOX, MESSAGES, HeadRow
+
+FEW = 5
+"""copies that are encoded one by one as fast as they are put together from pieces"""
 
 Outcome = Sent | DevicesChanged | ProtocolError
 Answer = Callable[[Outcome], None]
@@ -79,9 +82,13 @@ def rows_of(
         rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, scheme=send.scheme)))
     if conversation.group is not None and conversation.group.fanout.is_read:
         rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, newest=message.message_id)))
-    for member in recipients:
-        row_of_member = inbox_row(member, entry, message.expires_at, shares.get(member))
-        rows.append(Put(INBOX, row_of_member, entry.entry_id))
+    if shares or len(recipients) <= FEW:
+        for member in recipients:
+            row_of_member = inbox_row(member, entry, message.expires_at, shares.get(member))
+            rows.append(Put(INBOX, row_of_member, entry.entry_id))
+    else:
+        row_of_each = inbox_row(recipients[0], entry, message.expires_at)
+        rows.append(PutEach(INBOX, row_of_each, "user_id", recipients, entry.entry_id))
     if related is not None:
         if send.relation in CHANGES:
             rows.append(related_row(message, related.bucket, hidden_from))

@@ -38,6 +38,7 @@ from tidings.store.contract import (
     StoreUnavailable,
     Table,
     Write,
+    rows_in,
 )
 from tidings.store.schema import NODES, NodeRow
 
@@ -82,6 +83,7 @@ class GroupCommit:
         self._ids_until = 0
         """durable"""
         self._rows: list[Write] = []
+        self._row_count = 0
         self._done: list[Done] = []
         self._bytes = 0
         """held by rows that wait or are on their way to the disk"""
@@ -110,7 +112,7 @@ class GroupCommit:
     def admit(self) -> None:
         """Raise ProtocolError (overloaded) while more waits for the disk than the limits allow."""
         limits = self._limits
-        if len(self._rows) >= limits.commit_rows or self._bytes >= limits.commit_bytes:
+        if self._row_count >= limits.commit_rows or self._bytes >= limits.commit_bytes:
             raise ProtocolError(OVERLOADED, "the disk is behind", retry_after_s=1.0)
 
     def add(self, rows: Iterable[Write], done: Done, *, size: int = 0) -> None:
@@ -122,13 +124,16 @@ class GroupCommit:
         self._waiting_bytes += size
         if not self._done:
             self._oldest = self._ids.last
+        before = len(self._rows)
         self._rows.extend(rows)
+        self._row_count += rows_in(self._rows[before:])
         self._done.append(done)
         self._wake()
 
     def add_soon(self, row: Write, done: Done) -> None:
         """Commit a row with whatever batch comes next."""
         self._rows.append(row)
+        self._row_count += 1
         self._riding.append(done)
         self._arm()
 
@@ -222,6 +227,7 @@ class GroupCommit:
         rows, done = self._rows, self._done + self._riding
         late: _Late = {}
         self._rows, self._done, self._riding = [], [], []
+        self._row_count = 0
         if self._due:
             self._due = False
             late, self._late = self._late, {}
@@ -270,7 +276,7 @@ class GroupCommit:
         self.seconds += self._loop.time() - began_s
         if error is None:
             self.batches += 1
-            self.rows_written += len(rows)
+            self.rows_written += rows_in(rows)
         else:
             self.failures += 1
         return error

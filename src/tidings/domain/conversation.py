@@ -24,6 +24,8 @@ from tidings.store.schema import (
     WatermarkRow,
 )
 
+CHANNEL_MARKS = 10_000
+"""watermarks of a channel's members that are kept in memory"""
 BUCKET_EARLY_MS = 2000
 """How long before its end a bucket takes no more messages: ids may run a second ahead."""
 
@@ -157,6 +159,8 @@ class Conversation:
         group.told = max(group.told, told)
         if group.renew(row, roster):
             self.members = tuple(group.roles)
+            if self.is_channel and len(self.watermarks) < CHANNEL_MARKS:
+                return  # of whoever has read something lately
             for user in self.watermarks.keys() - group.joined.keys() - group.left.keys():
                 del self.watermarks[user]
 

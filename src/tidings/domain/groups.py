@@ -52,7 +52,7 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ConversationId, EntryId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import OutcomeUnknown, Put, Store, StoreError
+from tidings.store.contract import OutcomeUnknown, Put, Store, StoreError, StoreUnavailable
 from tidings.store.schema import (
     GROUP_LINKS,
     GROUP_PICTURES,
@@ -164,6 +164,8 @@ class Groups:
             await self._check_addable(maker, [row.user_id for row in plan.rows[1:]])
             async with self._lock(conversation_id):
                 await self._set(conversation_id, None, plan)
+            if await self._rosters.head(conversation_id) is None:
+                raise StoreUnavailable("it is not known whether a group was made")
         found = await self._roster(conversation_id, set())
         conversation = await self._conversations.anew(conversation_id)
         assert conversation is not None
@@ -372,7 +374,7 @@ class Groups:
                 await self._finish_telling(conversation, roster, at_once=True)
                 plan = judge(roster)
                 if plan is None:
-                    return
+                    break  # somebody has just done it, maybe
                 if not counted:
                     self._check_rate(conversation_id)
                     counted = True
@@ -454,7 +456,9 @@ class Groups:
         with suppress(OutcomeUnknown):
             await self._store.compare_and_set(GROUP_LINKS, None, row)
         found = await self._store.get(GROUP_LINKS, (code_hash,))
-        if found is None or found.conversation_id != conversation_id:
+        if found is None:
+            raise StoreUnavailable("it was not noted which group a code leads to")
+        if found.conversation_id != conversation_id:
             raise ProtocolError(INVALID, "this code is another group's: make another one")
 
     async def _join_soon(self, conversation: Conversation, user: UserId, code_hash: bytes) -> None:
@@ -485,10 +489,9 @@ class Groups:
 
             try:
                 await self._apply(conversation, judge, set(users))
+                await self._answer(conversation, some)
             except Exception as error:
                 _refuse(some, error)
-            else:
-                await self._answer(conversation, some)
 
     def _room(self, roster: Roster) -> int:
         if roster.head.kind == ConversationKind.CHANNEL:

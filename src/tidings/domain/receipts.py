@@ -101,8 +101,8 @@ class Receipts:
         """A device of the user has stored everything up to a message."""
         conversation.newest = max(conversation.newest, up_to)  # another node may have taken it
         mark = conversation.watermarks.get(user)
-        if mark is None:
-            return  # of a channel, in which nobody is counted; or gone from the group
+        if mark is None or conversation.is_channel:
+            return  # gone from the group; or of a channel, in which nobody is counted
         if up_to <= mark.delivered_up_to:
             return
         if conversation.group is None:

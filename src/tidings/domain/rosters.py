@@ -81,6 +81,7 @@ class Rosters:
             found = await self._store.compare_and_set(ROSTERS, expected, row, also)
         except OutcomeUnknown:
             found = await self.head(row.conversation_id)
+            return found is not None and found.request_id == row.request_id
         return found is None or found.request_id == row.request_id
 
     async def _page(self, conversation_id: ConversationId, after: UserId | None) -> list[RosterRow]:

@@ -186,8 +186,8 @@ class Pulls:
     def offer(self, pull: Pull, entry: Entry, version: int, conversation: Conversation) -> None:
         """A message of a group became durable: send it if live, else see that it is not missed."""
         message_id = entry.message_id
-        if message_id <= pull.start:
-            return  # from before this device was there
+        if message_id <= pull.start or 0 < pull.membership.pulled_until <= message_id:
+            return  # from before this device was there, or after its user was
         if not pull.is_live:
             pull.has_news = True
             # Another node's may come late, below what has been read already.

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic
 
 import msgspec
 
-from tidings.store.contract import Batch, Erase, Put, R, Raise, Row, Table
+from tidings.store.contract import Batch, Erase, KeyPart, Put, PutEach, R, Raise, Row, Table
 from tidings.store.growing import grown
 from tidings.store.keys import KeyCodec
 
@@ -23,6 +23,8 @@ AnyKey = tuple[Any, ...]
 """A `Key`: msgspec takes no union of bytes and str, though MessagePack tells them apart."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_ARRAY_16 = 0xDC
+"""how an array of more than 15 begins: a row of so many columns"""
 
 
 class Puts(msgspec.Struct, array_like=True, tag=0, gc=False):
@@ -68,12 +70,20 @@ class RowCodec(Generic[R]):
         self.table = table
         self.takes_puts = not table.grows and not table.contested
         self.keys = KeyCodec(table)
+        self._copiers: dict[str, Copier[R]] = {}
         self._decode = msgspec.msgpack.Decoder(table.row).decode
         self._is_higher = _compared(table.grows)
 
     def value(self, row: Row, cause: int) -> bytes:
         """A row and its cause. Raises TypeError for what is no row."""
         return cause.to_bytes(CAUSE_BYTES, "big") + _encode(row)
+
+    def copies(self, row: R, column: str, values: Sequence[KeyPart], cause: int) -> list[bytes]:
+        """Keys and values, by turns, of a row with each of these in the place of a partition column."""
+        copier = self._copiers.get(column)
+        if copier is None:
+            copier = self._copiers[column] = Copier(self, column)
+        return copier(row, values, cause)
 
     def row(self, value: bytes) -> R:
         """The row of a value. Raises msgspec.DecodeError."""
@@ -85,6 +95,35 @@ class RowCodec(Generic[R]):
         if not self._is_higher(before, after):
             return new
         return self.value(grown(self.table, before, after), 0)
+
+
+class Copier(Generic[R]):
+    """Rows that differ in one partition column: encoded once, and put together from the pieces for each."""
+
+    def __init__(self, codec: RowCodec[R], column: str) -> None:
+        self._codec = codec
+        self._column = column
+        self._around = codec.keys.around(column)
+        fields = codec.table.row.__struct_fields__
+        self._fields_before = fields[: fields.index(column)]
+
+    def __call__(self, row: R, values: Sequence[KeyPart], cause: int) -> list[bytes]:
+        """Keys and values, by turns."""
+        key, of_value, behind = self._around
+        first, last = key(row), behind(row)
+        head, tail = self._pieces(row, cause)
+        encode = _encode
+        found = [b""] * (2 * len(values))
+        found[::2] = [first + of_value(value) + last for value in values]
+        found[1::2] = [head + encode(value) + tail for value in values]
+        return found
+
+    def _pieces(self, row: R, cause: int) -> tuple[bytes, bytes]:
+        """A value up to the column and from behind it. MessagePack says nowhere how long all of it is."""
+        whole = self._codec.value(row, cause)
+        start = CAUSE_BYTES + (3 if whole[CAUSE_BYTES] == _ARRAY_16 else 1)
+        start += sum(len(_encode(getattr(row, field))) for field in self._fields_before)
+        return whole[:start], whole[start + len(_encode(getattr(row, self._column))) :]
 
 
 class BatchEncoder:
@@ -113,6 +152,12 @@ class BatchEncoder:
                     part = last[table] = Raises(number, [])
                     parts.append(part)
                 part.rows += (codec.keys.of_row(write.row), codec.value(write.row, 0))
+            elif type(write) is PutEach:
+                if type(part) is not Puts:
+                    assert codec.takes_puts, table
+                    part = last[table] = Puts(number, [])
+                    parts.append(part)
+                part.rows += codec.copies(write.row, write.column, write.values, write.cause)
             else:
                 assert type(write) is Erase, write
                 if type(part) is not Erases:

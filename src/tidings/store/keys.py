@@ -19,6 +19,7 @@ MASK = (1 << 64) - 1
 _KINDS = (int, bytes, str)
 # Without its length a short value from a stranger would be the prefix of other partitions.
 _LENGTHS = tuple(bytes((length,)) for length in range(256))
+_PACK = Struct(">Q").pack
 _COMPLEMENT = bytes(255 - byte for byte in range(256))
 
 
@@ -48,12 +49,26 @@ class KeyCodec(Generic[R]):
             _Column(kind, f"values[{index}]", down)
             for index, ((_, kind), down) in enumerate(zip(kinds, descending, strict=True))
         ]
+        self._table = table
         self._columns = len(kinds)
         self._partition_columns = partition
         self.of_row: Callable[[R], bytes] = _compiled(by_name)
         """The key of a row."""
         self._of_key: Callable[[Key], bytes] = _compiled(by_index)
         self._prefix: Callable[[Key], bytes] = _compiled(by_index[:partition])
+        self._by_name = by_name
+
+    def around(self, column: str) -> "Around[R]":
+        """Keys of rows that differ in one partition column only. AssertionError for any other column."""
+        names = self._table.partition
+        assert column in names, column
+        place = names.index(column)
+        kind = self._by_name[place].kind
+        return Around(
+            _compiled(self._by_name[:place]),
+            _PACK if kind is int else _compiled([_Column(kind, "values", descending=False)]),
+            _compiled(self._by_name[place + 1 :]),
+        )
 
     def of_key(self, key: Key) -> bytes:
         """The bytes of a full key."""
@@ -71,6 +86,14 @@ class KeyCodec(Generic[R]):
     def behind(self, key: Key | None) -> Span:
         """The rest of the table after a full key; all of it without one."""
         return Span(b"" if key is None else self.of_key(key) + b"\0", None)
+
+
+class Around(NamedTuple, Generic[R]):
+    """The parts of a key: what comes before a column, the column of a value, and what comes behind it."""
+
+    before: Callable[[R], bytes]
+    of_value: Callable[[Any], bytes]
+    behind: Callable[[R], bytes]
 
 
 def key_type(row: type, column: str) -> type[KeyPart]:
@@ -114,7 +137,7 @@ def _compiled(columns: list[_Column]) -> Callable[[Any], bytes]:
         for column in same:
             term = f"text({column.value})" if kind is str else f"length[len({column.value})] + {column.value}"
             terms.append(f"({term}).translate(complement)" if column.descending else term)
-    made: Callable[[Any], bytes] = eval(f"lambda values: {' + '.join(terms)}", names)  # noqa: S307
+    made: Callable[[Any], bytes] = eval(f"lambda values: {' + '.join(terms) or repr(b'')}", names)  # noqa: S307
     return made
 
 

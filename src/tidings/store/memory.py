@@ -27,10 +27,11 @@ from tidings.store.contract import (
     R,
     Raise,
     Row,
+    Single,
     StoreFull,
     StoreUnavailable,
     Table,
-    Write,
+    singly,
 )
 from tidings.store.growing import grown
 
@@ -245,8 +246,8 @@ class MemoryStore:
             raise StoreUnavailable("the store is closed")
 
     def _apply(self, batch: Batch, *, torn: bool) -> None:
-        by_partition: dict[tuple[str, Key], list[Write]] = {}
-        for write in batch:
+        by_partition: dict[tuple[str, Key], list[Single]] = {}
+        for write in singly(batch):
             by_partition.setdefault(_partition_of(write), []).append(write)
         for partition, writes in by_partition.items():
             if torn and not self._faults.survives(partition):
@@ -254,7 +255,7 @@ class MemoryStore:
             for write in writes:
                 self._apply_one(write)
 
-    def _apply_one(self, write: Write) -> None:
+    def _apply_one(self, write: Single) -> None:
         if isinstance(write, Erase):
             self._erase(write)
             return
@@ -299,7 +300,7 @@ def _raise(fault: Fault | None) -> None:
         raise OutcomeUnknown("the store did not answer")
 
 
-def _partition_of(write: Write) -> tuple[str, Key]:
+def _partition_of(write: Single) -> tuple[str, Key]:
     table = write.table
     assert not table.contested, table
     if isinstance(write, Erase):

@@ -336,6 +336,7 @@ class RocksStore:
                     job.fail(refusal(error, self._database.path), begun=False)
                     break
             else:
+                joined.close()
                 return joined
 
     def _land(self, error: Exception | None, *, begun: bool = True) -> None:

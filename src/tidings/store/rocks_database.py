@@ -1,9 +1,9 @@
 """A RocksDB directory: opening it or refusing it, and its tables' column families.
 
-The default column family holds what belongs to the store as a whole: the format number and the
-names of its tables. A directory in which one of them is missing is damaged, never new: a new
-store is marked by a file from before its first to after its last step of creation, and nothing
-is acknowledged while that file is there.
+The default column family holds what belongs to the store as a whole: the format number, the names
+of its tables, and for each a cause that none of its rows is above. A directory in which the number
+or a table is missing is damaged, never new: a new store is marked by a file from before its first
+to after its last step of creation, and nothing is acknowledged while that file is there.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ from rocksdict import Checkpoint, Options, Rdict, WriteBatch, WriteOptions
 
 from tidings.store.contract import StoreTooNew, StoreUnavailable, Table
 from tidings.store.rocks_checkpoint import CHECKPOINT, remove_checkpoint, sync_directory
-from tidings.store.rocks_family import Family, close
+from tidings.store.rocks_family import NO_CAUSE, Family, bound_key, close
 from tidings.store.rocks_migrations import MIGRATIONS
 from tidings.store.rocks_options import database_options, new_cache, table_options
 from tidings.store.rocks_refusals import LOGS, damaged, in_use, refusal
@@ -174,6 +174,8 @@ def _create(path: Path, tables: Sequence[Table[Any]], format_number: int) -> Non
         rocks = _rdict(path, options, create=True)
         rocks[_FORMAT] = b"%d" % format_number
         rocks[_TABLES] = _encode(sorted(options))
+        for name in options:
+            rocks[bound_key(name)] = NO_CAUSE
         rocks.close()
         mark.unlink()
     sync_directory(path)
@@ -228,6 +230,10 @@ def _add_tables(rocks: Rdict, names: Sequence[str], options: Options) -> None:
     if not names:
         return
     known = msgspec.msgpack.decode(rocks.get(_TABLES) or b"\x90")
+    # Before there is a table: one that is there without it would be taken for one with rows.
+    for name in names:
+        rocks[bound_key(name)] = NO_CAUSE
+    rocks.flush_wal(True)
     for name in names:
         rocks.create_column_family(name, options)
     rocks[_TABLES] = _encode(sorted({*known, *names}))

@@ -20,6 +20,9 @@ LOOK = 500
 """rows that `Family.older` looks at in one go"""
 LOOK_BYTES = 4096
 """of a value count as one more row: rocksdict copies all of it"""
+NO_CAUSE = bytes(CAUSE_BYTES)
+UNKNOWN = b"\xff" * (CAUSE_BYTES + 1)
+"""As a greatest cause: it is above all, and equal to none."""
 
 
 class Pair(NamedTuple):
@@ -53,12 +56,25 @@ class Family(Generic[R]):
         self.recent: dict[bytes, bytes] = {}
         """What `read` would return, of growing rows that were written lately: each is read again and
         again, and finding it in the database takes longer than all else that a raise does."""
+        self.newest = UNKNOWN
+        """No row has a greater cause: one that is put with it or a greater one finds nothing that stays."""
+        self.bound = UNKNOWN
+        """what of that is in the database: it was written with or before the first row that needed it"""
 
     def attach(self, database: Rdict) -> None:
         """Take the column family of an open database."""
         self._rows = rows = database.get_column_family(self.table.name)
         self.handle = database.get_column_family_handle(self.table.name)
         self.read = rows.get
+        self.newest = self.bound = self._bound_in(database)
+
+    def _bound_in(self, database: Rdict) -> bytes:
+        if not self.codec.takes_puts:
+            return NO_CAUSE  # the later write stays
+        found: bytes | None = database.get(bound_key(self.table.name))
+        if found is not None and len(found) != CAUSE_BYTES:
+            raise damaged(self._path, f"the greatest cause in {self.table.name} cannot be read")
+        return UNKNOWN if found is None else found
 
     def detach(self) -> None:
         """Let go of everything that would keep the database's files open."""
@@ -66,6 +82,7 @@ class Family(Generic[R]):
             close(self._rows)
         self._rows = self.handle = None
         self.read = _refuse
+        self.newest = self.bound = UNKNOWN
         self.recent.clear()
 
     def remember(self, written: dict[bytes, bytes]) -> None:
@@ -141,6 +158,13 @@ class Family(Generic[R]):
         except Exception as error:
             raise refusal(error, self._path) from None
 
+    def greatest_cause(self) -> bytes:
+        """Of all rows. It looks at each. Raises StoreDamaged."""
+        try:
+            return _greatest_cause(self._open())
+        except Exception as error:
+            raise refusal(error, self._path) from None
+
     def flush(self) -> None:
         """Write to files what is in memory. Releases the interpreter's lock."""
         self._open().flush(True)
@@ -210,6 +234,23 @@ def _older(rows: Rdict, first: bytes, cause: bytes) -> tuple[list[bytes], bytes 
         step()
     cursor.status()
     return found, at
+
+
+def _greatest_cause(rows: Rdict) -> bytes:
+    cursor = _cursor(rows, Span(b"", None), keep=False)
+    cursor.seek(b"")
+    value, step = cursor.value, cursor.next
+    greatest = NO_CAUSE
+    while (data := value()) is not None:
+        greatest = max(greatest, data[:CAUSE_BYTES])
+        step()
+    cursor.status()
+    return greatest
+
+
+def bound_key(table: str) -> bytes:
+    """Where the default column family has a cause that no row of a table is above."""
+    return b"newest:" + table.encode()
 
 
 def _refuse(_key: bytes) -> bytes | None:

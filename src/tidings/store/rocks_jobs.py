@@ -13,14 +13,19 @@ from typing import Any, NamedTuple
 import msgspec
 from rocksdict import WriteBatch
 
+from tidings.protocol import ids
 from tidings.store.contract import OutcomeUnknown, Row
 from tidings.store.encoded import CAUSE_BYTES, Erases, Part, Puts, Raises, cause_bytes
 from tidings.store.keys import Span
-from tidings.store.rocks_family import Family
+from tidings.store.rocks_family import Family, bound_key
 
 _ERASED = b""
 """In a batch: no row. No value is empty."""
 ALL = 1 << 62
+AHEAD = 10_000 << ids.TIME_SHIFT
+"""How far above a cause a table's bound is set: it is written once in so many ms of causes. Until as
+much has passed after a start, puts look for older rows."""
+CAUSE_MAX = (1 << 8 * CAUSE_BYTES) - 1
 ERASED_BYTES = 32
 """about what a removal takes in the log"""
 
@@ -35,20 +40,28 @@ class Joined:
         self.batch = WriteBatch(raw_mode=True)
         self.empty = True
         self._seen: defaultdict[Family[Any], dict[bytes, bytes]] = defaultdict(dict)
+        self._greatest: dict[Family[Any], bytes] = {}
+        """of the values that came to be put"""
+        self._bounds: dict[Family[Any], bytes] = {}
 
-    def put(self, family: Family[Any], rows: Iterable[bytes]) -> None:
+    def put(self, family: Family[Any], rows: Sequence[bytes]) -> None:
         """Write values (after each its key), unless there are some of greater causes."""
         seen, read, put, handle = self._seen[family], family.read, self.batch.put, family.handle
+        # A value begins with its cause, so it is below `newest` just if its cause is. To find nothing
+        # takes longer than all else that a put does, and a row with a new cause finds nothing.
+        newest = family.newest
         each = iter(rows)
         for key, value in zip(each, each, strict=True):
             old = seen.get(key)
-            if old is None:
+            if old is None and value < newest:
                 old = read(key)
             if old is not None and old[:CAUSE_BYTES] > value[:CAUSE_BYTES]:
                 continue
             seen[key] = value
             put(key, value, handle)
             self.empty = False
+        greatest = max(rows[1::2], default=b"")
+        self._greatest[family] = max(greatest, self._greatest.get(family, b""))
 
     def raise_to(self, family: Family[Any], rows: Iterable[bytes]) -> None:
         """Raise the growing columns of rows (keys and values, by turns). Raises StoreDamaged."""
@@ -85,8 +98,20 @@ class Joined:
             self.batch.delete(key, family.handle)
             self.empty = False
 
+    def close(self) -> None:
+        """Add the bounds that the causes of its rows need. Nothing is added behind that."""
+        for family, value in self._greatest.items():
+            if value[:CAUSE_BYTES] > family.bound:
+                cause = int.from_bytes(value[:CAUSE_BYTES], "big")
+                bound = self._bounds[family] = cause_bytes(min(cause + AHEAD, CAUSE_MAX))
+                self.batch.put(bound_key(family.table.name), bound)
+
     def written(self) -> None:
         """The batch is in the database."""
+        for family, value in self._greatest.items():
+            family.newest = max(family.newest, value[:CAUSE_BYTES])
+        for family, bound in self._bounds.items():
+            family.bound = bound
         for family, values in self._seen.items():
             family.remember(values)
 

@@ -1,7 +1,8 @@
 """From each older format of the store to the one that follows it.
 
 A step may be run again after a crash in its middle: it writes what is not there yet. Tables that
-are new have been created before it, and columns with a default need no step.
+are new have been created before it, and columns with a default need no step. A row that a step puts
+has the cause 0, or one that the table's bound (`Family.bound`) is not below.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,8 +10,8 @@ from pathlib import Path
 
 from rocksdict import Rdict, WriteBatch
 
-from tidings.store.rocks_family import Family
-from tidings.store.schema import DEVICES, SEEN, SeenRow
+from tidings.store.rocks_family import Family, bound_key
+from tidings.store.schema import DEVICES, SEEN, TABLES, SeenRow
 
 PAGE_ROWS = 1000
 
@@ -43,8 +44,16 @@ def _to_3(rocks: Rdict, path: Path, now_ms: int) -> None:
     """Keys have tables of their own, which are there by now: a binary of before would not heed them."""
 
 
-def _to_4(rocks: Rdict, path: Path, now_ms: int) -> None:
-    """Groups have tables of their own, likewise."""
+def _to_4(rocks: Rdict, path: Path, now_ms: int) -> None:  # noqa: ARG001
+    """Groups have tables of their own, likewise. Every table has a bound of the causes in it."""
+    for table in TABLES:
+        family = Family(table, path)
+        if family.codec.takes_puts:
+            family.attach(rocks)
+            try:
+                rocks[bound_key(table.name)] = family.greatest_cause()
+            finally:
+                family.detach()
 
 
 MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3, 3: _to_4}

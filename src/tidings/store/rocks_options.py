@@ -51,7 +51,7 @@ def table_options(cache: Cache) -> Options:
     blocks.set_block_cache(cache)
     blocks.set_cache_index_and_filter_blocks(True)
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(True)
-    # Each put looks for a row that is mostly not there, so both filters are for misses.
+    # Writes look for rows that are mostly not there, so both filters are for misses.
     blocks.set_bloom_filter(10, False)
     # A file's index of short keys must fit into a share of the cache, or each look reads it anew.
     blocks.set_index_block_restart_interval(16)

@@ -27,6 +27,7 @@ from tidings.store.contract import (
     StoreUnavailable,
     Table,
     Write,
+    singly,
 )
 from tidings.store.memory import MemoryStore, Tables
 from tidings.store.schema import EXPIRIES
@@ -333,7 +334,7 @@ class NodeStore:
 def _partitions(batch: Batch) -> list[list[Write]]:
     """A batch by partition."""
     parts: dict[tuple[str, Key], list[Write]] = {}
-    for write in batch:
+    for write in singly(batch):
         table = write.table
         if isinstance(write, Erase):
             key = write.key[: len(table.partition)]
