@@ -1,5 +1,6 @@
 """Groups: made, changed, joined and left; who may do what, and who is told of what."""
 
+import asyncio
 import hashlib
 from collections.abc import Iterable
 
@@ -183,6 +184,20 @@ async def test_each_of_many_members_finds_a_message_in_their_inbox() -> None:
     for other in others:
         again = await world.online(other.account)
         assert await again.texts(1) == ["while you were away"]
+
+
+async def test_a_change_comes_to_who_is_there_whatever_is_said_meanwhile() -> None:
+    _, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob, carol])
+    for number in range(20):
+        alice.say(ChangeGroup(number, group, GroupAction.INFO, info=b"%d" % number))
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        bob.send(group, f"{number}", version=1)
+        told = await change_seen(carol)
+        assert (told.version, told.info) == (number + 2, b"%d" % number)
+        await has(carol, f"{number}")
+        carol.ack()
 
 
 # --- rights ---------------------------------------------------------------------------------

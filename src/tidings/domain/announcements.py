@@ -10,6 +10,7 @@ spec §6.17
 """
 
 import hashlib
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -96,7 +97,8 @@ class Announcements:
             if not conversation.bucket_lasts(now_ms):
                 await self._conversations.prepare_bucket(conversation, now_ms)
             told = self._told(conversation, roster, head.change, concerned, before, recipients)
-            if await self._commit.write(told.rows):
+            offer = partial(self._offer, conversation, roster, told.entry, recipients)
+            if await self._commit.write(told.rows, offer):
                 break
             # What came too late for readers is written once more, as the group's messages go by now.
             roster = await self._now(roster)
@@ -105,11 +107,16 @@ class Announcements:
         group = conversation.group
         assert group is not None
         group.told = max(group.told, head.version)
-        self._router.deliver(told.entry, recipients)
+
+    def _offer(
+        self, conversation: Conversation, roster: Roster, entry: Entry, recipients: list[UserId]
+    ) -> None:
+        """It is durable: offered before what comes after it, for a lone node's sessions rely on that."""
+        self._router.deliver(entry, recipients)
         if _is_in_log(roster):
-            conversation.newest = max(conversation.newest, told.entry.message_id)
+            conversation.newest = max(conversation.newest, entry.message_id)
             if Fanout(roster.head.fanout) == Fanout.READ:
-                self._router.publish(told.entry, conversation, head.version)
+                self._router.publish(entry, conversation, roster.head.version)
 
     async def _now(self, roster: Roster) -> Roster:
         """The same change of the same group, which may have crossed a threshold meanwhile."""

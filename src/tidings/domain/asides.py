@@ -7,6 +7,7 @@ message that it is about, KEYS and SENDER_KEY to those whose devices they have e
 spec §6.16
 """
 
+from functools import partial
 from typing import NamedTuple
 
 from tidings.domain.accepting import entry_of, message_of
@@ -105,10 +106,8 @@ class Asides:
                 for member in recipients
             ]
             # What came too late for readers is written once more; devices drop what they have.
-            if await self._commit.write(rows):
-                break
-        self._router.deliver(given.entry, recipients)
-        return given.sent
+            if await self._commit.write(rows, partial(self._router.deliver, given.entry, recipients)):
+                return given.sent
 
     def _given(
         self,

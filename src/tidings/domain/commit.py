@@ -154,14 +154,17 @@ class GroupCommit:
         self._late[write.table.name, name] = write
         self._arm()
 
-    async def write(self, rows: Iterable[Write]) -> bool:
+    async def write(self, rows: Iterable[Write], then: Callable[[], None] | None = None) -> bool:
         """Commit rows and wait until they are durable; whether they came in time to be read.
 
-        Raises ProtocolError (store_…).
+        If they did, `then` is called before anybody hears of what is durable later. Raises ProtocolError
+        (store_…).
         """
         durable: asyncio.Future[bool] = self._loop.create_future()
 
         def done(error: StoreError | None) -> None:
+            if then is not None and error is None and not self.came_late:
+                then()
             if not durable.done():
                 if error is None:
                     durable.set_result(not self.came_late)

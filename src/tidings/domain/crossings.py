@@ -17,6 +17,7 @@ spec §6.17
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
@@ -190,8 +191,8 @@ class Crossings:
                 rows: list[Write] = [
                     Put(INBOX, inbox_row(user, entry, None), entry.entry_id) for user in some
                 ]
-                in_time = await self._commit.write(rows) and in_time
-        self._router.deliver(entry, members)
+                offer = partial(self._router.deliver, entry, some)
+                in_time = await self._commit.write(rows, offer) and in_time
 
     def _entry(self, conversation_id: ConversationId) -> Entry:
         """What only sessions heed; it has the form of a message, as all entries have."""

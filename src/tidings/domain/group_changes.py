@@ -44,6 +44,8 @@ TO_STAFF = (GroupAction.LINK, GroupAction.UNLINK, GroupAction.ASK, GroupAction.D
 """changes that are told to those who may add, and to nobody else"""
 OF_A_CHANNEL_SILENT = (GroupAction.ADD, GroupAction.REMOVE, GroupAction.LEAVE, GroupAction.JOIN)
 """changes of a channel that are told only to whom they concern"""
+GONE = (GroupAction.REMOVE, GroupAction.LEAVE)
+"""changes by which members go"""
 UNPINNABLE = (*CHANGES, *UNSHOWN)
 """what is no message to be shown"""
 HASH_BYTES = 32

@@ -22,7 +22,7 @@ from tidings.domain.commit import GroupCommit
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
 from tidings.domain.crossings import Crossings
-from tidings.domain.group_changes import Planned
+from tidings.domain.group_changes import GONE, Planned
 from tidings.domain.log import Log
 from tidings.domain.peers import Peers
 from tidings.domain.privacy import Privacy
@@ -300,7 +300,7 @@ class Groups:
         if conversation.has_member(user):
             return True
         if conversation.is_channel:
-            return (await self._subscription(conversation.conversation_id, user)) is not None
+            return (await self._subscription(conversation, user)) is not None
         # Another node may have added them.
         if self._peers.are_there and conversation.group is not None:
             anew = await self._conversations.anew(conversation.conversation_id)
@@ -313,7 +313,7 @@ class Groups:
             return ALL
         joined = conversation.group.joined.get(user)
         if joined is None:
-            row = await self._subscription(conversation.conversation_id, user)
+            row = await self._subscription(conversation, user)
             if row is None:
                 return Rights(0, 0)
             joined = row.joined_version
@@ -530,8 +530,13 @@ class Groups:
         if not conversation.is_channel and not conversation.entitled(actor, row.version):
             raise ProtocolError(NO_SUCH_MESSAGE)
 
-    async def _subscription(self, conversation_id: ConversationId, user: UserId) -> MembershipRow | None:
-        row = await self._store.get(MEMBERSHIPS, (user, conversation_id))
+    async def _subscription(self, conversation: Conversation, user: UserId) -> MembershipRow | None:
+        """The row of a channel's member; None of who is gone, also if it does not say so yet."""
+        row = await self._store.get(MEMBERSHIPS, (user, conversation.conversation_id))
+        group = conversation.group
+        change = None if group is None or group.told >= conversation.version else group.head.change
+        if change is not None and change.action in GONE and user in change.users:
+            return None
         return None if row is None or row.left_version is not None else row
 
     async def _subscribers(self, conversation_id: ConversationId, after: UserId, limit: int) -> list[UserId]:

@@ -20,10 +20,10 @@ import msgspec
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
+from tidings.domain.group_changes import GONE
 from tidings.domain.inboxes import Entry
 from tidings.domain.log import Log, has_expired, is_to_be_told
 from tidings.protocol import ids as snowflakes
-from tidings.protocol.frames import GroupAction
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.server.feed import Feed
 from tidings.server.following import Following, entry_of
@@ -38,7 +38,6 @@ from tidings.store.schema import (
     PullCursorRow,
 )
 
-GONE = (GroupAction.REMOVE, GroupAction.LEAVE)
 ROWS_READ = 256
 """rows read at once"""
 
