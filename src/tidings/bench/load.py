@@ -26,6 +26,7 @@ from tidings.protocol.frames import (
     Read,
     Receipt,
     Sent,
+    Tallies,
 )
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
 
@@ -34,8 +35,10 @@ CONNECT_TIMEOUT_S = 60.0
 BROKEN = 1006
 """RFC 6455 §7.4.1: there was no close frame"""
 CLOSE_CODE_BYTES = 2
-PASSING = frozenset({frames.Welcome, frames.Ok, frames.Stale, frames.Changed, frames.Presence, frames.Typed})
+PASSING = frozenset({frames.Welcome, frames.Stale, frames.Changed, frames.Presence, frames.Typed})
 """what a light client has no use for"""
+ANSWERS = frozenset({frames.Ok, frames.Conversation, DeviceLists, Bundles})
+"""what it may have asked for"""
 
 
 class Device(picows.WSListener):
@@ -57,13 +60,17 @@ class Device(picows.WSListener):
         self.on_deliver: Callable[[Deliver], None] = lambda _: None
         self.on_receipt: Callable[[Receipt], None] = lambda _: None
         self.on_page: Callable[[Page], None] = lambda _: None
+        self.on_tallies: Callable[[Tallies], None] = lambda _: None
         self.on_error: Callable[[Error], None] = _unexpected
         self.marks_read = False
+        self.holds_back = False
+        """nothing is acknowledged but by `acknowledge` and `acknowledge_one`"""
         self._transport: picows.WSTransport | None = None
         self._delivered = 0
+        self._acknowledged = 0
         self._to_read: dict[ConversationId, MessageId] = {}
         self._requests = 0
-        self._asked: dict[int, asyncio.Future[DeviceLists | Bundles]] = {}
+        self._asked: dict[int, asyncio.Future[object]] = {}
         self.prefix = os.urandom(8)
         self._counter = 0
 
@@ -106,10 +113,9 @@ class Device(picows.WSListener):
         return frames.Send(name, 1, conversation, 1, ids.EntryId(0), frames.Scheme.PLAIN, "text", content)
 
     async def ask(self, make: Callable[[int], frames.Frame]) -> object:
-        """Ask for keys, and wait for the answer."""
+        """Ask for something, and wait for the answer. Raises RuntimeError if it is refused."""
         request_id = self.next_request()
-        asked: asyncio.Future[DeviceLists | Bundles] = self.loop.create_future()
-        self._asked[request_id] = asked
+        asked = self._asked[request_id] = self.loop.create_future()
         self.say(make(request_id))
         return await asked
 
@@ -124,8 +130,15 @@ class Device(picows.WSListener):
         self.say(frames.Heartbeat())
 
     def acknowledge(self) -> None:
-        """Say once more that all that came is stored."""
+        """Say (once more) that all that came is stored."""
+        self._acknowledged = self._delivered
         self.say(Ack(self._delivered))
+
+    def acknowledge_one(self) -> None:
+        """Say that one more is stored."""
+        self._acknowledged += 1
+        assert self._acknowledged <= self._delivered
+        self.say(Ack(self._acknowledged))
 
     def on_ws_connected(self, transport: picows.WSTransport) -> None:
         self._transport = transport
@@ -153,11 +166,13 @@ class Device(picows.WSListener):
         elif isinstance(received, Drained | HeartbeatOk):
             self._complete(received)
         elif kind is Error:
-            self.on_error(received)  # type: ignore[arg-type]
-        elif isinstance(received, DeviceLists | Bundles):
-            self._asked.pop(received.request_id).set_result(received)
+            self._refused(received)  # type: ignore[arg-type]
+        elif kind in ANSWERS:
+            self._answered(received)
         elif kind is Page:
             self.on_page(received)  # type: ignore[arg-type]
+        elif kind is Tallies:
+            self.on_tallies(received)  # type: ignore[arg-type]
         else:
             assert kind in PASSING, received
 
@@ -172,6 +187,18 @@ class Device(picows.WSListener):
             self.close_code = int.from_bytes(payload[:CLOSE_CODE_BYTES], "big")
             self.close_reason = payload[CLOSE_CODE_BYTES:].decode()
 
+    def _answered(self, received: frames.Frame) -> None:
+        asked = self._asked.pop(received.request_id, None)  # type: ignore[attr-defined]
+        if asked is not None:  # else it is of something that is told again until it is answered
+            asked.set_result(received)
+
+    def _refused(self, error: Error) -> None:
+        asked = self._asked.pop(error.request_id or 0, None)
+        if asked is None:
+            self.on_error(error)
+        else:
+            asked.set_exception(RuntimeError(f"the server refused: {error}"))
+
     def _complete(self, received: Drained | HeartbeatOk) -> None:
         self.complete_to = received.complete_to
         if isinstance(received, HeartbeatOk):
@@ -180,7 +207,7 @@ class Device(picows.WSListener):
             self.drained.set_result(None)
 
     def _deliver(self, received: Deliver) -> None:
-        if not self._to_read:
+        if not self._to_read and not self.holds_back:
             self.loop.call_soon(self._acknowledge)
         self._delivered += 1
         message = received.message

@@ -6,6 +6,8 @@ passwords properly would take minutes and is not what is measured.
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from argon2 import PasswordHasher
@@ -17,6 +19,8 @@ from tidings.server.config import Config
 from tidings.server.logs import open_log
 from tidings.server.node import wire
 from tidings.server.passwords import Argon2Passwords
+from tidings.server.services import Services
+from tidings.store.contract import Store
 from tidings.store.rocks import RocksStore
 
 PASSWORD = "benchmark password"  # noqa: S105 - of people who do not exist
@@ -32,27 +36,40 @@ async def seed(
 
     `devices` of each: all the first ones come first, then all the second ones, and so on.
     """
+    async with rules(data) as (services, _):
+        accounts = await register(services, people, devices)
+        conversations = []
+        for one, other in pairs:
+            user, peer = UserId(int(accounts[one].user_id)), UserId(int(accounts[other].user_id))
+            conversations.append((await services.conversations.open_direct(user, peer)).conversation_id)
+    return accounts, conversations
+
+
+@asynccontextmanager
+async def rules(data: Path) -> AsyncIterator[tuple[Services, Store]]:
+    """A server's rules and store without a server; at the end all is durable."""
     config = Config(data=str(data), strangers="deliver")
     passwords = Argon2Passwords(config.limits, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     store = RocksStore.open(data)
     try:
         log = open_log("warning", as_json=False)
         services = await wire(config, store, SystemClock(), passwords, os.urandom, log)
-        accounts: list[LoggedIn] = []
-        for start in range(0, people, AT_ONCE):
-            names = [f"user{number}" for number in range(start, min(people, start + AT_ONCE))]
-            accounts += await asyncio.gather(
-                *(services.accounts.register(NewAccount(name, PASSWORD)) for name in names)
-            )
-        for number in range(people, people * devices):
-            handle = f"user{number % people}"
-            accounts.append(await services.accounts.login(Credentials(handle, PASSWORD)))
-        conversations = []
-        for one, other in pairs:
-            user, peer = UserId(int(accounts[one].user_id)), UserId(int(accounts[other].user_id))
-            conversations.append((await services.conversations.open_direct(user, peer)).conversation_id)
+        yield services, store
         await services.commit.barrier()
     finally:
         passwords.close()
         await store.close()
-    return accounts, conversations
+
+
+async def register(services: Services, people: int, devices: int = 1) -> list[LoggedIn]:
+    """See `seed`."""
+    accounts: list[LoggedIn] = []
+    for start in range(0, people, AT_ONCE):
+        names = [f"user{number}" for number in range(start, min(people, start + AT_ONCE))]
+        accounts += await asyncio.gather(
+            *(services.accounts.register(NewAccount(name, PASSWORD)) for name in names)
+        )
+    for number in range(people, people * devices):
+        handle = f"user{number % people}"
+        accounts.append(await services.accounts.login(Credentials(handle, PASSWORD)))
+    return accounts

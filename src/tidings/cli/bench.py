@@ -9,10 +9,13 @@ from typing import Annotated
 import typer
 import uvloop
 
+from tidings.bench.acks import AcksOptions, acks
+from tidings.bench.channel import ChannelOptions, channel
 from tidings.bench.client import ClientOptions, client
 from tidings.bench.crash import CrashOptions, crash
 from tidings.bench.direct import DirectOptions, direct
 from tidings.bench.faults import Fault
+from tidings.bench.group import GroupOptions, Way, group
 from tidings.bench.idle import IdleOptions, idle
 from tidings.bench.link import ClosedForGood
 from tidings.bench.offline import OfflineOptions, offline
@@ -66,6 +69,72 @@ def bench_direct(
     result = _run(lambda place, progress: direct(place, options, progress), "direct", folder, as_json=as_json)
     if result.get("wrong"):
         raise Failure("not everything opened to what was sent")
+
+
+@app.command("group")
+def bench_group(
+    as_json: AsJson = False,
+    folder: Folder = None,
+    members: Annotated[
+        int, typer.Option(help="All connected; one of them writes.", min=2)
+    ] = GroupOptions().members,
+    window: Annotated[int, typer.Option(help="Messages in flight.", min=1)] = GroupOptions().window,
+    fanout: Annotated[Way, typer.Option(help="A copy in each inbox, or stored once.")] = Way.DEFAULT,
+    reads: Annotated[bool, typer.Option("--reads", help="Members also mark as read.")] = False,
+    copies: Annotated[int, typer.Option(help="Of a round, about.", min=1)] = GroupOptions().copies,
+    rounds: Annotated[int, typer.Option(min=1)] = GroupOptions().rounds,
+    workers: Workers = 1,
+) -> None:
+    """A group of people who are there: CPU for the copy that each of them gets and acknowledges."""
+    options = GroupOptions(
+        members=members,
+        window=window,
+        way=fanout,
+        reads=reads,
+        copies=copies,
+        rounds=rounds,
+        workers=workers,
+    )
+    _run(lambda place, progress: group(place, options, progress), "group", folder, as_json=as_json)
+
+
+@app.command("acks")
+def bench_acks(
+    as_json: AsJson = False,
+    folder: Folder = None,
+    members: Annotated[
+        int, typer.Option(help="Of the large group; the small ones are of the same people.", min=2)
+    ] = AcksOptions().members,
+    waves: Annotated[
+        int, typer.Option(help="Acknowledgements of each.", min=1, max=240)
+    ] = AcksOptions().waves,
+    rounds: Annotated[int, typer.Option(min=1)] = AcksOptions().rounds,
+) -> None:
+    """Acknowledgements in small groups and in a large one: whether one costs the same."""
+    options = AcksOptions(members=members, waves=waves, rounds=rounds)
+    _run(lambda place, progress: acks(place, options, progress), "acks", folder, as_json=as_json)
+
+
+@app.command("channel")
+def bench_channel(
+    as_json: AsJson = False,
+    folder: Folder = None,
+    connected: Annotated[
+        int, typer.Option(help="Members that are there, the one who posts included.", min=2)
+    ] = ChannelOptions().connected,
+    members: Annotated[
+        list[int] | None, typer.Option(help="Of a channel; repeat it to compare, the first with the last.")
+    ] = None,
+    window: Annotated[int, typer.Option(help="Messages in flight.", min=1)] = ChannelOptions().window,
+    messages: Annotated[int, typer.Option(help="Of a round.", min=1)] = ChannelOptions().messages,
+    rounds: Annotated[int, typer.Option(min=1)] = ChannelOptions().rounds,
+) -> None:
+    """A channel in which some are there and many are not: CPU for a post."""
+    sizes = tuple(members or ChannelOptions().members)
+    if min(sizes) < connected:
+        raise Failure("a channel has at least the members that are connected", hint="try fewer --connected")
+    options = ChannelOptions(sizes, connected, window, messages, rounds)
+    _run(lambda place, progress: channel(place, options, progress), "channel", folder, as_json=as_json)
 
 
 @app.command("client")
@@ -155,7 +224,7 @@ def _run(bench: Bench, name: str, folder: Path | None, *, as_json: bool) -> dict
         try:
             result = uvloop.run(_await(bench(Path(place), Progress(name))))
         except TimeoutError:
-            raise Failure("the server did not keep up", hint="try fewer --pairs or --messages") from None
+            raise Failure("the server did not keep up", hint="try fewer people or messages") from None
         except (RuntimeError, ClosedForGood) as error:
             raise Failure(str(error), hint="see above for what the server said") from error
     if as_json:

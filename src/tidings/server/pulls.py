@@ -84,6 +84,7 @@ class Pull:
         self.position = cursor
         """up to here everything was sent, or is not for this device"""
         self.is_live = False
+        """set by `Pulls` alone, which counts those that are not"""
         self.has_news = False
         """something came while it was read"""
         self.is_over = False
@@ -100,6 +101,7 @@ class Pulls:
     """All of a session's; see the module's text."""
 
     __slots__ = (
+        "_behind",
         "_device",
         "_feed",
         "_is_closed",
@@ -121,6 +123,8 @@ class Pulls:
         self._feed = feed
         self._means = means
         self._pulls: dict[ConversationId, Pull] = {}
+        self._behind: dict[ConversationId, Pull] = {}
+        """those that are not live: an acknowledgement looks whether there are any"""
         self._unsettled: dict[ConversationId, None] = {}
         """groups whose cursor is behind what was acknowledged"""
         self._is_closed = False
@@ -134,7 +138,7 @@ class Pulls:
     @property
     def is_stalled(self) -> bool:
         """Whether messages may be waiting in a log while nobody reads them."""
-        return not self.is_loaded or any(not pull.is_live for pull in self._pulls.values())
+        return not self.is_loaded or bool(self._behind)
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -145,11 +149,10 @@ class Pulls:
         """
         if not self.is_loaded:
             await self._load()
-        for pull in list(self._pulls.values()):
-            while not pull.is_live and pull.conversation_id in self._pulls:
-                if not self._feed.has_room:
-                    return False
-                await self._read(pull)
+        while self._behind:
+            if not self._feed.has_room:
+                return False
+            await self._read(next(iter(self._behind.values())))
         return True
 
     async def look_at(self, conversation_id: ConversationId) -> None:
@@ -162,7 +165,7 @@ class Pulls:
         row = await self._membership(conversation_id)
         known = self._pulls.get(conversation_id)
         if known is not None and not known.is_over:
-            known.is_live = False
+            self._fall_behind(known)
             if row is None:
                 self._drop(known)
             else:
@@ -195,7 +198,7 @@ class Pulls:
         is_doubtful = conversation.is_channel and conversation.removal_at > pull.removal_at
         is_for = not is_doubtful and self._is_for(pull, version, conversation)
         if is_doubtful or (is_for and not self._feed.has_room):
-            pull.is_live = False
+            self._fall_behind(pull)
             pull.position = MessageId(message_id - 1)
             if is_doubtful:
                 self._wake()  # a full window is read on when it has room again
@@ -267,6 +270,7 @@ class Pulls:
             if row.pulled_until and start >= row.pulled_until:
                 continue
             pull = self._pulls[row.conversation_id] = Pull(self, row, MessageId(start))
+            self._behind[row.conversation_id] = pull
             added.append(pull)
         following = self._means.following
         try:
@@ -277,7 +281,8 @@ class Pulls:
         heads = await self._means.store.get_many(HEADS, [(pull.conversation_id,) for pull in added])
         for pull, head in zip(added, heads, strict=True):
             is_empty = head is None or head.newest <= pull.position
-            pull.is_live = is_empty and not pull.has_news and not pull.membership.pulled_until
+            if is_empty and not pull.has_news and not pull.membership.pulled_until:
+                self._go_live(pull)
 
     async def _read(self, pull: Pull) -> None:
         """Send what the log has after a pull's position, until the window is full or it ends there."""
@@ -307,7 +312,7 @@ class Pulls:
                     return
         if pull.has_news:
             return
-        pull.is_live = True
+        self._go_live(pull)
         self._unsettled[pull.conversation_id] = None
         self._end(pull)
 
@@ -355,7 +360,16 @@ class Pulls:
     async def _membership(self, conversation_id: ConversationId) -> MembershipRow | None:
         return await self._means.store.get(MEMBERSHIPS, (self._user, conversation_id))
 
+    def _go_live(self, pull: Pull) -> None:
+        pull.is_live = True
+        self._behind.pop(pull.conversation_id, None)
+
+    def _fall_behind(self, pull: Pull) -> None:
+        pull.is_live = False
+        self._behind[pull.conversation_id] = pull
+
     def _drop(self, pull: Pull) -> None:
+        self._behind.pop(pull.conversation_id, None)
         self._means.following.leave(pull.conversation_id, pull)
         self._pulls.pop(pull.conversation_id, None)
 
