@@ -48,7 +48,7 @@ check: setup ## lint, format, types, imports, spec: all but the tests
 
 test: setup-tests check ## check, then all tests (PYTEST='-k codec' passes arguments on)
 	cd crypto && node --test test/
-	$(bin)/pytest -m "not long" $(PYTEST)
+	PYTHON=$(bin)/python scripts/tests $(PYTEST)
 
 test-long: setup-tests ## the endless variants: power cuts and crashes by the dozen, planted bugs from the first seed
 	TIDINGS_CUTS=20 $(bin)/pytest --timeout 1200 tests/durability/test_server.py
@@ -57,7 +57,7 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 		$(bin)/tidings bench crash --workers 2 --fault $$fault || exit 1; done
 	$(bin)/pytest -m long tests/simulation
 
-simulate: setup ## many nodes, every fault, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
+simulate: setup ## many nodes, every fault, people in pairs and in groups, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
 	@$(bin)/python -m tidings.testing.simulation $(SEEDS)
 
 simulate-sealed: setup ## the same with clients that encrypt, devices added and revoked at random (SEEDS=300)

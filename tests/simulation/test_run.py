@@ -13,6 +13,7 @@ from tidings.testing.simulation.profile import Stored
 from tidings.testing.simulation.run import Options, run
 
 SEEDS = "1-200"
+OF_GROUPS = "1-30"
 DROPPED = b"100"
 
 
@@ -30,20 +31,36 @@ def simulate(*arguments: str, hash_seed: str = "0") -> subprocess.CompletedProce
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_is_broken() -> None:
-    done = simulate(SEEDS, "--processes", "2")
+    done = simulate(SEEDS, "--people", "pairs", "--processes", "2")
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_nothing_is_broken_on_a_lone_node() -> None:
-    done = simulate("40", "--nodes", "1", "--processes", "2")
+    done = simulate("40", "--people", "pairs", "--nodes", "1", "--processes", "2")
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
 
 
 @pytest.mark.slow
-def test_a_seed_is_one_run() -> None:
-    one, other = (simulate("--seed", "7", hash_seed=hash_seed).stdout for hash_seed in ("1", "2"))
+@pytest.mark.timeout(300)
+def test_nothing_is_broken_in_groups() -> None:
+    done = simulate(OF_GROUPS, "--people", "groups", "--processes", "2")
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_nothing_is_broken_in_groups_on_a_lone_node() -> None:
+    done = simulate("6", "--people", "groups", "--nodes", "1", "--processes", "2")
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2_000:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("people", ["pairs", "groups"])
+def test_a_seed_is_one_run(people: str) -> None:
+    seed = ("--people", people, "--seed", "7")
+    one, other = (simulate(*seed, hash_seed=hash_seed).stdout for hash_seed in ("1", "2"))
     assert "digest" in one
     assert one == other
 
@@ -63,7 +80,7 @@ def test_what_is_broken_is_found_and_told(
     outcome = run(Options(1, keeps_transcript=True))
     assert "1 delivered" in {broken.rule for broken in outcome.broken}
     assert any("«100»" in line and "writes" in line for line in outcome.transcript())
-    assert command.main(["1", "--processes", "1", "--tries", "25"]) == 1
+    assert command.main(["1", "--people", "pairs", "--processes", "1", "--tries", "25"]) == 1
     told = capsys.readouterr().out
-    assert "again: python -m tidings.testing.simulation --nodes 3 --seed 1" in told
+    assert "again: python -m tidings.testing.simulation --people pairs --nodes 3 --seed 1" in told
     assert told.splitlines()[-1].startswith("1 seeds, 1 broken")

@@ -161,7 +161,7 @@ class Announcements:
         )
         rows: list[Write] = []
         for row in concerned:
-            rows += _memberships(row, before.get(row.user_id), head)
+            rows += _memberships(row, before.get(row.user_id), head, message_id)
         rows += [Put(INBOX, inbox_row(user, entry, None), message_id) for user in recipients]
         if _is_in_log(roster):
             rows.append(Put(MESSAGES, row_of(message, conversation.bucket, []), message_id))
@@ -213,7 +213,9 @@ def _is_in_log(roster: Roster) -> bool:
     return head.kind != ConversationKind.CHANNEL or change.action not in OF_A_CHANNEL_SILENT
 
 
-def _memberships(row: RosterRow, before: MembershipRow | None, head: GroupHead) -> list[Write]:
+def _memberships(
+    row: RosterRow, before: MembershipRow | None, head: GroupHead, told_at: MessageId
+) -> list[Write]:
     """What is derived from a member's row. Told twice, or late, it never undoes what came after it."""
     rows: list[Write] = []
     cause = head.cause
@@ -228,11 +230,11 @@ def _memberships(row: RosterRow, before: MembershipRow | None, head: GroupHead) 
     is_read = Fanout(head.fanout).is_read
     if is_read:
         # Other nodes' clocks may be behind, and they may not know yet: the version says what is whose.
-        membership.pulled_from = cause - _MARGIN
+        membership.pulled_from = min(cause, told_at) - _MARGIN
     if row.left_version is not None:
         # It stays for a while: devices may still have to read what was sent before, and a change that is
         # told late must find it.
         membership.pulled_from = membership.pulled_from if before is None else before.pulled_from
-        membership.pulled_until = cause + _MARGIN
+        membership.pulled_until = max(cause, told_at) + _MARGIN
     rows.append(Put(MEMBERSHIPS, membership, cause))
     return rows

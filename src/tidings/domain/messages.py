@@ -327,6 +327,8 @@ class Messages:
         bucket = conversation.bucket
         missing: list[DeviceId] = []
         shares: dict[UserId, dict[DeviceId, bytes]] = {}
+        # As it is now: where its rows go is decided here, too.
+        is_published = group is not None and group.fanout == Fanout.READ
         if group is not None:
             group.follow(message)
         if send.scheme:
@@ -353,7 +355,7 @@ class Messages:
                 unsettled.settle(sent)
             finally:
                 self._router.deliver(entry, recipients)
-                if group is not None and group.fanout == Fanout.READ:
+                if is_published:
                     self._router.publish(entry, conversation, message.version)
 
         rows = rows_of(accepting, message, entry, recipients, hidden_from, shares)

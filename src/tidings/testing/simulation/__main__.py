@@ -1,6 +1,7 @@
 """`python -m tidings.testing.simulation SEEDS`: run many seeds, and tell what was injected and what broke.
 
-SEEDS is a number (so many, from 1 on) or a range such as 900001-900300. Data goes to stdout: a table
+SEEDS is a number (so many, from 1 on) or a range such as 900001-900300. Each is run twice: people write to
+each other, two and two; and in groups, as other people do (see `groups/`). Data goes to stdout: a table
 of what happened how often in which phase, then a line for each seed that broke a rule, then one line
 that sums up. Of many seeds it is also wrong if a fault was never injected where it was planned. With
 `--seed` one run is told in full. With `--sealed` real clients that encrypt run instead (see `sealed/`).
@@ -12,9 +13,10 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from tidings.testing.simulation import faults, run
+from tidings.testing.simulation import faults, kinds, run
 from tidings.testing.simulation.batches import (
     Counts,
     Failure,
@@ -24,7 +26,8 @@ from tidings.testing.simulation.batches import (
     say,
     table,
 )
-from tidings.testing.simulation.run import Options, Outcome
+from tidings.testing.simulation.kinds import RUNS
+from tidings.testing.simulation.run import PAIRS, Options, Outcome
 from tidings.testing.simulation.sealed import command as sealed
 from tidings.testing.simulation.sealed.run import Options as SealedOptions
 from tidings.testing.simulation.shrink import Shrinking, told
@@ -62,16 +65,23 @@ def main(arguments: Sequence[str]) -> int:
     if options.seed is not None:
         return _one(_options(options, options.seed), whole=options.transcript)
     seeds = _seeds(options.seeds)
+    whose = [options.people] if options.people else list(RUNS)
+    return max([_many(options, seeds, people) for people in whose])
+
+
+def _many(options: argparse.Namespace, seeds: range, people: str) -> int:
+    """Run seeds with some kind of people; the exit code."""
     began_s = time.monotonic()
-    total = _total(in_chunks(_run_some, seeds, options.nodes, chunk=CHUNK, processes=options.processes))
+    work = partial(_run_some, people)
+    total = _total(in_chunks(work, seeds, options.nodes, chunk=CHUNK, processes=options.processes))
     took_s = time.monotonic() - began_s
     missing = _missing(total.counts, options.nodes) if len(seeds) >= EACH_FAULT_FROM else []
-    say(*table(total.counts, PHASES))
+    say(f"people in {people}:", *table(total.counts, PHASES))
     for failure in total.failures:
         say(f"seed {failure.seed}: {failure.rule}: {failure.text}")
     if options.tries:
         for seed in list(dict.fromkeys(failure.seed for failure in total.failures))[:TOLD_MAX]:
-            _shrink(Options(seed, options.nodes), options.tries)
+            _shrink(Options(seed, options.nodes, people), options.tries)
     for name in missing:
         say(f"never injected: {name}")
     broken = len({failure.seed for failure in total.failures})
@@ -96,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sealed", action="store_true", help="clients that encrypt, and devices that come and go"
     )
+    parser.add_argument("--people", choices=RUNS, help="only these; with --seed: pairs, unless it is said")
     parser.add_argument("--nodes", type=int, default=run.NODES, help="1: a lone node")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
@@ -114,7 +125,9 @@ def _seeds(text: str) -> range:
 
 
 def _options(options: argparse.Namespace, seed: int) -> Options:
-    return Options(seed, options.nodes, actions=_places(options.deeds), injections=_places(options.faults))
+    people = options.people or PAIRS
+    places = _places(options.deeds), _places(options.faults)
+    return Options(seed, options.nodes, people, *places)
 
 
 def _places(text: str | None) -> frozenset[int] | None:
@@ -126,7 +139,7 @@ def _places(text: str | None) -> frozenset[int] | None:
 # --- many seeds -------------------------------------------------------------------------------
 
 
-def _run_some(seeds: range, nodes: int) -> Sum:
+def _run_some(people: str, seeds: range, nodes: int) -> Sum:
     begin_chunk()
     began_s = time.process_time()
     counts: Counts = Counter()
@@ -134,7 +147,7 @@ def _run_some(seeds: range, nodes: int) -> Sum:
     messages: list[int] = []
     for seed in seeds:
         try:
-            outcome = run.run(Options(seed, nodes))
+            outcome = kinds.run(Options(seed, nodes, people))
         except Exception as error:
             failures.append(Failure(seed, "ended early", repr(error)))
             continue
@@ -203,7 +216,8 @@ def _shrink(options: Options, tries: int) -> None:
     faults_left = ",".join(map(str, smallest.injections or ())) or "-"
     deeds_left = ",".join(map(str, smallest.actions or ())) or "-"
     say(
-        f"again: python -m tidings.testing.simulation --nodes {options.nodes} --seed {options.seed}"
+        f"again: python -m tidings.testing.simulation --people {options.people} --nodes {options.nodes}"
+        f" --seed {options.seed}"
         f" --faults {faults_left} --deeds {deeds_left}"
     )
 

@@ -79,21 +79,21 @@ def check(simulation: "Simulation") -> None:
     """Find all that is broken."""
     checks = Checks(simulation)
     for one in (
-        _settled,
-        _delivered,
-        _prompt,
+        settled,
+        delivered,
+        prompt,
         _in_one_order,
         _as_history_says,
         _hidden,
         _watermarks,
         _statuses,
-        _rows,
-        _complaints,
+        rows,
+        complaints,
     ):
         one(checks)
 
 
-def _settled(checks: Checks) -> None:
+def settled(checks: Checks) -> None:
     """Nobody waits for an answer."""
     for device in checks.devices:
         profile = device.profile
@@ -106,7 +106,7 @@ def _settled(checks: Checks) -> None:
             checks.broken("settled", f"{device.name} waits for Ok: {profile.reads} {profile.sets}")
 
 
-def _delivered(checks: Checks) -> None:
+def delivered(checks: Checks) -> None:
     """What was acknowledged is on every device entitled to it."""
     for said in checks.model.said.values():
         if said.acked_s is None or checks.may_be_gone(said):
@@ -116,7 +116,7 @@ def _delivered(checks: Checks) -> None:
                 checks.broken("1 delivered", f"{device.name} lacks {said.content!r}", said.ref)
 
 
-def _prompt(checks: Checks) -> None:
+def prompt(checks: Checks) -> None:
     """Where nothing is wrong, or has been shortly before, a message is there at once."""
     calm = checks.simulation.calm
     for said in checks.model.said.values():
@@ -269,14 +269,14 @@ def _statuses(checks: Checks) -> None:
                 )
 
 
-def _rows(checks: Checks) -> None:
+def rows(checks: Checks) -> None:
     """What stands in the store agrees with itself."""
     for row in checks.simulation.scan(WATERMARKS):
         if row.delivered_up_to < row.read_up_to:
             checks.broken("3 read implies delivered", f"{row}")
 
 
-def _complaints(checks: Checks) -> None:
+def complaints(checks: Checks) -> None:
     """No node has logged an error but for what was done to its store, bus or directory."""
     for node in checks.simulation.nodes:
         for complaint in node.complaints:

@@ -7,12 +7,12 @@ breaks a rule is noted.
 import asyncio
 from collections.abc import Sequence
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tidings.protocol.api import LoggedIn, NewAccount
 from tidings.server.config import Config
 from tidings.server.services import Services
-from tidings.store.contract import R, Table
+from tidings.store.contract import R, Row, Table
 from tidings.store.memory import MemoryStore, Tables
 from tidings.testing.simulation import faults
 from tidings.testing.simulation.bus import Broker
@@ -46,6 +46,9 @@ class Broken(NamedTuple):
 class Cluster:
     """See the module's text."""
 
+    unheard_s: ClassVar[float] = 8.0
+    """after publications were lost: until that is noticed, and what they said is found"""
+
     def __init__(
         self, seed: int, nodes: int, config: Config, random: Random, *, keeps_transcript: bool
     ) -> None:
@@ -67,6 +70,7 @@ class Cluster:
             seed,
             nodes > 1,
             self.note,
+            self.was_set,
         )
         self.nodes = [Node(self.shared, number, self._machine(number)) for number in range(1, nodes + 1)]
         self.users: list[User] = []
@@ -76,6 +80,9 @@ class Cluster:
     def victims(self) -> Sequence[Victim]:
         """The devices whose connections may be torn."""
         raise NotImplementedError
+
+    def was_set(self, table: Table[Any], row: Row, also: Sequence[Row]) -> None:
+        """Rows were set by comparing, whoever did it: the true order of what is contested."""
 
     def broken(self, rule: str, text: str, *refs: Ref) -> None:
         """A rule does not hold."""

@@ -9,7 +9,7 @@ spec §6
 
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tidings.protocol import frames
 from tidings.protocol.codec import MSGPACK
@@ -51,10 +51,22 @@ ACK_S = (0.0, 0.3)
 BROKEN = 1006
 
 Answer = Callable[[Any], None]
+Refusal = Callable[[Error], None]
+
+
+class Asked(NamedTuple):
+    """A request that waits for its answer."""
+
+    make: Callable[[int], Frame]
+    answer: Answer
+    refused: Refusal | None
 
 
 class Connection:
     """See the module's text. Implements `links.Peer`."""
+
+    hears: ClassVar[dict[type[Any], Callable[[Any, Any], None]]]
+    """what is done about each frame"""
 
     def __init__(self, device: "Device", node: "Node", random: Random) -> None:
         simulation = device.simulation
@@ -74,7 +86,7 @@ class Connection:
         self._acked = 0
         self._ack_timer: Handle | None = None
         self._heard_beat = True
-        self._requests: dict[int, tuple[Callable[[int], Frame], Answer]] = {}
+        self._requests: dict[int, Asked] = {}
         self._last_request = 0
         self._unanswered: dict[ConversationId, ClientId] = {}
         self._reads_asked: dict[ConversationId, MessageId] = {}
@@ -94,10 +106,13 @@ class Connection:
         self._wire.hang_up()
         self._end()
 
-    def ask(self, make: Callable[[int], Frame], answer: Answer) -> None:
-        """Send a request; `answer` gets what comes, unless the connection ends or it is refused."""
+    def ask(self, make: Callable[[int], Frame], answer: Answer, refused: Refusal | None = None) -> None:
+        """Send a request; `answer` gets what comes, unless the connection ends or it is refused.
+
+        `refused` is told of a refusal that is for good; without it there must be none.
+        """
         self._last_request += 1
-        self._requests[self._last_request] = make, answer
+        self._requests[self._last_request] = Asked(make, answer, refused)
         self._say(make(self._last_request))
 
     def transmit(self) -> None:
@@ -136,7 +151,7 @@ class Connection:
     def received(self, batch: list[bytes]) -> None:
         for data in batch:
             frame = MSGPACK.decode_server(data)
-            _HEAR[type(frame)](self, frame)
+            self.hears[type(frame)](self, frame)
             if self.is_over:
                 return
         if self._delivered > self._acked and self._ack_timer is None:
@@ -203,12 +218,13 @@ class Connection:
             if wait_s is not None:
                 self._after(wait_s, self._send_again, frame.client_id)
             else:
-                self.device.refused(frame.client_id, frame.code)
-                self._go_on(frame.client_id)
+                self._send_refused(frame.client_id, frame)
         elif frame.request_id is not None:
             asked = self._requests.pop(frame.request_id, None)
             if asked is not None and wait_s is not None:
                 self._after(wait_s, self.ask, *asked)
+            elif asked is not None and asked.refused is not None:
+                asked.refused(frame)
             elif asked is not None:
                 self.device.simulation.broken("a request was refused", f"{self.device.name}: {kind.name}")
         elif wait_s is not None:
@@ -218,7 +234,7 @@ class Connection:
     def _answered(self, frame: Any) -> None:
         asked = self._requests.pop(frame.request_id, None)
         if asked is not None:
-            asked[1](frame)
+            asked.answer(frame)
 
     def _expired(self, frame: InboxExpired) -> None:
         self.device.simulation.broken("an inbox was called expired", f"{self.device.name}: {frame}")
@@ -227,6 +243,11 @@ class Connection:
         """What is true for a moment only."""
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _send_refused(self, name: ClientId, frame: Error) -> None:
+        """A message will not be accepted as it is."""
+        self.device.refused(name, frame.code)
+        self._go_on(name)
 
     def _send(self, draft: Draft) -> None:
         device = self.device
@@ -239,7 +260,8 @@ class Connection:
             target = about.message_id
         self._unanswered[draft.conversation] = draft.name
         after = device.profile.newest.get(draft.conversation, MessageId(0))
-        self._say(_frame(device.departs(draft), target, after))
+        version = device.version_of(draft.conversation)
+        self._say(_frame(device.departs(draft), version, target, after))
 
     def _send_again(self, name: ClientId) -> None:
         draft = self.device.profile.outbox.get(name)
@@ -328,13 +350,13 @@ class Connection:
         self.live_s = None
 
 
-def _frame(draft: Draft, target: MessageId, after: MessageId) -> Send:
+def _frame(draft: Draft, version: int, target: MessageId, after: MessageId) -> Send:
     about = draft.about
     return Send(
         draft.name,
         draft.attempt,
         draft.conversation,
-        1,
+        version,
         EntryId(0),
         frames.Scheme.PLAIN,
         "" if draft.relation == frames.Relation.DELETE else "text",
@@ -347,7 +369,7 @@ def _frame(draft: Draft, target: MessageId, after: MessageId) -> Send:
     )
 
 
-_HEAR: dict[type[Any], Callable[[Connection, Any], None]] = {
+Connection.hears = {
     Welcome: Connection._welcome,
     Deliver: Connection._deliver,
     Drained: Connection._drained,

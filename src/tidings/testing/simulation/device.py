@@ -63,7 +63,7 @@ class Device:
         self.device_id = device_id
         self.token = token
         self.born_s = self.loop.now_s
-        self.profile = Profile(EntryId(device_id))
+        self.profile = self.new_profile(EntryId(device_id))
         self.copies: list[Profile] = []
         self.connection: Connection | None = None
         self.former: list[Connection] = []
@@ -94,6 +94,28 @@ class Device:
         """Tell the transcript."""
         self.simulation.note(self.name, what, *more)
 
+    # --- what other kinds of devices do differently -------------------------------------------
+
+    def new_profile(self, have: EntryId) -> Profile:
+        """What is on its disk in the beginning."""
+        return Profile(have)
+
+    def connects_to(self, node: "Node") -> Connection:
+        """A connection of its."""
+        return Connection(self, node, self._random)
+
+    def version_of(self, conversation: ConversationId) -> int:  # noqa: ARG002
+        """Which version of a conversation it knows."""
+        return 1
+
+    def reads(self, one: Stored) -> bool:  # noqa: ARG002
+        """Whether its user reads a message that is there."""
+        return True
+
+    def turned_away(self, code: int, reason: str) -> None:
+        """The server does not want it any more."""
+        self.simulation.broken("a device was turned away", f"{self.name}: {code} {reason}")
+
     # --- what its user does -------------------------------------------------------------------
 
     def write(
@@ -112,7 +134,7 @@ class Device:
         self.profile.outbox[name] = draft
         ref = Ref(self.device_id, name)
         self.simulation.model.wrote(ref, self.user.user_id, draft, self.loop.now_s)
-        self.note("writes", ref, relation.name, about, content)
+        self.note("writes", ref, "to", conversation, relation.name, about, content)
         if self.connection is not None:
             self.connection.transmit()
 
@@ -122,7 +144,7 @@ class Device:
             (
                 one.message_id
                 for one in self.profile.messages.values()
-                if one.conversation == conversation and one.sender != self.user.user_id
+                if one.conversation == conversation and one.sender != self.user.user_id and self.reads(one)
             ),
             default=MessageId(0),
         )
@@ -236,7 +258,7 @@ class Device:
         else:
             pause_s = self._backoff.next_s()
             if not may_reconnect(code):
-                self.simulation.broken("a device was turned away", f"{self.name}: {code} {reason}")
+                self.turned_away(code, reason)
         self._dial(pause_s)
 
     def store(self, one: Stored, connection: Connection, *, stands: bool) -> None:
@@ -349,4 +371,4 @@ class Device:
         if dial == self._dials and self.is_wanted:
             node = self._random.choice(self.simulation.nodes)
             self.note("dials", node.name)
-            self.connection = Connection(self, node, self._random)
+            self.connection = self.connects_to(node)

@@ -228,7 +228,7 @@ class Injector:
         node = self._node(injection)
         self._note(node.name, injection)
         node.bus.lose(1 + int(injection.what * COUNT), self._loop.now_s + injection.length_s)
-        self._felt(injection.length_s, 8.0)
+        self._felt(injection.length_s, self._simulation.unheard_s)
 
     def _delay(self, injection: Injection) -> None:
         node = self._node(injection)

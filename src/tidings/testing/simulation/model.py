@@ -4,8 +4,9 @@ It knows nothing of the rules. It notes what devices did and what the server ans
 of each, and from that alone follows who must have a message, and who must never see it.
 """
 
+from collections.abc import Mapping
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.testing.simulation.profile import Draft, Ref
@@ -93,7 +94,7 @@ class Model:
         self.readings: list[Reading] = []
         self.read_asked: dict[tuple[UserId, ConversationId], MessageId] = {}
         """the most that any device of the user ever said to have read"""
-        self.members: dict[ConversationId, tuple[UserId, UserId]] = {}
+        self.members: dict[ConversationId, tuple[UserId, ...]] = {}
         """who opened it, and who was asked"""
         self.asking: set[ConversationId] = set()
         """conversations in which the second member has to let the first one in"""
@@ -178,6 +179,13 @@ class Model:
             return False
         opened_s = self.opened_s.get(said.conversation)
         return said.sent_s is None or opened_s is None or said.sent_s < opened_s
+
+    def titles(self, users: Mapping[Any, str]) -> dict[ConversationId, str]:
+        """What conversations are called, by the names of users."""
+        return {
+            conversation: "-".join(users[member] for member in members)
+            for conversation, members in self.members.items()
+        }
 
     def other(self, said: Said) -> UserId:
         """The one who is written to."""

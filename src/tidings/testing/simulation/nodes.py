@@ -29,7 +29,7 @@ from tidings.testing.simulation.calm import Calm
 from tidings.testing.simulation.directory import NodeDirectory, Registry
 from tidings.testing.simulation.loop import Loop
 from tidings.testing.simulation.machines import Machine, MachineClock, Process
-from tidings.testing.simulation.store import NodeStore
+from tidings.testing.simulation.store import NodeStore, Watch
 from tidings.testing.simulation.tally import Tally
 from tidings.testing.world import PlainPasswords
 
@@ -69,6 +69,8 @@ class Shared(NamedTuple):
     is_cluster: bool
     note: Callable[..., None]
     """tells the transcript: who, and what"""
+    watch: Watch | None = None
+    """sees what is set by comparing, of all nodes"""
 
 
 class Node:
@@ -164,7 +166,7 @@ class Node:
 
         loop, tally = shared.loop, shared.tally
         self.random = stream("bytes")
-        self.store = NodeStore(loop, shared.tables, stream("store"), tally)
+        self.store = NodeStore(loop, shared.tables, stream("store"), tally, shared.watch)
         self.bus = NodeBus(loop, shared.broker, self.process, stream("bus"), tally)
         self.directory = NodeDirectory(loop, shared.registry, self.process, stream("directory"), tally)
 

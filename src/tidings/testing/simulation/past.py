@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from tidings.protocol.frames import CHANGES, Frame, History, Message, Page
+from tidings.protocol.errors import REGISTRY
+from tidings.protocol.frames import CHANGES, Error, Frame, History, Message, Page
 from tidings.protocol.ids import ConversationId, MessageId
 from tidings.testing.simulation.profile import Ref, ref_of
 
@@ -89,4 +90,10 @@ class Past:
         connection = self._device.connection
         assert connection is not None
         self._asked_on, self._asking = connection, (make, answered)
-        connection.ask(make, answered)
+        connection.ask(make, answered, self._refused)
+
+    def _refused(self, error: Error) -> None:
+        """One's own history is never refused: the others may be there."""
+        name = REGISTRY[error.code].name
+        self._device.simulation.broken("a history was refused", f"{self._device.name}: {name}")
+        self.fetch()

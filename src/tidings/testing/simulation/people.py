@@ -5,10 +5,10 @@ All of it is drawn before the run begins, so that a part of it can be left out. 
 there is when its time comes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from tidings.protocol.frames import AnswerRequest, Relation
 from tidings.protocol.ids import ConversationId
@@ -90,28 +90,29 @@ class Action(NamedTuple):
     """Something that a user does."""
 
     at_s: float
-    deed: Deed
+    deed: StrEnum
     device: float
     where: float
     what: float
 
 
-def plan(
-    random: Random, begin_s: float, end_s: float, messages: int, *, peaceful: bool, asks: bool
-) -> list[Action]:
-    """What happens in a span of time, with at least so many messages; in its order.
-
-    `asks`: strangers must be let in.
-    """
-    deeds = [deed for deed in Deed if not peaceful or deed in PEACEFUL]
-    weights = {deed: WEIGHTS[deed] for deed in deeds}
+def weights(*, peaceful: bool, asks: bool) -> dict[StrEnum, int]:
+    """How often people do what. `asks`: strangers must be let in."""
+    found: dict[StrEnum, int] = {deed: WEIGHTS[deed] for deed in Deed if not peaceful or deed in PEACEFUL}
     if asks and not peaceful:
-        weights[Deed.ANSWER] = ANSWERS
+        found[Deed.ANSWER] = ANSWERS
     if peaceful:
-        weights[Deed.MEET] = MEETINGS
+        found[Deed.MEET] = MEETINGS
+    return found
+
+
+def plan(
+    random: Random, begin_s: float, end_s: float, messages: int, weights: Mapping[StrEnum, int]
+) -> list[Action]:
+    """What happens in a span of time, with at least so many messages; in its order."""
     found: list[Action] = []
     while messages > 0:
-        (deed,) = random.choices(deeds, list(weights.values()))
+        (deed,) = random.choices(list(weights), list(weights.values()))
         messages -= MEET_MESSAGES if deed is Deed.MEET else deed in WRITES
         at_s = random.uniform(begin_s, end_s)
         found.append(Action(at_s, deed, random.random(), random.random(), random.random()))
@@ -121,6 +122,9 @@ def plan(
 class People:
     """Carries actions out."""
 
+    does: ClassVar[Mapping[StrEnum, Callable[[Any, Any, Action], bool]]]
+    """how each deed is done: whether it could be"""
+
     def __init__(self, simulation: "Simulation") -> None:
         self._simulation = simulation
         self._count = 0
@@ -129,7 +133,7 @@ class People:
         """Do it, or something like it if that cannot be done."""
         devices = self._simulation.devices
         device = devices[int(action.device * len(devices))]
-        if _DO[action.deed](self, device, action):
+        if self.does[action.deed](self, device, action):
             self._simulation.tally.count(action.deed)
         elif action.deed in WRITES:
             self._send(device, action)
@@ -278,7 +282,7 @@ class People:
         return b"%d" % self._count
 
 
-_DO: dict[Deed, Callable[[People, "Device", Action], bool]] = {
+People.does = {
     Deed.SEND: People._send,
     Deed.BURST: People._burst,
     Deed.REPLY: People._reply,

@@ -92,7 +92,7 @@ class Profile:
 
     def copy(self) -> "Profile":
         """A snapshot."""
-        copy = Profile(self.have)
+        copy = type(self)(self.have)
         for name in ("messages", "newest", "outbox", "marks", "settings", "reads", "sets"):
             setattr(copy, name, dict(getattr(self, name)))
         copy.newest_entry = self.newest_entry

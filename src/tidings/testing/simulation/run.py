@@ -11,13 +11,14 @@ leaves the rest as it was as far as possible. At the end the checks compare ever
 import asyncio
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from enum import StrEnum
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tidings.domain.conversation import Conversation
 from tidings.protocol.api import Credentials, LoggedIn
-from tidings.protocol.ids import ConversationId, UserId
+from tidings.protocol.ids import ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
 from tidings.server.services import Services
@@ -32,12 +33,13 @@ from tidings.testing.simulation.people import Action, People
 from tidings.testing.simulation.transcript import Line, Names, tell
 from tidings.testing.world import PASSWORD
 
+PAIRS = "pairs"
+"""people write to each other, two and two"""
+GROUPS = "groups"
+"""people are in groups"""
 HANDLES = ("alice", "bob", "carol")
 DEVICES = 2
 NODES = 3
-CALM_S = 12.0
-FAMILY_S = 40.0
-ALL_S = 60.0
 SETTLED_S = 75.0
 """after the last fault: until everything is prompt again"""
 END_S = 10.0
@@ -48,8 +50,6 @@ LIVE_HOUR = 0.02
 QUIET_S = 45.0
 LONG_QUIET_S = 400.0
 """longer than it takes a node to read an inbox again by itself"""
-MESSAGES = {"calm": 25, "family": 28, "all": 50, "end": 25}
-FAULTS = {"family": (4, 9), "all": (8, 16)}
 SETTING_UP = "setting up"
 CALM = "calm"
 ALL = "all at once"
@@ -66,6 +66,20 @@ class Phase(NamedTuple):
     families: tuple[Family, ...]
 
 
+class Course(NamedTuple):
+    """How long and how eventful phases are."""
+
+    calm_s: float = 12.0
+    family_s: float = 40.0
+    all_s: float = 60.0
+    calm_messages: int = 25
+    family_messages: int = 28
+    all_messages: int = 50
+    end_messages: int = 25
+    family_faults: tuple[int, int] = (4, 9)
+    all_faults: tuple[int, int] = (8, 16)
+
+
 class Plan(NamedTuple):
     """What is to happen."""
 
@@ -79,6 +93,8 @@ class Options(NamedTuple):
 
     seed: int
     nodes: int = NODES
+    people: str = PAIRS
+    """PAIRS or GROUPS"""
     actions: Collection[int] | None = None
     """by their places in the plan; None: all"""
     injections: Collection[int] | None = None
@@ -110,16 +126,16 @@ class Outcome(NamedTuple):
 
 
 class Simulation(Cluster):
-    """What the parts of a run share."""
+    """What the parts of a run share: people who write to each other, two and two."""
+
+    handles: ClassVar[Sequence[str]] = HANDLES
 
     def __init__(self, options: Options) -> None:
         self.options = options
         random = Random(f"{options.seed}/run")  # noqa: S311 - a seed replays the run
         self.asks = random.random() < 0.2
         """whether strangers must be let in"""
-        is_cluster = options.nodes > 1
-        limits = Limits(window_entries=random.choice([3, 16, 256]), state_bytes=random.choice([64, 65_536]))
-        config = Config(limits=limits, strangers="request" if self.asks else "deliver")
+        config = self.config(random)
         super().__init__(
             options.seed, options.nodes, config, random, keeps_transcript=options.keeps_transcript
         )
@@ -129,12 +145,61 @@ class Simulation(Cluster):
         """who may block whom"""
         self.pasts: dict[UserId, Past] = {}
         """what the history tells each user at the end"""
+        self.began_s = 0.0
+        """when all was set up, and the plan began"""
         self.people = People(self)
-        self.plan = plan(options.seed, is_cluster=is_cluster, asks=self.asks)
+        self.plan = self.planned(is_cluster=options.nodes > 1)
+
+    # --- what another kind of run does differently --------------------------------------------
+
+    def config(self, random: Random) -> Config:
+        """How the nodes are configured."""
+        limits = Limits(window_entries=random.choice([3, 16, 256]), state_bytes=random.choice([64, 65_536]))
+        return Config(limits=limits, strangers="request" if self.asks else "deliver")
+
+    def planned(self, *, is_cluster: bool) -> Plan:
+        """What is to happen."""
+        weights = {calm: people.weights(peaceful=calm, asks=self.asks) for calm in (False, True)}
+        return plan(f"{self.options.seed}/plan", Course(), weights, is_cluster=is_cluster)
+
+    def new_device(self, name: str, user: User, device_id: DeviceId, token: str, random: Random) -> Device:
+        """A device of a user."""
+        return Device(self, name, user, device_id, token, random)
+
+    def devices_of(self, handle: str) -> int:  # noqa: ARG002
+        """How many a user begins with."""
+        return DEVICES
+
+    async def open_conversations(self) -> None:
+        """Everybody gets to know everybody."""
+        for one in self.users:
+            for other in self.users:
+                if one.user_id < other.user_id:
+                    conversation = await self.nodes[0].call(_opening(one.user_id, other.user_id))
+                    name = conversation.conversation_id
+                    self.model.members[name] = one.user_id, other.user_id
+                    if self.asks:
+                        self.model.asking.add(name)
+        pairs = [(one.user_id, other.user_id) for one in self.users for other in self.users if one != other]
+        self.blocking = self.random.sample(pairs, self.random.randrange(3))
+
+    async def begin(self) -> None:
+        """Everybody is connected, and nothing has happened yet."""
+
+    async def after_end(self) -> None:
+        """Nothing has happened for a minute."""
+
+    def check(self) -> None:
+        """Find all that is broken."""
+        checks.check(self)
 
     # --- for the parts ------------------------------------------------------------------------
 
     def victims(self) -> list[Device]:
+        return self.devices
+
+    def everybody(self) -> Sequence[Device]:
+        """Also the devices that are gone."""
         return self.devices
 
     def conversations_of(self, user: UserId) -> list[ConversationId]:
@@ -163,7 +228,7 @@ class Simulation(Cluster):
         """Run it, and check."""
         try:
             self.loop.run_until_complete(self._run())
-            checks.check(self)
+            self.check()
             return self._outcome()
         finally:
             self.loop.close()
@@ -171,7 +236,7 @@ class Simulation(Cluster):
     async def _run(self) -> None:
         self.tally.phase = SETTING_UP
         await self._set_up()
-        begin_s = self.loop.now_s
+        begin_s = self.began_s = self.loop.now_s
         wanted = self.options
         for phase in self.plan.phases:
             self.loop.at(begin_s + phase.begin_s, self.enter, phase.name)
@@ -189,6 +254,7 @@ class Simulation(Cluster):
         self.enter(QUIET)
         await self._let_in()
         await asyncio.sleep(AFTER_END_S)
+        await self.after_end()
         await self._pass_hour()
         await asyncio.sleep(LONG_QUIET_S if self.random.random() < 0.1 else QUIET_S)
         await self._look_back()
@@ -198,26 +264,18 @@ class Simulation(Cluster):
             node.start()
         first = self.nodes[0]
         await self.until(lambda: all(node.is_ready for node in self.nodes))
-        for handle in HANDLES:
+        for handle in self.handles:
             account, user = await self.register(first, handle)
             self._add_device(account, user)
-            for _ in range(DEVICES - 1):
+            for _ in range(self.devices_of(handle) - 1):
                 node = self.random.choice(self.nodes)
                 further = await node.call(_logging_in(handle))
                 self._add_device(further, user)
-        for one in self.users:
-            for other in self.users:
-                if one.user_id < other.user_id:
-                    conversation = await first.call(_opening(one.user_id, other.user_id))
-                    name = conversation.conversation_id
-                    self.model.members[name] = one.user_id, other.user_id
-                    if self.asks:
-                        self.model.asking.add(name)
-        pairs = [(one.user_id, other.user_id) for one in self.users for other in self.users if one != other]
-        self.blocking = self.random.sample(pairs, self.random.randrange(3))
+        await self.open_conversations()
         for device in self.devices:
             device.go_online()
         await self.until(lambda: all(device.live_s is not None for device in self.devices))
+        await self.begin()
 
     async def _let_in(self) -> None:
         """Whoever was asked lets the other one in, on some device that is there."""
@@ -252,10 +310,15 @@ class Simulation(Cluster):
             device = self._device(account, user)
             device.go_online()
             await self.until(lambda device=device: device.live_s is not None)
-            past = self.pasts[user.user_id] = Past(device, self.conversations_of(user.user_id))
-            past.fetch()
-            await self.until(past.goes_on)
+            await self.look_back(device)
             device.go_offline()
+
+    async def look_back(self, device: Device) -> None:
+        """A new device reads all that its user may."""
+        user = device.user.user_id
+        past = self.pasts[user] = Past(device, self.conversations_of(user))
+        past.fetch()
+        await self.until(past.goes_on)
 
     def _add_device(self, account: LoggedIn, user: User) -> Device:
         device = self._device(account, user)
@@ -263,12 +326,12 @@ class Simulation(Cluster):
         return device
 
     def _device(self, account: LoggedIn, user: User) -> Device:
-        count = sum(device.user == user for device in self.devices) + 1
+        count = sum(device.user == user for device in self.everybody()) + 1
         name = f"{user.handle}.{count}"
         random = Random(f"{self.options.seed}/{name}")  # noqa: S311 - a seed replays the run
         device_id = account.ids()[1]
         self.model.user_of[device_id] = user.user_id
-        return Device(self, name, user, device_id, account.token, random)
+        return self.new_device(name, user, device_id, account.token, random)
 
     def _outcome(self) -> Outcome:
         acked = [said for said in self.model.said.values() if said.acked_s is not None]
@@ -288,42 +351,42 @@ class Simulation(Cluster):
         )
 
     def _names(self) -> Names:
-        devices = {device.device_id: device.name for device in self.devices}
+        devices = {device.device_id: device.name for device in self.everybody()}
         return Names(self.model, devices, {user.user_id: user.handle for user in self.users})
 
 
-def plan(seed: int, *, is_cluster: bool, asks: bool) -> Plan:
-    """What happens in the run of a seed."""
-    random = Random(f"{seed}/plan")  # noqa: S311 - a seed replays the run
+def plan(
+    stream: str, course: Course, weights: Mapping[bool, Mapping[StrEnum, int]], *, is_cluster: bool
+) -> Plan:
+    """What happens in a run. `weights`: how often people do what, where all is calm or is not."""
+    random = Random(stream)  # noqa: S311 - a seed replays the run
     families = list(Family)
     random.shuffle(families)
-    spans = [(CALM, CALM_S, ()), *((family, FAMILY_S, (family,)) for family in families)]
-    spans.append((ALL, ALL_S, tuple(families)))
+    spans = [(CALM, course.calm_s, ()), *((family, course.family_s, (family,)) for family in families)]
+    spans.append((ALL, course.all_s, tuple(families)))
     phases: list[Phase] = []
     actions: list[Action] = []
     injections: list[Injection] = []
     at_s = 0.0
     for name, length_s, wanted in spans:
-        kind = "calm" if not wanted else "family" if len(wanted) == 1 else "all"
+        is_mixed = len(wanted) > 1
+        messages = course.all_messages if is_mixed else course.family_messages
         phase = Phase(str(name), at_s, at_s + length_s, wanted)
         phases.append(phase)
-        actions += people.plan(
-            random, phase.begin_s, phase.end_s, MESSAGES[kind], peaceful=kind == "calm", asks=asks
-        )
+        messages = messages if wanted else course.calm_messages
+        actions += people.plan(random, phase.begin_s, phase.end_s, messages, weights[not wanted])
         if wanted:
-            count = random.randint(*FAULTS[kind])
+            count = random.randint(*(course.all_faults if is_mixed else course.family_faults))
             injections += faults.plan(random, wanted, phase.begin_s, phase.end_s, count, alone=not is_cluster)
         at_s += length_s
     end = Phase(END, at_s, at_s + SETTLED_S + END_S, ())
     phases.append(end)
-    actions += people.plan(
-        random, end.begin_s + SETTLED_S, end.end_s, MESSAGES["end"], peaceful=True, asks=asks
-    )
+    actions += people.plan(random, end.begin_s + SETTLED_S, end.end_s, course.end_messages, weights[True])
     return Plan(phases, actions, injections)
 
 
 def run(options: Options) -> Outcome:
-    """Run a seed, or a part of what happens in it."""
+    """Run a seed of pairs, or a part of what happens in it."""
     with collected_after():
         return Simulation(options).run()
 

@@ -6,7 +6,8 @@ left, of faults and of what people do. It gives up after a number of tries; what
 
 from collections.abc import Callable, Iterator, Sequence
 
-from tidings.testing.simulation.run import Options, Outcome, Simulation, run
+from tidings.testing.simulation.kinds import run, simulation
+from tidings.testing.simulation.run import Options, Outcome
 
 Breaks = Callable[[Options], bool]
 
@@ -21,7 +22,7 @@ class Shrinking:
 
     def smallest(self) -> Options:
         """The options of the smallest run that was found."""
-        planned = Simulation(self._options).plan
+        planned = simulation(self._options).plan
         faults = _chosen(self._options.injections, len(planned.injections))
         deeds = _chosen(self._options.actions, len(planned.actions))
         for kind in dict.fromkeys(planned.injections[place].fault.split(":")[0] for place in faults):

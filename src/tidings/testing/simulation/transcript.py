@@ -43,10 +43,7 @@ class Names:
 
     def __init__(self, model: "Model", devices: Mapping[Any, str], users: Mapping[Any, str]) -> None:
         self._ids: dict[Any, str] = {**devices, **users}
-        self._conversations = {
-            conversation: "-".join(users[member] for member in members)
-            for conversation, members in model.members.items()
-        }
+        self._conversations = model.titles(users)
         self._contents = {ref: said.content.decode() or "delete" for ref, said in model.said.items()}
 
     def of(self, thing: Any) -> str:

@@ -1,0 +1,66 @@
+"""Each bug of groups that is planted is found by the simulation. See `test_planted.py` for the manner."""
+
+import pytest
+
+from simulation.planted_groups import PLANTS
+from tidings.testing.simulation.kinds import run
+from tidings.testing.simulation.run import GROUPS, Options
+
+LOOK_ON = 40
+"""seeds from the one that is known on"""
+SEEDS_MAX = 1000
+
+LOST = frozenset({"1 delivered", "prompt"})
+"""at the next connection, which is at the latest after the hour, a device may get it all the same"""
+RIGHTS = frozenset({"4 rights"})
+TALLIES = frozenset({"3 tallies"})
+CHAIN = frozenset({"5 one chain"})
+TOLD = frozenset({"5 told"})
+
+FOUND = {
+    "both_skipped": (36, LOST),
+    "lost_at_the_threshold": (2, LOST),
+    "stale_cache": (1, RIGHTS),
+    "receipts_counted": (1, TALLIES),
+    "pulled_without_rights": (1, RIGHTS),
+    "set_without_comparing": (4, CHAIN),
+    "told_without_a_name": (1, TOLD),
+}
+"""by which seed each is known to be found, and the rules that it breaks"""
+
+
+def first_found(name: str, seeds: range) -> int | None:
+    """The first seed in which a plant breaks one of the rules that it is known to break, and it alone."""
+    for seed in seeds:
+        options = Options(seed, people=GROUPS)
+        with pytest.MonkeyPatch.context() as patch:
+            PLANTS[name](patch)
+            rules = {broken.rule for broken in run(options).broken}
+        if rules & FOUND[name][1] and not run(options).broken:
+            return seed
+    return None
+
+
+def test_all_are_known() -> None:
+    assert list(FOUND) == list(PLANTS)
+    assert all(seed <= SEEDS_MAX for seed, _ in FOUND.values())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_bug_is_found(name: str) -> None:
+    known, _ = FOUND[name]
+    assert first_found(name, range(known, known + LOOK_ON)) is not None
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_bug_is_found_within_a_thousand_seeds(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = first_found(name, range(1, SEEDS_MAX + 1))
+    with capsys.disabled():
+        print(f"\n{name}: seed {seed}")
+    assert seed is not None
