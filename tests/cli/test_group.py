@@ -23,7 +23,7 @@ def test_a_group_is_made_talked_in_and_looked_after(alice: User, bob: User, caro
         hearing.until("#Family: " + alice.handle + " made the group “Family”: All of us")
         sent = alice.object("send", "#Family", f"What says {bob.at}?")
         assert sent["to"] == "#Family"
-        hearing.until(f"{alice.at} in #Family: What says {bob.at}?  (not encrypted)  (mentions you)")
+        hearing.until(f"{alice.at} in #Family: What says {bob.at}?  (mentions you)")
     assert bob.says("send", "#family", "Nothing", "--reply", "last").endswith("sent to #family\n")
     (_, question, answer) = alice.objects("history", "#family")
     assert (question["mentions_me"], answer["from"]) == (False, bob.handle)
@@ -65,7 +65,7 @@ def test_how_many_have_read(alice: User, bob: User, carol: User) -> None:
         talking.type("I come")
         talking.until("✓ I come")
         assert talking.end_input() == 0
-    assert carol.says("history", "#Family").splitlines()[-1].endswith(f"{bob.at}: I come  (not encrypted)")
+    assert carol.says("history", "#Family").splitlines()[-1].endswith(f"{bob.at}: I come")
 
 
 def test_links_and_who_is_let_in(alice: User, bob: User, carol: User) -> None:
@@ -121,7 +121,10 @@ def test_a_group_is_a_chat(alice: User, bob: User) -> None:
     bob.says("message", "star", "#Family", "last")
     assert bob.object("message", "starred")["text"] == "Hello"
     alice.says("message", "edit", "#Family", "last", "Hello all")
-    assert "Hello all  (not encrypted)  (edited)" in bob.says("history", "#Family")
+    assert "Hello all  (edited)" in bob.says("history", "#Family")
+    alice.says("send", "#Family", "Are you there?")
+    assert bob.says("read", "#Family") == "read what came from #Family\n"
+    assert "read by 1 of 1" in alice.says("message", "info", "#Family", "last")
 
 
 def test_which_group_is_meant(alice: User, tmp_path: Path) -> None:

@@ -83,3 +83,10 @@ def test_client_ids_count_behind_their_prefix() -> None:
 def test_a_prefix_of_another_length_is_a_bug_of_ours() -> None:
     with pytest.raises(AssertionError):
         ids.client_id(b"short", 1)
+
+
+def test_the_id_of_a_group_is_what_the_spec_says() -> None:
+    maker, nonce = UserId(0x0102030405060708), bytes(range(16))
+    made = ids.group_conversation_id(maker, nonce)
+    assert made == hashlib.sha256(b"group" + bytes(range(1, 9)) + nonce).digest()[:16]
+    assert made != ids.group_conversation_id(UserId(maker + 1), nonce)

@@ -1,4 +1,4 @@
-"""Four bugs of clients that encrypt, planted from outside: the simulation must find each."""
+"""Six bugs of clients that encrypt, planted from outside: the simulation must find each."""
 
 import contextlib
 import sqlite3
@@ -11,7 +11,7 @@ from tidings.client import inbox
 from tidings.client.connection import Arrival
 from tidings.client.errors import ClientClosed
 from tidings.client.outbox import Posting
-from tidings.client.sealing import asking, lists, press, sealer, sessions
+from tidings.client.sealing import asking, group_sealer, lists, press, sealer, sender_keys, sessions
 from tidings.client.sealing.lists import Listed
 from tidings.client.transcript import Self
 from tidings.domain import sealing
@@ -122,7 +122,28 @@ def saves_the_ratchet_later(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(press.Press, "seal_at_once", lambda self, database, row, known: row)
 
 
+def keeps_its_sender_key(patch: pytest.MonkeyPatch) -> None:
+    """The sender key of a group is used on, whoever has it by now."""
+    patch.setattr(group_sealer, "_is_safe", lambda *_: True)
+
+
+def trusts_a_refusal(patch: pytest.MonkeyPatch) -> None:
+    """Those whom a sender key was sealed for in a frame that the server refused are taken not to have it."""
+
+    def forget(database: sqlite3.Connection, handout: Any) -> None:
+        database.execute("DELETE FROM given_keys WHERE handout = ?", (handout,))
+
+    patch.setattr(sender_keys, "doubt", forget)
+
+
 PLANTS: dict[str, Plant] = {
     plant.__name__: plant
-    for plant in (seals_for_the_removed, never_answers, asks_and_answers_without_end, saves_the_ratchet_later)
+    for plant in (
+        seals_for_the_removed,
+        never_answers,
+        asks_and_answers_without_end,
+        saves_the_ratchet_later,
+        keeps_its_sender_key,
+        trusts_a_refusal,
+    )
 }

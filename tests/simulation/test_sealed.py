@@ -17,6 +17,8 @@ FOUND = {
     "never_answers": (2, READS),
     "asks_and_answers_without_end": (1, LOOPS),
     "saves_the_ratchet_later": (1, NO_OTHER),
+    "keeps_its_sender_key": (1, NO_OTHER),
+    "trusts_a_refusal": (1, NO_OTHER),
 }
 """by which seed each is known to be found, and the rule that it breaks"""
 

@@ -20,6 +20,7 @@ from tidings.cli.running import (
 )
 from tidings.cli.wording import at, chat_line, muted, printable
 from tidings.client import Chat, Client, Message
+from tidings.client.group_values import is_group
 
 OFF = "off"
 
@@ -142,7 +143,9 @@ async def _quoted(me: Client, chat: Chat) -> Message | None:
 
 def _change(profile: Path, timeout_s: float, peer: str, act: Callable[[Client], Awaitable[None]]) -> Chat:
     async def changing() -> Chat:
-        async with asking(profile, timeout_s, "tell the server", hint=LATER) as me:
+        # What a group is called may wait on the server, as all that is encrypted.
+        receive = None if is_group(peer) else False
+        async with asking(profile, timeout_s, "tell the server", hint=LATER, receive=receive) as me:
             await act(me)
             return await me.chats.get(peer)
 

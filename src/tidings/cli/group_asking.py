@@ -38,7 +38,8 @@ def asked(
     """Do something with the SDK, connected. Raises Failure."""
 
     async def acting() -> T:
-        async with asking(profile, timeout_s, cannot, hint=hint) as me:
+        # What groups are called may wait on the server, as all that is encrypted.
+        async with asking(profile, timeout_s, cannot, hint=hint, receive=None) as me:
             return await act(me)
 
     return run(acting())

@@ -14,6 +14,7 @@ from tidings.cli.running import (
 from tidings.cli.unlocking import opened
 from tidings.cli.wording import at
 from tidings.client import Client
+from tidings.client.group_values import is_group
 from tidings.protocol.ids import MessageId
 
 
@@ -29,11 +30,12 @@ def read(
 
 async def _read(profile: Path, peer: str, timeout_s: float) -> MessageId | None:
     hint = "it is told with the next command that reaches the server"
-    async with opened(profile, receive=False) as me:
+    async with opened(profile, receive=None if is_group(peer) else False) as me:
         up_to = await me.mark_read(peer)
         async with patience(me, timeout_s, "tell the server", hint=hint):
-            if up_to is None:
-                up_to = await _newest(me, peer)
+            if up_to is None or is_group(peer):
+                # A group's messages are looked at on the server, so what was seen may never have come here.
+                up_to = await _newest(me, peer) or up_to
             await me.flushed()
     return up_to
 

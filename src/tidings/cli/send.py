@@ -22,6 +22,7 @@ from tidings.cli.running import (
 from tidings.cli.unlocking import opened
 from tidings.cli.wording import at, clock
 from tidings.client import SentMessage
+from tidings.client.group_values import is_group
 
 
 def send(
@@ -61,7 +62,8 @@ async def _send(
     *,
     silent: bool,
 ) -> SentMessage:
-    async with opened(profile, receive=False) as me:
+    # What a group is called may wait on the server, as all that is encrypted.
+    async with opened(profile, receive=None if is_group(peer) else False) as me:
         answered = None
         if reply:
             async with patience(me, timeout_s, "find the message to answer"):

@@ -134,6 +134,14 @@ def change_of(message: Message) -> GroupChange | None:
         return None
 
 
+def info_in(content: bytes) -> bytes:
+    """The info in the content of a change by the server; empty if it has none."""
+    try:
+        return _decode_change(content).info
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return b""
+
+
 def is_notice(message: Message) -> bool:
     """Whether the server itself says that a group was changed: no device has the number 0."""
     return message.sender_device == 0 and message.content_type == CHANGE

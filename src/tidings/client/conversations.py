@@ -51,10 +51,18 @@ SHORT = 8
 """digits of a group's id that tell it from others, for people"""
 
 
+async def nothing() -> None:
+    """Nothing is waited for."""
+
+
 class Conversations:
     """Finds conversations in the profile, else asks the server and remembers."""
 
-    def __init__(self, vault: Vault, user_id: UserId) -> None:
+    def __init__(
+        self, vault: Vault, user_id: UserId, settle: Callable[[], Awaitable[None]] = nothing
+    ) -> None:
+        """`settle` returns once what waited on the server is here, or after a moment."""
+        self._settle = settle
         self._vault = vault
         self._user_id = user_id
         self._by_peer: dict[str, Known] = {}
@@ -89,6 +97,10 @@ class Conversations:
         if found is None:
             # A device that was just made knows none yet.
             await self._list(ask)
+            found = await self._named(peer)
+        if found is None:
+            # What opens the name of one may be about to come.
+            await self._settle()
             found = await self._named(peer)
         if found is None:
             raise ClientError(f"you are in no group {peer}", "see yours with: tidings group list")

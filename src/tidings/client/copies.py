@@ -9,7 +9,7 @@ spec §6.16
 import sqlite3
 
 from tidings.client import receipts
-from tidings.client.sealing import chains, sessions
+from tidings.client.sealing import chains, sender_keys, sessions
 from tidings.client.tables import COPIED_AT, COPIED_TO
 
 
@@ -20,6 +20,7 @@ def begin_anew(database: sqlite3.Connection, now_ms: int) -> None:
     """
     sessions.forget_outbound(database)
     chains.begin_anew(database)
+    sender_keys.begin_anew(database)
     (newest_row,) = database.execute("SELECT coalesce(max(row_id), 0) FROM outbox").fetchone()
     receipts.set_mark(database, COPIED_TO, newest_row)
     receipts.set_mark(database, COPIED_AT, now_ms)

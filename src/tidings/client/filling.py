@@ -67,7 +67,9 @@ class Filling:
         posting: Posting,
         me: Self,
         clock: Clock,
+        now_ms: Callable[[], int],
     ) -> None:
+        self._now_ms = now_ms
         self._vault = vault
         self._conversations = conversations
         self._grouping = grouping
@@ -133,7 +135,10 @@ class Filling:
         said = [*(item.message for item in page.items), *page.relations]
         await self._grouping.understand(connection, said)
         posting = self._posting
-        newest = await self._vault.write(lambda database: _add(database, page, self._me, origin, posting))
+        now_ms = self._now_ms()
+        newest = await self._vault.write(
+            lambda database: _add(database, page, self._me, origin, posting, now_ms)
+        )
         self._stream.stored(newest)
 
     async def _page(
@@ -169,15 +174,18 @@ def _listing(after: ConversationId | None) -> Callable[[int], Frame]:
     return lambda request_id: frames.Conversations(request_id, after)
 
 
-def _add(database: sqlite3.Connection, page: Page, me: Self, origin: Origin, posting: Posting) -> int:
+def _add(
+    database: sqlite3.Connection, page: Page, me: Self, origin: Origin, posting: Posting, now_ms: int
+) -> int:
     is_past = origin == Origin.HISTORY
     for item in page.items:
         consumed = is_past and item.message.relation in CHANGES
-        _add_one(database, item.message, me, origin, posting, consumed=consumed, status=Status(item.status))
+        status = Status(item.status)
+        _add_one(database, item.message, me, origin, posting, now_ms, consumed=consumed, status=status)
     for change in page.relations:
         # Of what is told as the past they are a part; of what the program knows already they are news.
         consumed = is_past and not transcript.is_known(database, change.relates_to)
-        _add_one(database, change, me, origin, posting, consumed=consumed)
+        _add_one(database, change, me, origin, posting, now_ms, consumed=consumed)
     return inbox.newest_seq(database)
 
 
@@ -187,6 +195,7 @@ def _add_one(
     me: Self,
     origin: Origin,
     posting: Posting,
+    now_ms: int,
     *,
     consumed: bool,
     status: Status = Status.SENT,
@@ -202,7 +211,7 @@ def _add_one(
             database, opened.message, me, origin, consumed=consumed, status=status, fault=opened.fault
         )
     elif origin == Origin.INBOX:
-        inbox.miss(database, message, me, posting)
+        inbox.miss(database, message, me, posting, now_ms)
     # What was sealed before this device was there was sealed for others.
 
 

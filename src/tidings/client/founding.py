@@ -17,15 +17,20 @@ import msgspec
 from tidings.client.connection import Answer, Connection
 from tidings.client.conversations import Ask, Conversations, Known
 from tidings.client.errors import Refused
+from tidings.client.sealing import infos
 from tidings.client.surroundings import Clock
 from tidings.client.vault import Job, Vault
 from tidings.protocol import frames
-from tidings.protocol.frames import CreateGroup, Frame
-from tidings.protocol.ids import ClientId
+from tidings.protocol.frames import CreateGroup, Frame, Scheme
+from tidings.protocol.ids import ClientId, UserId, group_conversation_id
 
 NONCE_BYTES = 16
 
 log = logging.getLogger("tidings.client")
+
+
+Give = Callable[[sqlite3.Connection, str], None]
+"""Has this device's sender key given to all members of a group that have it not."""
 
 
 class _Row(NamedTuple):
@@ -43,13 +48,17 @@ class Founding:
         entropy: Callable[[int], bytes],
         clock: Clock,
         changed: Callable[[], None],
+        me: UserId,
+        give: Give,
     ) -> None:
-        """`changed` is called when a group was made."""
+        """`changed` is called when a group was made; `give` gives the sender key to its members."""
         self._vault = vault
         self._conversations = conversations
         self._entropy = entropy
         self._clock = clock
         self._changed = changed
+        self._me = me
+        self._give = give
 
     async def found(self, wanted: CreateGroup, ask: Ask) -> Known:
         """Make a group. `wanted` is without a nonce. Raises Refused: there is none then.
@@ -74,15 +83,35 @@ class Founding:
 
     async def _make(self, row: _Row, ask: Ask) -> Known:
         try:
-            answer = await ask(_asking(row))
+            answer = await ask(_asking(await self._vault.write(self._sealing(row))))
             assert isinstance(answer, frames.Conversation)
             known = await self._conversations.noted(answer, ask)
         except Refused:
             await self._vault.write(_forgetting(row))
             raise
-        await self._vault.write(_forgetting(row))
+        await self._vault.write(self._forgetting(row, known))
         self._changed()
         return known
+
+    def _sealing(self, row: _Row) -> Job[_Row]:
+        """The row as it is asked for: what it is called is sealed for its id, which is known before."""
+        where, request = group_conversation_id(self._me, row.nonce), row.request
+
+        def seal(database: sqlite3.Connection) -> _Row:
+            if request.scheme == Scheme.PLAIN:
+                return row
+            info = infos.seal_info(database, where, request.info)
+            return row._replace(request=msgspec.structs.replace(request, info=info))
+
+        return seal
+
+    def _forgetting(self, row: _Row, known: Known) -> Job[None]:
+        def forget(database: sqlite3.Connection) -> None:
+            _forgetting(row)(database)
+            if row.request.scheme != Scheme.PLAIN:
+                self._give(database, known.peer)
+
+        return forget
 
 
 def _append(database: sqlite3.Connection, nonce: ClientId, wanted: CreateGroup, now_ms: int) -> _Row:

@@ -18,7 +18,7 @@ def shown(database: sqlite3.Connection, message: Message, me: UserId, my_handle:
         return None
     called = {**names.of(database, {message.sender_id, *change.users}), me: my_handle}
     scheme = known_groups.scheme(database, message.conversation_id)
-    info = group_info.read(database, message.conversation_id, scheme, change.info)
+    info = group_info.told(database, message.conversation_id, scheme, change.info)
     return Change(
         GroupAction(change.action),
         called[message.sender_id],

@@ -1,7 +1,7 @@
 """The info of a group, its name and description, and its picture: as shown, and as the server keeps them.
 
-What the server has is written and read here and nowhere else: a group that is encrypted has both sealed in
-these functions.
+What the server has is written and read here and nowhere else; that of a group that is encrypted is sealed:
+see `sealing.infos`.
 
 spec §6.17
 """
@@ -11,6 +11,7 @@ import sqlite3
 import msgspec
 
 from tidings.client.errors import ClientError
+from tidings.client.sealing import infos
 from tidings.protocol.frames import Scheme
 from tidings.protocol.ids import ConversationId
 
@@ -42,49 +43,75 @@ def checked(name: str, about: str) -> GroupInfo:
 
 
 def written(
-    database: sqlite3.Connection,  # noqa: ARG001 - where the keys are
-    conversation_id: ConversationId,  # noqa: ARG001 - what a seal is bound to
+    database: sqlite3.Connection,
+    conversation_id: ConversationId,
     scheme: int,
+    removal_at: int,
     info: GroupInfo,
 ) -> bytes:
-    """An info as the server is told it. Raises ClientError for a group that this client cannot seal for."""
-    if scheme != Scheme.PLAIN:
-        raise ClientError("this version cannot encrypt the name of a group", "use a newer one")
+    """An info as the server is told it. `removal_at`: the version of the group's last removal of a member."""
+    plain = plainly(info)
+    return plain if scheme == Scheme.PLAIN else infos.seal_info(database, conversation_id, plain, removal_at)
+
+
+def plainly(info: GroupInfo) -> bytes:
+    """An info that is not sealed."""
     return msgspec.msgpack.encode(info)
 
 
 def read(
-    database: sqlite3.Connection,  # noqa: ARG001 - where the keys are
-    conversation_id: ConversationId,  # noqa: ARG001 - what a seal is bound to
-    scheme: int,
-    info: bytes,
+    database: sqlite3.Connection, conversation_id: ConversationId, scheme: int, info: bytes
 ) -> GroupInfo:
-    """An info that the server told; an empty one where it cannot be read here."""
-    return unsealed(info) if scheme == Scheme.PLAIN else NOTHING
+    """The info of a group, now that the server told one; an empty one where it cannot be read here."""
+    if scheme == Scheme.PLAIN:
+        return unsealed(info)
+    found = infos.open_info(database, conversation_id, info)
+    return NOTHING if found is None else unsealed(found)
+
+
+def told(
+    database: sqlite3.Connection, conversation_id: ConversationId, scheme: int, info: bytes
+) -> GroupInfo:
+    """What an info said when it was told, whatever holds now."""
+    if scheme == Scheme.PLAIN:
+        return unsealed(info)
+    found = infos.peek(database, conversation_id, info)
+    return NOTHING if found is None else unsealed(found)
+
+
+def previewed(conversation_id: ConversationId, scheme: int, info: bytes, secret: bytes) -> GroupInfo:
+    """What an info says to who has an invite link."""
+    if scheme == Scheme.PLAIN:
+        return unsealed(info)
+    found = infos.preview(conversation_id, secret, info)
+    return NOTHING if found is None else unsealed(found)
 
 
 def written_picture(
-    database: sqlite3.Connection,  # noqa: ARG001 - where the keys are
-    conversation_id: ConversationId,  # noqa: ARG001 - what a seal is bound to
+    database: sqlite3.Connection,
+    conversation_id: ConversationId,
     scheme: int,
+    removal_at: int,
     picture: bytes,
 ) -> bytes:
-    """A picture as the server is given it. Raises ClientError as `written` does."""
-    if scheme != Scheme.PLAIN:
-        raise ClientError("this version cannot encrypt the picture of a group", "use a newer one")
-    return picture
+    """A picture as the server is given it; `removal_at` as with `written`."""
+    if scheme == Scheme.PLAIN:
+        return picture
+    return infos.seal_picture(database, conversation_id, picture, removal_at)
 
 
 def read_picture(
-    database: sqlite3.Connection,  # noqa: ARG001 - where the keys are
-    conversation_id: ConversationId,  # noqa: ARG001 - what a seal is bound to
-    scheme: int,
-    content: bytes,
+    database: sqlite3.Connection, conversation_id: ConversationId, scheme: int, content: bytes
 ) -> bytes:
     """A picture that the server gave. Raises ClientError for one that cannot be opened here."""
-    if scheme != Scheme.PLAIN:
-        raise ClientError("this version cannot open the picture of a group", "use a newer one")
-    return content
+    if scheme == Scheme.PLAIN:
+        return content
+    found = infos.open_picture(database, conversation_id, content)
+    if found is None:
+        raise ClientError(
+            "the picture of this group cannot be opened here", "its key comes with what members write next"
+        )
+    return found
 
 
 def unsealed(info: bytes) -> GroupInfo:

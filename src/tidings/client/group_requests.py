@@ -10,23 +10,29 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from tidings.client import group_info, known_groups, names
+from tidings.client import group_info, known_groups, names, outbox
 from tidings.client.conversations import Ask, Conversations, Known, normal
 from tidings.client.directory import Directory
 from tidings.client.errors import ClientError, Refused
+from tidings.client.founding import Give
 from tidings.client.group_info import GroupInfo
 from tidings.client.group_values import MARK, Group, is_group
+from tidings.client.sealing import rosters
+from tidings.client.surroundings import Clock
 from tidings.client.transcript import Self
 from tidings.client.vault import Job, Vault
 from tidings.protocol import frames
 from tidings.protocol.errors import NO_SUCH_CONVERSATION
-from tidings.protocol.frames import ChangeGroup, GroupAction, MemberPage
-from tidings.protocol.ids import ConversationId, UserId
+from tidings.protocol.frames import ChangeGroup, GroupAction, MemberPage, Scheme
+from tidings.protocol.ids import SNOWFLAKE_MAX, ConversationId, UserId
 
 SomeGroup = Group | str
 """What names a group: its name, like `#Family`, or `#` and its id, as `Group.peer` is; or a `Group`."""
 USERS_AT_ONCE = 256
 """users in one change (spec §10, `group_users`)"""
+GIVEN_S = 10.0
+"""how long it is waited until members were given a sender key"""
+LOOK_S = 0.02
 MEMBERS_AT_ONCE = 1000
 """members asked for in one frame (spec §10, `group_page`)"""
 
@@ -42,14 +48,18 @@ class GroupRequests:
         ask: Ask,
         me: Self,
         changed: Callable[[], None],
+        give: Give,
+        clock: Clock,
     ) -> None:
-        """`changed` is called when something was stored."""
+        """`changed` is called when something was stored; `give` gives this device's sender key to a group."""
         self._vault = vault
         self._conversations = conversations
         self._directory = directory
         self._ask = ask
         self._me = me
         self._changed = changed
+        self._give = give
+        self._clock = clock
 
     async def known(self, group: SomeGroup) -> Known:
         """The group that is meant. Raises ClientError, Refused."""
@@ -82,7 +92,11 @@ class GroupRequests:
         for first in range(0, len(users), USERS_AT_ONCE):
             some = [*users[first : first + USERS_AT_ONCE]]
             await self.told(known, ChangeGroup(0, known.conversation_id, action, some))
-        return await self.after_change(known)
+            await self._vault.write(_telling(known.conversation_id, action, some))
+        shown = await self.after_change(known)
+        if action == GroupAction.ADD:
+            await self.give_key(known)
+        return shown
 
     async def change(self, known: Known, change: ChangeGroup) -> Group:
         """Change a group, and see what has become of it. Raises Refused."""
@@ -105,6 +119,22 @@ class GroupRequests:
         self._changed()
         return await self.shown(known)
 
+    async def give_key(self, known: Known) -> None:
+        """Give this device's sender key to members who have it not, and with it what opens the info."""
+        where = known.conversation_id
+        if await self._vault.read(lambda database: known_groups.scheme(database, where)) != Scheme.PLAIN:
+            await self._vault.write(lambda database: self._give(database, known.peer))
+            self._changed()
+            await self.given(known)
+
+    async def given(self, known: Known) -> None:
+        """Return once that is done, or takes too long: then it is done later, by whichever process."""
+        until_s = self._clock.monotonic_s() + GIVEN_S
+        while self._clock.monotonic_s() < until_s and await self._vault.read(
+            lambda database: outbox.is_giving(database, known.peer)
+        ):
+            await self._clock.sleep(LOOK_S)
+
     async def page(self, known: Known, after: UserId, limit: int) -> MemberPage:
         """Members from one on; their names are known from then on. Raises Refused."""
         most = min(limit, MEMBERS_AT_ONCE)
@@ -119,27 +149,45 @@ class GroupRequests:
     async def written(self, known: Known, info: GroupInfo) -> bytes:
         """An info as the server is told it. Raises ClientError."""
         where = known.conversation_id
-        return await self._vault.read(
-            lambda database: group_info.written(database, where, known_groups.scheme(database, where), info)
+
+        return await self._vault.write(
+            lambda database: group_info.written(database, where, *_sealing(database, where), info)
         )
 
     async def written_picture(self, known: Known, picture: bytes) -> bytes:
         """A picture as the server is given it. Raises ClientError."""
-        return await self._vault.read(_pictured(group_info.written_picture, known.conversation_id, picture))
+        where = known.conversation_id
+        return await self._vault.write(
+            lambda database: group_info.written_picture(database, where, *_sealing(database, where), picture)
+        )
 
     async def read_picture(self, known: Known, content: bytes) -> bytes:
         """A picture that the server gave. Raises ClientError."""
-        return await self._vault.read(_pictured(group_info.read_picture, known.conversation_id, content))
+        where = known.conversation_id
+        return await self._vault.read(
+            lambda database: group_info.read_picture(
+                database, where, known_groups.scheme(database, where), content
+            )
+        )
 
 
-def _pictured(
-    turn: Callable[[sqlite3.Connection, ConversationId, int, bytes], bytes],
-    conversation_id: ConversationId,
-    picture: bytes,
-) -> Job[bytes]:
-    return lambda database: turn(
-        database, conversation_id, known_groups.scheme(database, conversation_id), picture
-    )
+def _sealing(database: sqlite3.Connection, conversation_id: ConversationId) -> tuple[int, int]:
+    """How a group is sealed, and the version of its last removal of a member."""
+    row = known_groups.find(database, conversation_id)
+    return (int(Scheme.PLAIN), 0) if row is None else (row.state.scheme, row.state.removal_at)
+
+
+def _telling(conversation_id: ConversationId, action: GroupAction, users: Sequence[UserId]) -> Job[None]:
+    """The user knows whom they themselves have added or removed."""
+
+    def tell(database: sqlite3.Connection) -> None:
+        if action == GroupAction.ADD:
+            rosters.tell(database, conversation_id, users)
+        elif action == GroupAction.REMOVE:
+            # Where that stands says the message by the server; until it comes they may have written.
+            rosters.untell(database, conversation_id, users, SNOWFLAKE_MAX)
+
+    return tell
 
 
 def _showing(conversation_id: ConversationId) -> Job[Group | None]:

@@ -86,6 +86,10 @@ class Grouping:
         named = set().union(*(names.named_in(message) for message in grouped))
         await introductions.learn(self._vault, named - {self._me.user_id}, ask)
 
+    async def ask_anew(self, connection: Connection, conversation_id: ConversationId) -> None:
+        """Ask what a group is now, and who is in it. Raises ConnectionLost."""
+        await self._ask(connection, conversation_id, 0)
+
     async def catch_up(self, connection: Connection) -> None:
         """Ask how far own messages have come meanwhile, and who is where. Raises ConnectionLost."""
         for conversation_id in await self._vault.read(known_groups.unlisted):

@@ -18,6 +18,7 @@ from tidings.client.group_values import Group, GroupMember, Invitation, Rules
 from tidings.client.http import Server
 from tidings.client.invite_links import CODE_BYTES, Invite, invite
 from tidings.client.messages import SomeMessage
+from tidings.client.sealing import infos
 from tidings.client.server_time import ServerTime
 from tidings.client.syncing import Syncing
 from tidings.client.transcript import Self
@@ -39,7 +40,7 @@ from tidings.protocol.frames import (
     LookInside,
     Scheme,
 )
-from tidings.protocol.ids import ConversationId, UserId
+from tidings.protocol.ids import UserId
 
 LINK_S = 7 * 86_400
 """how long an invite link is good, unless told otherwise"""
@@ -65,8 +66,10 @@ class Groups:
         server: Server,
         token: Callable[[], str],
         changed: Callable[[], None],
+        *,
+        is_sealed: bool,
     ) -> None:
-        """`changed` is called when something was stored."""
+        """`changed` is called when something was stored; `is_sealed`: groups that are made are encrypted."""
         self._vault = vault
         self._conversations = conversations
         self._requests = requests
@@ -80,6 +83,7 @@ class Groups:
         self._server = server
         self._token = token
         self._changed = changed
+        self._is_sealed = is_sealed
 
     # --- making and finding -----------------------------------------------------------------
 
@@ -108,11 +112,11 @@ class Groups:
         users = await self._requests.user_ids(handles)
         kind = ConversationKind.CHANNEL if channel else ConversationKind.GROUP
         scheme = self._scheme_of_new(kind)
-        nowhere = ConversationId(b"")
-        body = await self._vault.read(lambda database: group_info.written(database, nowhere, scheme, info))
+        body = group_info.plainly(info)  # sealed, if it is to be, when it is asked for
         first, later = users[:USERS_AT_ONCE], users[USERS_AT_ONCE:]
         wanted = CreateGroup(0, NO_NONCE, kind, scheme, body, first, _told(rules or Rules()))
         known = await self._founding.found(wanted, self._ask)
+        await self._requests.given(known)
         if later:
             await self._requests.about_users(known, GroupAction.ADD, later)
         return await self._requests.shown(known)
@@ -338,6 +342,7 @@ class Groups:
         known, picture = await self._requests.known(group), await asyncio.to_thread(Path(path).read_bytes)
         content = await self._requests.written_picture(known, picture)
         await http.ask(self._server, "PUT", _picture(known), Done, content, token=self._token())
+        await self._requests.give_key(known)
         return await self.refresh(known.peer)
 
     async def remove_picture(self, group: SomeGroup) -> Group:
@@ -427,7 +432,8 @@ class Groups:
         """
         bounded("expires_in_s", expires_in_s, 1, LONG_S)
         known = await self._requests.known(group)
-        made = Invite(self._entropy(CODE_BYTES))
+        secret = await self._vault.read(lambda database: infos.key_of(database, known.conversation_id))
+        made = Invite(self._entropy(CODE_BYTES), secret)
         until = self._time.now_ms() + round(expires_in_s * 1000)
         change = ChangeGroup(0, known.conversation_id, GroupAction.LINK, link=made.hash, until=until)
         await self._requests.change(known, change)
@@ -460,14 +466,12 @@ class Groups:
             print((await me.groups.preview(link)).name)
         ```
         """
-        code = invite(link).code
+        code, secret = invite(link)
         told = await self._ask(lambda request_id: LookInside(request_id, code))
         assert isinstance(told, GroupPreview)
         await introductions.learn(self._vault, {told.made_by}, self._ask)
         called = await self._vault.read(lambda database: names.of(database, [told.made_by]))
-        info = await self._vault.read(
-            lambda database: group_info.read(database, told.conversation_id, told.scheme, told.info)
-        )
+        info = group_info.previewed(told.conversation_id, told.scheme, told.info, secret)
         return Invitation(
             told.conversation_id,
             info.name,
@@ -491,9 +495,10 @@ class Groups:
             assert family is not None and family.name == "Family"
         ```
         """
-        code = invite(link).code
+        code, secret = invite(link)
         answer = await self._ask(lambda request_id: Join(request_id, code))
         assert isinstance(answer, Joined)
+        await self._vault.write(lambda database: infos.learn(database, answer.conversation_id, secret))
         if answer.waiting:
             return None
         known = await self._conversations.asked(answer.conversation_id, self._ask)
@@ -529,9 +534,9 @@ class Groups:
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _scheme_of_new(self, kind: ConversationKind) -> Scheme:  # noqa: ARG002 - a channel stays PLAIN
-        """How a group that is made now is sealed."""
-        return Scheme.PLAIN
+    def _scheme_of_new(self, kind: ConversationKind) -> Scheme:
+        """How a group that is made now is sealed. A channel is not."""
+        return Scheme.SENDER_KEY if self._is_sealed and kind == ConversationKind.GROUP else Scheme.PLAIN
 
     async def _about(self, group: SomeGroup, action: GroupAction, handles: Sequence[str]) -> Group:
         known = await self._requests.known(group)
@@ -551,9 +556,10 @@ class Groups:
         now = await self._requests.shown(known)
         info = group_info.checked(now.name if name is None else name, now.about if about is None else about)
         body = await self._requests.written(known, info)
-        return await self._requests.change(
-            known, ChangeGroup(0, known.conversation_id, GroupAction.INFO, info=body)
-        )
+        change = ChangeGroup(0, known.conversation_id, GroupAction.INFO, info=body)
+        shown = await self._requests.change(known, change)
+        await self._requests.give_key(known)
+        return shown
 
     async def _pin(self, message: SomeMessage, action: GroupAction) -> Group:
         known = await self._conversations.described(message.conversation_id, self._ask)

@@ -8,7 +8,7 @@ spec §6.4
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -38,8 +38,16 @@ from tidings.client.events import (
 )
 from tidings.client.group_values import is_group
 from tidings.client.outbox import Draft, Posting
-from tidings.client.sealing import asking, chains
-from tidings.client.sealing.opener import is_open, open_key, open_message, open_unsealed, open_with
+from tidings.client.sealing import asking, chains, group_asking, infos, rosters
+from tidings.client.sealing.group_opener import open_in_group, reopen, take_share
+from tidings.client.sealing.opener import (
+    Opened,
+    is_open,
+    open_key,
+    open_message,
+    open_unsealed,
+    open_with,
+)
 from tidings.client.sealing.own import raise_generation
 from tidings.client.sealing.sealer import Self as Sealing
 from tidings.client.sealing.warnings import warn
@@ -52,6 +60,7 @@ from tidings.protocol.frames import (
     Changed,
     Deliver,
     Drained,
+    GroupAction,
     HeartbeatOk,
     InboxExpired,
     Receipt,
@@ -140,6 +149,8 @@ def consume(database: sqlite3.Connection, one: Waiting) -> None:
     if not done and one.event is not None:
         # It was told as one that cannot be read, and its key has come since.
         database.execute("UPDATE messages SET origin = ? WHERE seq = ?", (Origin.OPENED, one.seq))
+    if isinstance(one.event, Message) and one.event.change is not None and not one.event.change.name:
+        _check_notice(database, one.seq)
     if isinstance(one.event, Message) and one.event.content_type:
         # It may have had its time since it was read.
         transcript.tell_expired(database, "seq = ? AND expires_at IS NOT NULL AND content_type = ''", one.seq)
@@ -168,7 +179,7 @@ def _deliver(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Po
     elif message.relation == Relation.KEYS:
         _take_key(database, frame, me, now_ms)
     elif message.relation == Relation.SENDER_KEY:
-        pass  # no group is encrypted here: it opens nothing
+        _take_share(database, frame, me, now_ms)
     elif contents.is_notice(message):
         notice(database, message, me, Origin.INBOX)
     elif transcript.is_stored(database, name) and not asking.is_unopened(database, name):
@@ -192,27 +203,78 @@ def notice(
     if known_groups.find(database, message.conversation_id) is None or not known_groups.is_genuine(message):
         warn(database, "forged", message.sender_id, "no group was changed so", message.conversation_id)
         return
+    if not transcript.is_stored(database, Reference(message.sender_device, message.client_id)):
+        _tell_members(database, message, me)
     known_groups.apply(database, message, me.user_id)
     transcript.add(database, message, me, origin, consumed=consumed)
+
+
+def _check_notice(database: sqlite3.Connection, seq: int) -> None:
+    """A change was told without what the group is called: that may have become readable meanwhile."""
+    where, content = database.execute(
+        "SELECT conversation_id, content FROM messages WHERE seq = ?", (seq,)
+    ).fetchone()
+    if infos.peek(database, ConversationId(where), contents.info_in(content)):
+        _tell_again(database, seq)
+
+
+def _tell_members(database: sqlite3.Connection, message: frames.Message, me: Self) -> None:
+    """The user is told who came and who went."""
+    change, where = contents.change_of(message), message.conversation_id
+    assert change is not None
+    match change.action:
+        case GroupAction.CREATE:
+            rosters.tell(database, where, [message.sender_id, *change.users])
+        case GroupAction.ADD | GroupAction.JOIN:
+            rosters.tell(database, where, change.users)
+            if me.user_id in change.users:
+                # Of what was said before this user came (back) nothing is missing.
+                chains.excuse_conversation(database, where)
+        case GroupAction.REMOVE | GroupAction.LEAVE:
+            gone = set(change.users or [message.sender_id])
+            rosters.untell(database, where, gone, message.message_id)
+            if me.user_id in gone:
+                rosters.forget(database, where)
 
 
 def _open(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Posting, now_ms: int) -> None:
     message = frame.message
     name = Reference(message.sender_device, message.client_id)
-    opened = open_message(database, sealing(me), message, frame.envelope, now_ms)
+    if _is_grouped(database, message.conversation_id):
+        opened = _open_in_group(database, message, me, now_ms)
+    else:
+        opened = open_message(database, sealing(me), message, frame.envelope, now_ms)
     if not transcript.is_stored(database, name):
         transcript.add(database, opened.message, me, Origin.INBOX, stands=frame.stands, fault=opened.fault)
     elif opened.fault == Fault.NONE:
         asking.opened(database, name)
+        group_asking.keyed(database, name)
         transcript.fill(database, opened.message, me, opened.fault)
     if opened.sealed is not None:
         asking.keep_unopened(database, message, opened.sealed)
-        if opened.fault == Fault.NO_KEY:
+        if opened.fault == Fault.NO_KEY and message.scheme == Scheme.SENDER_KEY:
+            group_asking.await_key(database, message, opened.sealed, now_ms)
+        elif opened.fault == Fault.NO_KEY:
             _ask(database, message, me, posting)
 
 
-def miss(database: sqlite3.Connection, message: frames.Message, me: Self, posting: Posting) -> None:
-    """Store what the inbox could not bring any more, without its key, and ask for that."""
+def _is_grouped(database: sqlite3.Connection, conversation_id: ConversationId) -> bool:
+    peer = _peer(database, conversation_id)
+    return peer is not None and is_group(peer)
+
+
+def _open_in_group(database: sqlite3.Connection, message: frames.Message, me: Self, now_ms: int) -> Opened:
+    is_member = rosters.may_speak(database, message.conversation_id, message.sender_id, message.message_id)
+    return open_in_group(database, sealing(me), message, now_ms, is_member=is_member)
+
+
+def miss(
+    database: sqlite3.Connection, message: frames.Message, me: Self, posting: Posting, now_ms: int
+) -> None:
+    """Store what the inbox could not bring any more; where its key is not here, ask for that."""
+    if _is_grouped(database, message.conversation_id):
+        _open(database, Deliver(EntryId(0), message), me, posting, now_ms)
+        return
     empty = msgspec.structs.replace(message, content=b"")
     transcript.add(database, empty, me, Origin.INBOX, fault=Fault.NO_KEY)
     asking.keep_unopened(database, message, message.content)
@@ -261,6 +323,9 @@ def _as_written(message: frames.Message, draft: Draft) -> frames.Message:
 
 def _take_key(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: int) -> None:
     """A key that was asked for, or that comes late."""
+    if _is_grouped(database, frame.message.conversation_id):
+        _take_share(database, frame, me, now_ms)
+        return
     name = frame.message.relates_to
     key = open_key(database, sealing(me), frame.message, frame.envelope, now_ms)
     if name is None or key is None:
@@ -275,12 +340,70 @@ def _take_key(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: in
         transcript.fill(database, opened.message, me, opened.fault)
 
 
+def _take_share(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: int) -> None:
+    """The sender key of a member's device, and what it opens that waited."""
+    message, where = frame.message, frame.message.conversation_id
+    if not rosters.may_speak(database, where, message.sender_id, message.message_id):
+        return
+    taken = take_share(database, sealing(me), message, frame.envelope, now_ms)
+    if taken is None:
+        return
+    for name in group_asking.waiting(database, where, message.sender_device, taken.key_id):
+        sealed, stored = asking.unopened(database, name), transcript.stored(database, name)
+        if sealed is None or stored is None:
+            group_asking.keyed(database, name)
+            continue
+        whole = msgspec.structs.replace(stored, content=sealed, scheme=Scheme.SENDER_KEY)
+        opened = reopen(database, sealing(me), whole, now_ms)
+        if opened is not None:
+            asking.opened(database, name)
+            transcript.fill(database, opened.message, me, opened.fault)
+    if taken.info_keys:
+        known_groups.read_info(database, where)
+        _tell_notices_again(database, where, taken.info_keys)
+
+
+def _tell_notices_again(
+    database: sqlite3.Connection, where: ConversationId, info_keys: Collection[bytes]
+) -> None:
+    """What the group was called can be read now, in the changes too that were told without."""
+    rows = database.execute(
+        "SELECT seq, content FROM messages WHERE conversation_id = ? AND sender_device = 0 AND consumed = 1"
+        " AND content_type = ?",
+        (where, contents.CHANGE),
+    ).fetchall()
+    for seq, content in rows:
+        if infos.is_sealed_with(contents.info_in(content), info_keys):
+            _tell_again(database, seq)
+
+
+def _tell_again(database: sqlite3.Connection, seq: int) -> None:
+    database.execute("UPDATE messages SET origin = ?, consumed = 0 WHERE seq = ?", (Origin.OPENED, seq))
+
+
+def ask_for_keys(
+    database: sqlite3.Connection, me: Self, posting: Posting, now_ms: int, jitter_ms: int
+) -> bool:
+    """Ask for sender keys that are overdue; whether more may be."""
+    for one in group_asking.due(database, me.device_id, now_ms, lambda: jitter_ms):
+        peer = _peer(database, one.conversation_id)
+        if peer is not None:
+            draft = Draft(peer, "", b"", Relation.ASK, one.name, one.message_id, silent=True)
+            outbox.append(database, next(posting.names), draft, posting.writer)
+    return group_asking.is_any_awaited(database)
+
+
 def _answer(
     database: sqlite3.Connection, message: frames.Message, me: Self, posting: Posting, now_ms: int
 ) -> None:
     """Somebody asks for the key of an own message."""
     name, peer = message.relates_to, _peer(database, message.conversation_id)
     if name is None or peer is None:
+        return
+    if is_group(peer):
+        if group_asking.may_answer(database, name, message.sender_device, message.conversation_id):
+            draft = outbox.answering(peer, name, message.target, [message.sender_device])
+            outbox.append(database, next(posting.names), draft, posting.writer)
         return
     waiting = outbox.sealed_of(database, name.client_id)
     if waiting is not None and name.sender_device == me.device_id:

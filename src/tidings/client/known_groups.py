@@ -15,6 +15,7 @@ import msgspec
 
 from tidings.client import contents, group_info, names
 from tidings.client.group_values import Group, GroupMember, InviteLink, Pinned, Rules, group_peer
+from tidings.client.sealing.opener import is_sealed, note_sealed
 from tidings.protocol import frames
 from tidings.protocol.frames import ConversationKind, GroupAction, GroupChange, GroupRole, Scheme
 from tidings.protocol.ids import ClientId, ConversationId, EntryId, UserId
@@ -23,6 +24,8 @@ UNLISTED = -1
 """the version of a list of members that is not complete"""
 LISTED_MAX = 1024
 """members of a group that are told with it (spec §10, `group_members_told`)"""
+SEALED_MAX = 200
+"""groups of which a new device is given the sender key at once; of others with what is written next"""
 TOLD_AT_ONCE = 64
 """groups that are told in one go"""
 UNKNOWN = frames.Group(0, Scheme.PLAIN, b"", EntryId(0), frames.GroupRules(), 0, UserId(0), 0, 0, 0)
@@ -141,6 +144,12 @@ def scheme(database: sqlite3.Connection, conversation_id: ConversationId) -> Sch
     """How a group is sealed; one that is not known is not."""
     row = find(database, conversation_id)
     return Scheme.PLAIN if row is None else Scheme(row.state.scheme)
+
+
+def sealed(database: sqlite3.Connection) -> list[Row]:
+    """The groups that the user is in and that are encrypted, `SEALED_MAX` of them."""
+    rows = _rows(database, "is_left = 0 AND kind = ?", ConversationKind.GROUP)
+    return [row for row in rows if row.state.scheme != Scheme.PLAIN][:SEALED_MAX]
 
 
 def everything(database: sqlite3.Connection) -> list[Group]:
@@ -271,6 +280,22 @@ def _change(database: sqlite3.Connection, row: Row, change: GroupChange, actor: 
     _put(database, row, row.conversation_id, row.kind, change.version, state, listed_at=listed_at)
 
 
+def read_info(database: sqlite3.Connection, conversation_id: ConversationId) -> None:
+    """What opens a group's info may have come: what it says is known now."""
+    row = find(database, conversation_id)
+    if row is not None:
+        _put(
+            database,
+            row,
+            conversation_id,
+            row.kind,
+            row.version,
+            row.state,
+            listed_at=row.listed_at,
+            is_left=row.is_left,
+        )
+
+
 def _follows(row: Row, change: GroupChange) -> bool:
     """Whether a change makes the next version of what is known, and says all that is new in it."""
     if change.version != row.version + 1 or row.is_left or change.action in _UNTOLD:
@@ -307,6 +332,10 @@ def _put(
     listed_at: int = UNLISTED,
     is_left: bool = False,
 ) -> None:
+    if state.scheme != Scheme.PLAIN:
+        note_sealed(database, conversation_id)
+    elif is_sealed(database, conversation_id):
+        state = msgspec.structs.replace(state, scheme=Scheme.SENDER_KEY)  # whatever the server says
     info = group_info.read(database, conversation_id, state.scheme, state.info)
     values = (kind, version, msgspec.msgpack.encode(state), info.name, info.about, is_left)
     if before is None:

@@ -161,7 +161,54 @@ CREATE TABLE foundings (
 ) WITHOUT ROWID;
 """
 
-MIGRATIONS = {1: TO_2, 2: TO_3, 3: TO_4}
+TO_5 = """
+CREATE TABLE sender_keys (
+    conversation_id BLOB PRIMARY KEY, key_id BLOB NOT NULL, state BLOB NOT NULL, made_ms INTEGER NOT NULL,
+    version INTEGER NOT NULL, stamp BLOB NOT NULL, look_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE given_keys (
+    key_id BLOB NOT NULL, device_id INTEGER NOT NULL, since INTEGER NOT NULL, handout BLOB,
+    state INTEGER NOT NULL, PRIMARY KEY (key_id, device_id)
+) WITHOUT ROWID;
+CREATE INDEX given_keys_by_handout ON given_keys (handout) WHERE handout IS NOT NULL;
+CREATE TABLE handouts (
+    client_id BLOB PRIMARY KEY, conversation_id BLOB NOT NULL, version INTEGER NOT NULL,
+    keys_at INTEGER NOT NULL, attempt INTEGER NOT NULL, writer BLOB NOT NULL, envelopes BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX handouts_by_conversation ON handouts (conversation_id);
+CREATE TABLE spoken (
+    client_id BLOB PRIMARY KEY, sender_device INTEGER NOT NULL, conversation_id BLOB NOT NULL,
+    key_id BLOB NOT NULL, position INTEGER NOT NULL, share BLOB NOT NULL, sealed_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX spoken_by_key ON spoken (key_id);
+CREATE TABLE heard_keys (
+    conversation_id BLOB NOT NULL, device_id INTEGER NOT NULL, key_id BLOB NOT NULL, state BLOB NOT NULL,
+    since INTEGER NOT NULL, heard BLOB NOT NULL, place INTEGER NOT NULL, came_ms INTEGER NOT NULL,
+    PRIMARY KEY (conversation_id, device_id, key_id)
+) WITHOUT ROWID;
+CREATE TABLE unkeyed (
+    sender_device INTEGER NOT NULL, client_id BLOB NOT NULL, conversation_id BLOB NOT NULL,
+    key_id BLOB NOT NULL, position INTEGER NOT NULL, message_id INTEGER NOT NULL, since_ms INTEGER NOT NULL,
+    asked_ms INTEGER, PRIMARY KEY (sender_device, client_id)
+) WITHOUT ROWID;
+CREATE INDEX unkeyed_by_key ON unkeyed (conversation_id, sender_device, key_id);
+CREATE TABLE group_infos (
+    conversation_id BLOB PRIMARY KEY, counter INTEGER NOT NULL, sealed BLOB NOT NULL, refused BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE info_keys (
+    conversation_id BLOB NOT NULL, key_id BLOB NOT NULL, key BLOB NOT NULL, place INTEGER NOT NULL,
+    removal_at INTEGER NOT NULL, PRIMARY KEY (conversation_id, key_id)
+) WITHOUT ROWID;
+CREATE TABLE told_members (
+    conversation_id BLOB NOT NULL, user_id INTEGER NOT NULL, gone_at INTEGER,
+    PRIMARY KEY (conversation_id, user_id)
+) WITHOUT ROWID;
+CREATE TABLE listless (
+    user_id INTEGER PRIMARY KEY, asked_ms INTEGER NOT NULL
+);
+"""
+
+MIGRATIONS = {1: TO_2, 2: TO_3, 3: TO_4, 4: TO_5}
 """by the format that they start from"""
 
 

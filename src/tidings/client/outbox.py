@@ -13,14 +13,16 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from tidings.client import copies, keys, settings, transcript
-from tidings.client.sealing import asking, chains
+from tidings.client.sealing import asking, chains, sender_keys
 from tidings.client.sealing.sealer import Sealed, sealed
 from tidings.client.transcript import Origin, Self
 from tidings.protocol import frames, ids
-from tidings.protocol.frames import UNSHOWN, Reference, Relation, Scheme, Sent, SettingKind
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId, MessageId
+from tidings.protocol.frames import UNSHOWN, Reference, Relation, Scheme, Send, Sent, SettingKind
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId
 
 WRITER_BYTES = 16
+MISSING_AT_ONCE = 40
+"""devices that one SENDER_KEY is for which the server missed: each may have to begin a session"""
 
 
 class Draft(NamedTuple):
@@ -135,6 +137,61 @@ def asking_for(peer: str, message: frames.Message) -> Draft:
 def answering(peer: str, about: Reference, target: MessageId, devices: list[DeviceId]) -> Draft:
     """What sends the key of an own message to devices."""
     return Draft(peer, "", asking.naming(devices), Relation.KEYS, about, target, silent=True)
+
+
+def giving(peer: str) -> Draft:
+    """What gives this device's sender key to all members of a group that have it not."""
+    return Draft(peer, "", b"", Relation.SENDER_KEY, silent=True)
+
+
+def giving_missing(peer: str, client_id: ClientId, devices: list[DeviceId]) -> Draft:
+    """What gives devices that the server missed the sender key from an own message on."""
+    content = sender_keys.Missing(client_id, devices).bytes()
+    return Draft(peer, "", content, Relation.SENDER_KEY, silent=True)
+
+
+def is_giving(database: sqlite3.Connection, peer: str) -> bool:
+    """Whether members of a group are still to be given this device's sender key."""
+    row = database.execute(
+        "SELECT 1 FROM outbox WHERE peer = ? AND relation = ? AND content = x'' LIMIT 1",
+        (peer, Relation.SENDER_KEY),
+    ).fetchone()
+    return row is not None
+
+
+def frame_of(
+    row: Row,
+    conversation_id: ConversationId,
+    is_grouped: bool,
+    version: int,
+    target: MessageId,
+    after: MessageId,
+) -> Send:
+    """A row as it crosses the wire."""
+    draft, sealed = row.draft, row.sealed
+    scheme = Scheme.SENDER_KEY if is_grouped else Scheme.DIRECT
+    return Send(
+        row.client_id,
+        row.attempt,
+        conversation_id,
+        version,
+        EntryId(0) if sealed is None else EntryId(sealed.keys_at),
+        Scheme.PLAIN if sealed is None and draft.relation not in UNSHOWN else scheme,
+        draft.content_type if sealed is None else sealed.content_type,
+        draft.content if sealed is None else sealed.content,
+        {} if sealed is None else {DeviceId(device): key for device, key in sealed.envelopes.items()},
+        relates_to=draft.relates_to,
+        silent=draft.silent,
+        expires_at=row.expires_at,
+        relation=draft.relation,
+        target=target,
+        after=after,
+    )
+
+
+def drop(database: sqlite3.Connection, row: Row) -> None:
+    """Nothing is left to send of a row."""
+    database.execute("DELETE FROM outbox WHERE row_id = ?", (row.row_id,))
 
 
 def is_empty(database: sqlite3.Connection) -> bool:
@@ -264,9 +321,19 @@ def record_sent(
     missing: list[DeviceId] = []
     name = Reference(me.device_id, row.client_id)
     is_as_sealed = row.sealed is not None and not copies.was_sent(database, row.row_id, sent.created_at)
-    if row.sealed is not None and is_as_sealed:
+    said = None if row.sealed is None else sender_keys.spoken(database, row.client_id)
+    if said is not None and not is_as_sealed:
+        sender_keys.unspeak(database, name)
+    elif said is not None:
+        # The server does not know who has the key.
+        missing = sender_keys.lacking(database, said, sent.missing)
+        for first in range(0, len(missing), MISSING_AT_ONCE):
+            some = missing[first : first + MISSING_AT_ONCE]
+            given = giving_missing(draft.peer, row.client_id, some)
+            append(database, next(posting.names), given, posting.writer)
+    elif row.sealed is not None and is_as_sealed:
         asking.keep_key(database, name, row.sealed, now_ms)
-    if is_as_sealed and sent.missing:
+    if is_as_sealed and sent.missing and said is None:
         asking.add_devices(database, name, sent.missing)
         missing = [device for device in sent.missing if asking.may_answer(database, name, device)]
         if missing:

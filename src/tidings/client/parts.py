@@ -25,7 +25,7 @@ from tidings.client.expiry import Expiry
 from tidings.client.filling import Filling
 from tidings.client.founding import Founding
 from tidings.client.group_requests import GroupRequests
-from tidings.client.group_values import is_group
+from tidings.client.group_values import group_peer, is_group
 from tidings.client.grouping import Grouping
 from tidings.client.groups import Groups
 from tidings.client.http import Server
@@ -39,7 +39,8 @@ from tidings.client.profile import Account, FileLock, Profile
 from tidings.client.reads import Reads
 from tidings.client.receiver import Receiver
 from tidings.client.safety import Safety
-from tidings.client.sealing import own
+from tidings.client.sealing import handouts, own
+from tidings.client.sealing.group_press import GroupPress
 from tidings.client.sealing.linking import Linking
 from tidings.client.sealing.press import Press
 from tidings.client.sealing.publishing import Publishing
@@ -98,7 +99,7 @@ class Parts:
         self.me = me = transcript.Self(*account.ids(), account.handle)
         self.clock = clock
         self.time = ServerTime(clock, offset_ms)
-        self.conversations = Conversations(vault, me.user_id)
+        self.conversations = Conversations(vault, me.user_id, self._ready)
         self._expiry = Expiry(vault, clock, self.time, self._erased)
         self.stream = Stream(vault, me, seq, self._expiry.wake)
         self.settings = Settings(
@@ -121,6 +122,16 @@ class Parts:
         )
         self.publishing = Publishing(vault, sealing, self._http, self.supplies, self.time.now_ms)
         self.press = Press(vault, sealing, self.supplies, self.publishing.published, clock, self.time.now_ms)
+        self.group_press = GroupPress(
+            vault,
+            sealing,
+            self.press,
+            self.conversations,
+            self.supplies,
+            handouts.Posting(self._names, self._writer),
+            clock,
+            self.time.now_ms,
+        )
         self.linking = Linking(
             vault,
             sealing,
@@ -131,6 +142,7 @@ class Parts:
             self.settings.wake,
             self._got_identity,
             surroundings.stretch,
+            self._welcome_device,
         )
         self.transmitter = Transmitter(
             vault,
@@ -143,6 +155,7 @@ class Parts:
             self.time,
             self.press if account.sealed else None,
             self._changed,
+            self.group_press if account.sealed else None,
         )
         self.upkeep = Upkeep(
             self.publishing,
@@ -152,7 +165,9 @@ class Parts:
             clock,
             surroundings.random,
         )
-        founding = Founding(vault, self.conversations, entropy, clock, self.stream.wake)
+        founding = Founding(
+            vault, self.conversations, entropy, clock, self._wrote, me.user_id, self._give_key
+        )
         self.grouping = Grouping(vault, self.conversations, founding, me, clock, self.stream.wake)
         self.link = Link(server.ws, self._hello, self._works(), self._welcomed, self._told, surroundings)
         self._watching = Watching(self.link.ask, clock, self._note)
@@ -186,7 +201,16 @@ class Parts:
         self.groups = Groups(
             vault,
             self.conversations,
-            GroupRequests(vault, self.conversations, self.directory, self.link.ask, me, self.stream.wake),
+            GroupRequests(
+                vault,
+                self.conversations,
+                self.directory,
+                self.link.ask,
+                me,
+                self._wrote,
+                self._give_key,
+                clock,
+            ),
             founding,
             self._watching,
             self.syncing,
@@ -196,7 +220,8 @@ class Parts:
             entropy,
             server,
             self._token,
-            self.stream.wake,
+            self._wrote,
+            is_sealed=account.sealed,
         )
 
     @classmethod
@@ -233,7 +258,16 @@ class Parts:
             return [self.syncing.run, *works]
         clock = self._surroundings.clock
         posting = outbox.Posting(self._names, self._writer)
-        filling = Filling(self.vault, self.conversations, self.grouping, self.stream, posting, self.me, clock)
+        filling = Filling(
+            self.vault,
+            self.conversations,
+            self.grouping,
+            self.stream,
+            posting,
+            self.me,
+            clock,
+            self.time.now_ms,
+        )
         receiver = Receiver(
             self.vault,
             self.conversations,
@@ -248,6 +282,7 @@ class Parts:
             self.time,
             self.transmitter.wake,
             self.upkeep.devices_changed,
+            self._surroundings.random,
         )
         return [receiver.run, *works]
 
@@ -297,6 +332,28 @@ class Parts:
         if text.encode() != content:
             return TEXT, content
         return contents.marked(text, await self._mentioned(peer, contents.handles_in(text)))
+
+    def _give_key(self, database: sqlite3.Connection, peer: str) -> None:
+        """Have this device's sender key given to all members of a group that have it not."""
+        outbox.append(database, next(self._names), outbox.giving(peer), self._writer)
+
+    async def _ready(self) -> None:
+        await self.syncing.ready()
+
+    async def _welcome_device(self) -> None:
+        """Another device of the user is in: give it what opens the names of the groups, and sender keys."""
+
+        def give(database: sqlite3.Connection) -> None:
+            for row in known_groups.sealed(database):
+                self._give_key(database, group_peer(row.conversation_id))
+
+        await self.vault.write(give)
+        self._wrote()
+
+    def _wrote(self) -> None:
+        """Something was stored, perhaps into the outbox."""
+        self.stream.wake()
+        self.transmitter.wake()
 
     def raise_failure(self) -> None:
         """Raise what the client has ended with, if it has."""

@@ -13,6 +13,7 @@ import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from random import Random
 
 from tidings.client import inbox
 from tidings.client.connection import Arrival, Connection, refused
@@ -22,7 +23,7 @@ from tidings.client.events import CaughtUpEvent, GapEvent
 from tidings.client.filling import Filling
 from tidings.client.grouping import Grouping
 from tidings.client.outbox import Posting
-from tidings.client.sealing import chains, lists
+from tidings.client.sealing import chains, group_asking, lists, rosters
 from tidings.client.sealing.opener import is_of_other_identity, needs_list
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.server_time import ServerTime
@@ -30,7 +31,7 @@ from tidings.client.stream import Stream
 from tidings.client.surroundings import Clock
 from tidings.client.syncing import Syncing
 from tidings.client.transcript import Self
-from tidings.client.vault import Vault
+from tidings.client.vault import Job, Vault
 from tidings.protocol.frames import (
     Ack,
     Changed,
@@ -38,12 +39,15 @@ from tidings.protocol.frames import (
     Drained,
     Error,
     InboxExpired,
+    Message,
     Scheme,
     SettingKind,
     Stale,
 )
-from tidings.protocol.ids import UserId, unix_ms
+from tidings.protocol.ids import ConversationId, UserId, unix_ms
 
+ASK_S = 5.0
+"""how often to look whether a sender key is overdue, while one is awaited"""
 GAPS_S = 60.0
 """how often to look whether something is overdue that a sender has counted"""
 
@@ -68,6 +72,7 @@ class Receiver:
         time: ServerTime,
         posted: Callable[[], None],
         devices_changed: Callable[[], None],
+        random: Random,
     ) -> None:
         """`posted` is called when something may have been put into the outbox."""
         self._vault = vault
@@ -83,6 +88,8 @@ class Receiver:
         self._time = time
         self._posted = posted
         self._devices_changed = devices_changed
+        self._random = random
+        self._has_arrived = asyncio.Event()
 
     async def run(self, connection: Connection) -> None:
         """Receive over a connection until it is lost."""
@@ -129,6 +136,7 @@ class Receiver:
             self._stream.note(CaughtUpEvent())
             tasks.append(asyncio.ensure_future(self._catch_up(connection)))
             tasks.append(asyncio.ensure_future(self._look_for_gaps()))
+            tasks.append(asyncio.ensure_future(self._ask_for_keys()))
         elif any(isinstance(frame, Stale) for frame in arrived):
             tasks.append(asyncio.ensure_future(self._sync(connection)))
         return tasks
@@ -141,12 +149,14 @@ class Receiver:
                 await self._conversations.timed(frame.settings, connection, self._clock)
         await self._grouping.prepare(connection, [frame for frame in arrived if isinstance(frame, Deliver)])
         await self._get_to_know(connection, arrived)
+        await self._know_speakers(connection, arrived)
         now_ms = self._time.now_ms()
         newest = await self._vault.write(
             lambda database: inbox.store(database, arrived, self._me, self._posting, now_ms)
         )
         self._stream.stored(newest)
         self._posted()
+        self._has_arrived.set()
         changed = [setting for frame in arrived if isinstance(frame, Changed) for setting in frame.settings]
         if any((setting.kind, setting.key) == (SettingKind.ACCOUNT, "devices") for setting in changed):
             self._devices_changed()
@@ -160,6 +170,18 @@ class Receiver:
         if unknown:
             with contextlib.suppress(Refused):
                 await self._supplies.lists(unknown, lambda make: connection.ask_patiently(make, self._clock))
+
+    async def _know_speakers(self, connection: Connection, arrived: Sequence[Arrival]) -> None:
+        """Ask who is in a group in which somebody writes who is not in it here. Raises ConnectionLost."""
+        sealed = [
+            frame.message
+            for frame in arrived
+            if isinstance(frame, Deliver) and frame.message.scheme == Scheme.SENDER_KEY
+        ]
+        if not sealed:
+            return
+        for conversation_id in sorted(await self._vault.read(lambda database: _strange(database, sealed))):
+            await self._grouping.ask_anew(connection, conversation_id)
 
     def _unknown(self, database: sqlite3.Connection, delivered: Sequence[Deliver]) -> set[UserId]:
         """Whose lists are to be asked for: what comes may be by newer ones, one's own among them."""
@@ -193,9 +215,34 @@ class Receiver:
             await self._vault.write(self._report_gaps, durable=False)
             self._stream.wake()
 
+    async def _ask_for_keys(self) -> None:
+        """While the connection lasts, ask for sender keys that do not come. The inbox was read before."""
+        jitter_ms = self._random.randrange(group_asking.JITTER_MS)
+        while True:
+            self._has_arrived.clear()
+            is_any_awaited = await self._vault.write(self._asking(jitter_ms))
+            self._posted()
+            if is_any_awaited:
+                await self._clock.sleep(ASK_S)
+            else:
+                await self._has_arrived.wait()
+
+    def _asking(self, jitter_ms: int) -> Job[bool]:
+        now_ms = self._time.now_ms()
+        return lambda database: inbox.ask_for_keys(database, self._me, self._posting, now_ms, jitter_ms)
+
     def _report_gaps(self, database: sqlite3.Connection) -> None:
         chains.report(database, self._time.now_ms())
 
     async def _sync(self, connection: Connection) -> None:
         with contextlib.suppress(ConnectionLost, Refused):
             await self._syncing.sync(connection)
+
+
+def _strange(database: sqlite3.Connection, messages: Sequence[Message]) -> set[ConversationId]:
+    """The groups in which somebody writes who is not in them, as far as is known."""
+    return {
+        one.conversation_id
+        for one in messages
+        if not rosters.may_speak(database, one.conversation_id, one.sender_id, one.message_id)
+    }

@@ -231,7 +231,10 @@ class State:
                 if others is not messages:
                     others.pop(event.reference, None)
         known = messages.get(event.reference)
-        if known is not None and known.fault and (isinstance(event, OpenedEvent) or not event.fault):
+        is_opened = isinstance(event, OpenedEvent)
+        if known is not None and (
+            (known.fault and (is_opened or not event.fault)) or (is_opened and event.change is not None)
+        ):
             messages[event.reference] = replace(_plain(event), status=max(known.status, event.status))
             return
         if known is not None:

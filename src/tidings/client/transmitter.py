@@ -26,6 +26,7 @@ from tidings.client.errors import ClientError, Refused
 from tidings.client.group_values import is_group
 from tidings.client.outbox import ClientIds, Draft, Outcome, Posting, Row
 from tidings.client.profile import FileLock
+from tidings.client.sealing.group_press import GroupPress
 from tidings.client.sealing.press import Press
 from tidings.client.sealing.sealer import Unsealable
 from tidings.client.server_time import ServerTime
@@ -42,8 +43,8 @@ from tidings.protocol.errors import (
     TOO_LARGE,
     UNSEALABLE,
 )
-from tidings.protocol.frames import UNSHOWN, DevicesChanged, Reference, Scheme, Send, Sent
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId
+from tidings.protocol.frames import DevicesChanged, Reference, Relation, Scheme, Sent
+from tidings.protocol.ids import ClientId, ConversationId, MessageId
 
 WINDOW = 64
 """messages that are sent and not answered"""
@@ -76,8 +77,9 @@ class Transmitter:
         time: ServerTime,
         press: Press | None,
         changed: Callable[[int | None], None],
+        group_press: GroupPress | None = None,
     ) -> None:
-        """`press` seals what is sent; None: nothing is sealed. `writer` is this process's random name.
+        """`press` and `group_press` seal what is sent; None: nothing is. `writer` names this process.
 
         `changed` is called when a message was accepted, with the moment at which it vanishes.
         """
@@ -90,6 +92,7 @@ class Transmitter:
         self._clock = clock
         self._time = time
         self._press = press
+        self._group_press = group_press
         self._changed = changed
         self._awaited: dict[ClientId, asyncio.Future[SentMessage]] = {}
         self._tried: set[ClientId] = set()
@@ -369,9 +372,12 @@ class Transmitter:
             try:
                 row = await self._sealed(connection, row, known)
                 self._sealing.discard(row.client_id)
+                if await self._is_done(row):
+                    return
                 self._tried.add(row.client_id)
                 after, version = await self._newest(row, known), await self._conversations.version(known)
-                sent = await connection.transmit(_frame(row, known, version, target, after))
+                frame = outbox.frame_of(row, known.conversation_id, known.is_group, version, target, after)
+                sent = await connection.transmit(frame)
                 break
             except SealedForOthers as outdated:
                 unsealed = await self._unsealed(row, outdated.changed)
@@ -386,8 +392,10 @@ class Transmitter:
                         return
                 elif refusal.code == GROUP_CHANGED.code and changes < CHANGED_MAX:
                     changes += 1
-                    if not await self._has_caught_up(connection, row, known, version):
+                    caught_up = await self._caught_up(connection, row, known, version)
+                    if caught_up is None:
                         return
+                    row = caught_up
                 elif refusal.retry_after_s is None:
                     await self._refused(row, refusal)
                     return
@@ -396,13 +404,16 @@ class Transmitter:
                 row = await self._again(row)
         self._sent(row, sent, known)
 
-    async def _has_caught_up(self, connection: Connection, row: Row, known: Known, version: int) -> bool:
-        """Ask what has become of a group that was changed since a version; False: the row was refused."""
+    async def _caught_up(self, connection: Connection, row: Row, known: Known, version: int) -> Row | None:
+        """Ask what has become of a group that was changed since a version; None: the row was refused.
+
+        Somebody was removed, who may have the key that it was sealed with: it is sealed again.
+        """
         if await self._find(connection, row, is_known=False) is None:
-            return False
+            return None
         if await self._conversations.version(known) <= version:
             await self._clock.sleep(CHANGED_S)
-        return True
+        return row if row.sealed is None else await self._unsealed_again(row)
 
     async def _sealed(self, connection: Connection, row: Row, known: Known) -> Row:
         """The row as it is to be sent. Raises Refused, ConnectionLost."""
@@ -410,12 +421,11 @@ class Transmitter:
         scheme = await self._conversations.scheme(known, direct)
         if scheme == Scheme.PLAIN:
             return row
-        if self._press is None or scheme != Scheme.DIRECT:
-            raise _unsealable(
-                Unsealable("the group is encrypted in a way that this version does not know", "")
-            )
+        press = {Scheme.DIRECT: self._press, Scheme.SENDER_KEY: self._group_press}.get(scheme)
+        if press is None:
+            raise _unsealable(Unsealable("it is encrypted in a way that this profile does not know", ""))
         try:
-            row = await self._press.seal(connection, row, known)
+            row = await press.seal(connection, row, known)
         except Unsealable as error:
             raise _unsealable(error) from None
         if row.sealed is not None and len(row.sealed.content) > connection.welcome.content_bytes:
@@ -446,6 +456,20 @@ class Transmitter:
         except Unsealable as error:
             await self._refused(row, _unsealable(error))
             return None
+
+    async def _is_done(self, row: Row) -> bool:
+        """Whether nothing is left to send: who was to get the sender key was sent it while it was sealed."""
+        if row.draft.relation != Relation.SENDER_KEY or row.sealed is None or row.sealed.envelopes:
+            return False
+        await self._vault.write(lambda database: outbox.drop(database, row))
+        return True
+
+    async def _unsealed_again(self, row: Row) -> Row:
+        """The row, to be sealed again: somebody was removed who may have the key."""
+        async with self._taking:
+            self._outdate(row, was_accepted=False)
+            self._sealing.add(row.client_id)
+        return await self._vault.write(lambda database: outbox.unseal(database, row))
 
     async def _newest(self, row: Row, known: Known) -> MessageId:
         """The newest message of the conversation that this device has, or was answered."""
@@ -558,28 +582,6 @@ def _unsealable(error: Unsealable) -> Refused:
 
 def _no_such_message() -> Refused:
     return Refused(NO_SUCH_MESSAGE.code, NO_SUCH_MESSAGE.name, "the message that this is about was not sent")
-
-
-def _frame(row: Row, known: Known, version: int, target: MessageId, after: MessageId) -> Send:
-    draft, sealed = row.draft, row.sealed
-    is_key = draft.relation in UNSHOWN
-    return Send(
-        row.client_id,
-        row.attempt,
-        known.conversation_id,
-        version,
-        EntryId(0) if sealed is None else EntryId(sealed.keys_at),
-        Scheme.PLAIN if sealed is None and not is_key else Scheme.DIRECT,
-        draft.content_type if sealed is None else sealed.content_type,
-        draft.content if sealed is None else sealed.content,
-        {} if sealed is None else {DeviceId(device): key for device, key in sealed.envelopes.items()},
-        relates_to=draft.relates_to,
-        silent=draft.silent,
-        expires_at=row.expires_at,
-        relation=draft.relation,
-        target=target,
-        after=after,
-    )
 
 
 def _reap(tasks: set["asyncio.Task[None]"]) -> None:

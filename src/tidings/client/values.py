@@ -113,7 +113,7 @@ class Message:
     reacted: Mapping[str, Reaction] = field(default_factory=dict)
     """by handle; `reactions` leaves out what was taken back"""
     sealed: bool = False
-    """end-to-end encrypted: nobody but the devices of the two could read it"""
+    """end-to-end encrypted: nobody but the devices of those who are in the conversation could read it"""
     fault: Fault = Fault.NONE
     """why there is no content to show, where it could not be opened"""
     change: Change | None = None

@@ -18,7 +18,7 @@ from tidings.client.database import Connect, Failed
 from tidings.client.errors import ClientClosed, ClientError, StorageFailed, StorageFull
 from tidings.client.migrations import migrate
 from tidings.client.profile import FORMAT, damaged, too_new
-from tidings.client.sealing import asking
+from tidings.client.sealing import asking, group_asking
 from tidings.client.server_time import offset_of, surely_ms
 from tidings.client.tables import KEEP_MS, KEEP_REMOVED_MS, SCHEMA
 from tidings.client.worker import Thread, Worker
@@ -261,6 +261,7 @@ def _prune(database: sqlite3.Connection, now_ms: int) -> None:
         (first_at(now_ms - KEEP_REMOVED_MS),),
     )
     asking.prune(database, now_ms)
+    group_asking.prune(database, now_ms)
     transcript.expire(database, surely_ms(now_ms, offset_of(database)))
 
 

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -40,6 +40,17 @@ from tidings.protocol.ids import (
 )
 
 Pair = tuple[Victim, Victim]
+
+
+class Choir(NamedTuple):
+    """alice, who is lied to, and bob, in a group; carol is a user and not in it."""
+
+    alice: Victim
+    bob: Victim
+    carol: Victim
+    peer: str
+
+
 NAMES = itertools.count(1)
 KEYS_OF: dict[ClientId, bytes] = {}
 """the keys of what was crafted"""

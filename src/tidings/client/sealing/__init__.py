@@ -12,9 +12,22 @@
         opener  what was delivered -> the message, or a fault
 ```
 
-All of these are jobs of the vault: they run inside the transaction that stores the message, so that no
-crash separates a ratchet from what it sealed or opened. `press`, `supplies`, `publishing` and `linking`
-ask the server for what the jobs lack.
+In groups:
 
-spec §6.16
+```
+ rosters       who is in, and whom of them the user was told of
+ sender_keys   this device's own, and who has them from where on
+ handouts      frames that bring them to devices, until they are answered
+ heard_keys    those of others, and what was read with each
+ infos         a group's name and description, sealed
+ group_asking  sender keys that did not come
+        group_sealer  a written message  -> handouts, then content
+        group_opener  what was delivered -> the message, or a fault
+```
+
+All of these are jobs of the vault: they run inside the transaction that stores the message, so that no
+crash separates a ratchet from what it sealed or opened. `press`, `group_press`, `supplies`, `publishing` and
+`linking` ask the server for what the jobs lack.
+
+spec §6.16, §6.17
 """

@@ -142,7 +142,7 @@ def answer(database: sqlite3.Connection, name: Reference, devices: list[DeviceId
 
 def forget(database: sqlite3.Connection, name: Reference) -> None:
     """A message is gone: so is its key."""
-    for table in ("message_keys", "unopened", "early_keys"):
+    for table in ("message_keys", "unopened", "early_keys", "spoken", "unkeyed"):
         database.execute(
             f"DELETE FROM {table} WHERE sender_device = ? AND client_id = ?",  # noqa: S608
             name_of(name),
@@ -152,7 +152,10 @@ def forget(database: sqlite3.Connection, name: Reference) -> None:
 def prune(database: sqlite3.Connection, now_ms: int) -> None:
     """Forget the keys that nobody may ask for any more."""
     database.execute("DELETE FROM message_keys WHERE sealed_ms < ?", (now_ms - KEEP_MS,))
-    database.execute("DELETE FROM answers WHERE client_id NOT IN (SELECT client_id FROM message_keys)")
+    database.execute(
+        "DELETE FROM answers WHERE client_id NOT IN (SELECT client_id FROM message_keys)"
+        " AND client_id NOT IN (SELECT client_id FROM spoken)"
+    )
 
 
 def devices_in(content: bytes) -> list[DeviceId]:

@@ -192,6 +192,14 @@ def excuse(database: sqlite3.Connection, sender: UserId) -> None:
     database.execute("DELETE FROM gaps WHERE sender_id = ?", (sender,))
 
 
+def excuse_conversation(database: sqlite3.Connection, conversation_id: ConversationId) -> None:
+    """The same, of what was said in one: this user was not in it meanwhile."""
+    database.execute(
+        "UPDATE chains SET is_excused = 1, since = counter + 1 WHERE conversation_id = ?", (conversation_id,)
+    )
+    database.execute("DELETE FROM gaps WHERE conversation_id = ?", (conversation_id,))
+
+
 def overdue(database: sqlite3.Connection, now_ms: int) -> list[Missing]:
     """What has not come for so long that the user is to be told.
 

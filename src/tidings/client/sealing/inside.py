@@ -1,10 +1,22 @@
 """What is inside a sealed message, and what outside of it the server cannot change.
 
-The content is sealed once with a key of its own; the key goes to every device through a ratchet.
+To one person the content is sealed once with a key of its own; that goes to every device through a ratchet.
+In a group it is encrypted by the sender key of the device that writes (Megolm), which went through the
+ratchets before:
 
-spec §6.16
+```
+ 1 | id of the sender key, 16 | index, 4, big-endian | Megolm( SHA-256(that, outside), 32 | padded inside )
+```
+
+Megolm authenticates nothing beside its message, hence the hash. It signs, so that no other member, who all
+have the sender key, can write in its owner's name.
+
+spec §6.16, §6.17
 """
 
+import hmac
+import struct
+from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
@@ -24,6 +36,11 @@ MESSAGE_KEY = 1
 """kind of what goes through a ratchet: a key, which opens the message that `client_id` names"""
 IDENTITY = 2
 """the same: the user's identity, for a device of the user"""
+SENDER_KEY = 3
+"""the same: the sender key of a device for a group, from an index on"""
+KEY_ID_BYTES = 16
+HEAD_BYTES = 1 + KEY_ID_BYTES + 4
+HASH_BYTES = 32
 
 
 class Excuse(msgspec.Struct, array_like=True, frozen=True):
@@ -61,6 +78,7 @@ class Outside(NamedTuple):
     relation: int
     relates_to: Reference | None
     silent: bool
+    scheme: int = Scheme.DIRECT
 
     def bytes(self) -> bytes:
         """As the associated data of the seal."""
@@ -70,7 +88,7 @@ class Outside(NamedTuple):
         return _encode(
             (
                 "tidings message",
-                int(Scheme.DIRECT),
+                int(self.scheme),
                 self.conversation_id,
                 self.sender_id,
                 self.sender_device,
@@ -111,6 +129,76 @@ def unwrapped_identity(data: bytes) -> tuple[bytes, bytes]:
     return data[1 : 1 + KEY_BYTES], data[1 + KEY_BYTES :]
 
 
+class Shared(msgspec.Struct, array_like=True, frozen=True):
+    """A sender key from an index on, for the members of a group, and what opens the group's info."""
+
+    conversation_id: ConversationId
+    key_id: bytes
+    share: bytes
+    """as the core makes it"""
+    info_keys: bytes = b""
+    """of the group's info: none, one, or two while it is being changed"""
+
+    def bytes(self) -> bytes:
+        """As it goes through a ratchet."""
+        return bytes([SENDER_KEY]) + _encode(self)
+
+
+def unwrapped_share(data: bytes) -> Shared:
+    """The inverse of `Shared.bytes`. Raises ValueError."""
+    if not data or data[0] != SENDER_KEY:
+        raise ValueError("no sender key")
+    try:
+        shared = _decode_shared(data[1:])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"no sender key: {error}") from None
+    if len(shared.key_id) != KEY_ID_BYTES or len(shared.info_keys) not in (0, KEY_BYTES, 2 * KEY_BYTES):
+        raise ValueError("a sender key of another length")
+    return shared
+
+
+class Head(NamedTuple):
+    """What stands before a content that a sender key encrypted."""
+
+    key_id: bytes
+    position: int
+    """among the messages of the key, from 0; Megolm's index"""
+
+    def bytes(self) -> bytes:
+        return bytes([FORMAT]) + self.key_id + struct.pack(">I", self.position)
+
+
+def head_of(sealed: bytes) -> Head:
+    """Which sender key encrypted a content, and at which position, as it says. Raises ValueError."""
+    if len(sealed) <= HEAD_BYTES or sealed[0] != FORMAT:
+        raise ValueError("not encrypted by a sender key, or in an unknown format")
+    (position,) = struct.unpack_from(">I", sealed, 1 + KEY_ID_BYTES)
+    return Head(sealed[1 : 1 + KEY_ID_BYTES], position)
+
+
+def seal_under(key: core.SenderKey, key_id: bytes, inside: Inside, outside: Outside) -> bytes:
+    """The content, encrypted by a sender key. That has stepped: save it before the content leaves."""
+    head = Head(key_id, key.index).bytes()
+    return head + key.encrypt(_bound(head, outside) + core.pad(_encode(inside)))
+
+
+def unseal_under(key: core.ReceivedSenderKey, sealed: bytes, outside: Outside) -> Inside:
+    """The inverse of `seal_under`. Raises ValueError if the key, or anything outside, is another one."""
+    head = head_of(sealed)
+    try:
+        plaintext, index = key.decrypt(sealed[HEAD_BYTES:])
+        bound, padded = plaintext[:HASH_BYTES], plaintext[HASH_BYTES:]
+        if index != head.position or not hmac.compare_digest(bound, _bound(head.bytes(), outside)):
+            raise ValueError("what stands outside is not what was sealed")
+        return _checked(_decode(core.unpad(padded)))
+    except (core.CryptoError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"not what was sealed: {error}") from None
+
+
+def _bound(head: bytes, outside: Outside) -> bytes:
+    return sha256(head + outside.bytes()).digest()
+
+
 def seal(inside: Inside, outside: Outside) -> tuple[bytes, bytes]:
     """A fresh key, and the content sealed with it."""
     return core.seal(core.pad(_encode(inside)), outside.bytes())
@@ -122,6 +210,10 @@ def unseal(key: bytes, sealed: bytes, outside: Outside) -> Inside:
         inside = _decode(core.unpad(core.open_sealed(key, sealed, outside.bytes())))
     except (core.CryptoError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"not what was sealed: {error}") from None
+    return _checked(inside)
+
+
+def _checked(inside: Inside) -> Inside:
     if inside.format != FORMAT:
         raise ValueError(f"sealed in the unknown format {inside.format}")
     return inside
@@ -129,3 +221,4 @@ def unseal(key: bytes, sealed: bytes, outside: Outside) -> Inside:
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Inside).decode
+_decode_shared = msgspec.msgpack.Decoder(Shared).decode

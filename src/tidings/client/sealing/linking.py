@@ -16,7 +16,7 @@ spec §6.16, §7
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import msgspec
@@ -80,13 +80,15 @@ class Linking:
         settings_changed: Callable[[], None],
         taken: Callable[[], None] = lambda: None,
         stretch: Stretch = stretched,
+        welcome: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`settings_changed` is called when settings wait to be told to the server.
 
         `taken` is called when this device got the identity: more settings can be opened, once asked for.
-        `stretch` makes codes costly to guess.
+        `stretch` makes codes costly to guess. `welcome` is called when this device has let another one in.
         """
         self._stretch = stretch
+        self._welcome = welcome
         self._settings_changed = settings_changed
         self._taken = taken
         self._vault = vault
@@ -226,6 +228,8 @@ class Linking:
         if identity is None:
             identity = (await self._change(lambda database: self._signed(database, with_it), ask)).identity
         await self._hand_over(identity, device, keys, key)
+        if self._welcome is not None:
+            await self._welcome()
         return device.device_id
 
     def _identity_for(self, database: sqlite3.Connection, device: ListedDevice) -> core.SigningKey | None:

@@ -19,6 +19,7 @@ from tidings.client.sealing.warnings import warn
 from tidings.client.values import Fault
 from tidings.protocol.frames import Message, Reference, Relation, Scheme
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, direct_conversation_id
+from tidings.protocol.keys import ListedDevice
 
 
 class Opened(NamedTuple):
@@ -43,27 +44,20 @@ def open_message(
         try:
             key = _unwrap(database, me, message, envelope, message.client_id, now_ms)
         except Unopened:
-            return Opened(_emptied(message), Fault.NO_KEY, message.content)
+            return Opened(emptied(message), Fault.NO_KEY, message.content)
         except LookupError:
-            warn(
-                database,
-                "device_unknown",
-                message.sender_id,
-                str(message.sender_device),
-                message.conversation_id,
-            )
-            return Opened(_emptied(message), Fault.UNKNOWN_DEVICE, message.content)
+            return unknown_device(database, message)
     return open_with(database, me, message, key, now_ms)
 
 
 def open_unsealed(database: sqlite3.Connection, message: Message) -> Opened:
     """What came unsealed: it says something only where nothing was sealed before. See `is_open`."""
     if is_erased(message):
-        return Opened(_emptied(message))  # on the server, by time or by a delete that comes by itself
+        return Opened(emptied(message))  # on the server, by time or by a delete that comes by itself
     if not is_sealed(database, message.conversation_id):
         return Opened(message)
     warn(database, "plaintext", message.sender_id, "it was not encrypted", message.conversation_id)
-    return Opened(_emptied(message), Fault.PLAINTEXT)
+    return Opened(emptied(message), Fault.PLAINTEXT)
 
 
 def open_with(database: sqlite3.Connection, me: Self, message: Message, key: bytes, now_ms: int) -> Opened:
@@ -72,14 +66,14 @@ def open_with(database: sqlite3.Connection, me: Self, message: Message, key: byt
     try:
         if not _may_speak(me, message):
             raise ValueError("its sender is not in the conversation")
-        inside = unseal(key, sealed, _outside(message))
+        inside = unseal(key, sealed, outside_of(message))
     except ValueError:
         warn(database, "forged", message.sender_id, "it is not what was sealed", message.conversation_id)
-        return Opened(_emptied(message), Fault.FORGED)
+        return Opened(emptied(message), Fault.FORGED)
     chains.follow(database, message, inside, sealed, now_ms)
     if message.relation == Relation.DELETE and message.relates_to is not None:
         chains.erased(database, me.device_id, message.relates_to)
-    return Opened(_whole(message, inside))
+    return Opened(whole(message, inside))
 
 
 def open_key(
@@ -132,6 +126,35 @@ def note_sealed(database: sqlite3.Connection, conversation_id: ConversationId) -
     database.execute("INSERT OR IGNORE INTO sealed_conversations VALUES (?)", (conversation_id,))
 
 
+def unwrap(
+    database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None, now_ms: int
+) -> bytes:
+    """What the sender's ratchet brings by a message. Raises Unopened; LookupError: of no known device."""
+    listed = listed_sender(database, message)
+    mine, ends = own.load(database), _ends(database, me, message)
+    if envelope is None or mine is None or not ends:
+        raise Unopened("there is no envelope for this device")
+    return sessions.unwrap(database, mine, ends, listed, envelope, now_ms)
+
+
+def listed_sender(database: sqlite3.Connection, message: Message) -> ListedDevice:
+    """The device that a message is of, as its user signed it. Raises LookupError if it is in no list."""
+    listed = lists.device(database, message.sender_id, message.sender_device)
+    if listed is None:
+        raise LookupError
+    gone_at = lists.removed_at(database, message.sender_device)
+    if gone_at is not None and message.message_id > gone_at:
+        raise LookupError
+    return listed
+
+
+def unknown_device(database: sqlite3.Connection, message: Message) -> Opened:
+    """A message whose device is in no list; the user is told."""
+    device = str(message.sender_device)
+    warn(database, "device_unknown", message.sender_id, device, message.conversation_id)
+    return Opened(emptied(message), Fault.UNKNOWN_DEVICE, message.content)
+
+
 def _unwrap(
     database: sqlite3.Connection,
     me: Self,
@@ -140,17 +163,8 @@ def _unwrap(
     names: ClientId,
     now_ms: int,
 ) -> bytes:
-    """What an envelope brings for the message of a name. Raises Unopened; LookupError: of no known device."""
-    listed = lists.device(database, message.sender_id, message.sender_device)
-    if listed is None:
-        raise LookupError
-    gone_at = lists.removed_at(database, message.sender_device)
-    if gone_at is not None and message.message_id > gone_at:
-        raise LookupError
-    mine, ends = own.load(database), _ends(database, me, message)
-    if envelope is None or mine is None or not ends:
-        raise Unopened("there is no envelope for this device")
-    data = sessions.unwrap(database, mine, ends, listed, envelope, now_ms)
+    """The key that an envelope brings for the message of a name. Raises as `unwrap`."""
+    data = unwrap(database, me, message, envelope, now_ms)
     try:
         wrapped = unwrapped(data)
     except ValueError as error:
@@ -187,7 +201,8 @@ def _may_speak(me: Self, message: Message) -> bool:
     return message.conversation_id == direct_conversation_id(me.user_id, message.sender_id)
 
 
-def _outside(message: Message) -> Outside:
+def outside_of(message: Message, scheme: int = Scheme.DIRECT) -> Outside:
+    """What stands in the clear of a message."""
     return Outside(
         message.conversation_id,
         message.sender_id,
@@ -196,10 +211,12 @@ def _outside(message: Message) -> Outside:
         message.relation,
         message.relates_to,
         message.silent,
+        scheme,
     )
 
 
-def _whole(message: Message, inside: Inside) -> Message:
+def whole(message: Message, inside: Inside) -> Message:
+    """A message with what was inside."""
     # The server may let it vanish sooner, with the message that it is about; never later.
     ends = [end for end in (message.expires_at, inside.expires_at) if end is not None]
     return msgspec.structs.replace(
@@ -210,5 +227,6 @@ def _whole(message: Message, inside: Inside) -> Message:
     )
 
 
-def _emptied(message: Message) -> Message:
+def emptied(message: Message) -> Message:
+    """A message of which nothing is shown."""
     return msgspec.structs.replace(message, content=b"")

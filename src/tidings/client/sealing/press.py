@@ -5,6 +5,7 @@ spec §6.16
 
 import sqlite3
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from tidings.client import copies, outbox, transcript
 from tidings.client.connection import Connection
@@ -28,6 +29,8 @@ from tidings.client.surroundings import Clock
 from tidings.client.vault import Job, Vault
 from tidings.protocol.frames import DevicesChanged, Relation
 from tidings.protocol.ids import ClientId, DeviceId, EntryId, UserId
+
+T = TypeVar("T")
 
 LINK_AGAIN = "link it again: `tidings link`"
 HANDED_OVER_S = 60.0
@@ -65,8 +68,7 @@ class Press:
         """The row as it crosses the wire, durably so. Raises Unsealable, Refused, ConnectionLost."""
         if row.sealed is not None or row.draft.relation == Relation.ASK:
             return row
-        await self._published()
-        self._is_ready = True
+        await self.ready()
         if row.draft.relation == Relation.KEYS and not await self._vault.read(_knows_devices(row)):
             # One that was added just now, say.
             await self._supplies.lists(
@@ -75,7 +77,7 @@ class Press:
             )
         without: set[DeviceId] = set()
         for _ in range(ROUNDS):
-            made = await self._made_in_time(self._sealing(row, known, frozenset(without)))
+            made = await self.made_in_time(self._sealing(row, known, frozenset(without)))
             if isinstance(made, Row):
                 return made
             without |= await self._supplies.fetch(
@@ -85,7 +87,12 @@ class Press:
                 await self._check_lists(made)
         raise Unsealable("the server gives no keys of their devices", "try again later")
 
-    async def _made_in_time(self, sealing: Job[Row | Lacking]) -> Row | Lacking:
+    async def ready(self) -> None:
+        """Return once this device's keys are published, or cannot be."""
+        await self._published()
+        self._is_ready = True
+
+    async def made_in_time(self, sealing: Job[T]) -> T:
         """What a job makes; it is waited for another identity, if there is one. Raises Unsealable."""
         until_s = self._clock.monotonic_s() + HANDED_OVER_S
         while True:
@@ -116,11 +123,8 @@ class Press:
         the server may say so `ROUNDS` times.
         """
         await self._supplies.take(changed.lists, changed.keys_at)
-        old = [
-            signed.user_id
-            for signed in changed.lists
-            if not await self._vault.read(_knows(signed.user_id, changed.keys_at))
-        ]
+        users = [signed.user_id for signed in changed.lists]
+        old = await self._vault.read(lambda database: _outdated(database, users, changed.keys_at))
         self._outdated[row.client_id] = rounds = self._outdated.get(row.client_id, 0) + 1 if old else 0
         if rounds > ROUNDS:
             del self._outdated[row.client_id]
@@ -196,14 +200,10 @@ def _knows_devices(row: Row) -> Callable[[sqlite3.Connection], bool]:
     )
 
 
-def _knows(user_id: UserId, keys_at: EntryId) -> Callable[[sqlite3.Connection], bool]:
-    """Whether a user's newest list of a time is gone by here."""
-
-    def knows(database: sqlite3.Connection) -> bool:
-        known = lists.known(database, user_id)
-        return known is not None and known.keys_at >= keys_at
-
-    return knows
+def _outdated(database: sqlite3.Connection, users: list[UserId], keys_at: EntryId) -> list[UserId]:
+    """Those of whom a list is gone by here that is not the newest of a time."""
+    known = {user: lists.known(database, user) for user in users}
+    return [user for user, listed in known.items() if listed is None or listed.keys_at < keys_at]
 
 
 def _knowing(user_id: UserId) -> Callable[[sqlite3.Connection], Listed | None]:

@@ -16,7 +16,7 @@ from tidings.client.sealing import chains, lists, own, sessions
 from tidings.client.sealing.inside import SEALED_TYPE, Inside, Outside, Wrapped, seal
 from tidings.client.sealing.lists import Listed
 from tidings.client.sealing.own import Own
-from tidings.protocol.frames import Reference, Relation
+from tidings.protocol.frames import Reference, Relation, Scheme
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.keys import ListedDevice
 
@@ -26,6 +26,7 @@ class Writing(NamedTuple):
 
     conversation_id: ConversationId
     peer_id: UserId
+    """0 in a group"""
     client_id: ClientId
     content_type: str
     content: bytes
@@ -99,7 +100,7 @@ def seal_message(
     if writing.relation == Relation.DELETE and about is not None:
         chains.erased(database, me.device_id, about)
     at = chains.place(database, writing.conversation_id, writing.client_id, mine.generation)
-    key, content = seal(_inside(database, writing, at, now_ms), _outside(me, writing))
+    key, content = seal(inside_of(database, writing, at, now_ms), outside_of(me, writing, Scheme.DIRECT))
     chains.said(database, writing.conversation_id, writing.client_id, at, content, writing.expires_at)
     envelopes = wrap_for(database, Wrapped(writing.client_id, key), [device for _, device in wanted])
     return Sealed(content, envelopes, min(one.keys_at for one in both), key)
@@ -141,33 +142,50 @@ def wrap_for(
     return {int(device.device_id): sessions.wrap(database, device.device_id, data) for device in devices}
 
 
-def _ready(database: sqlite3.Connection, me: Self, peer_id: UserId) -> tuple[Own, list[Listed] | Lacking]:
-    """This device's keys, and the lists of both users. Raises Unsealable."""
+def linked(database: sqlite3.Connection) -> Own:
+    """This device's keys. Raises Unsealable if it has not the user's identity."""
     mine = own.load(database)
     if mine is None or mine.identity is None:
         raise Unsealable(
             "this device is not linked to the account yet",
             "show its code with `tidings link`, and approve it on a device that is in: `tidings link CODE`",
         )
+    return mine
+
+
+def check_own(me: Self, mine: Own, listed: Listed) -> None:
+    """Raise Unsealable if this device does not stand in its user's list, or has another identity."""
+    is_listed = any(device.device_id == me.device_id for device in listed.devices)
+    if not is_listed or mine.identity is None or listed.identity != mine.identity.public:
+        raise (NotYet if is_listed else Unsealable)(
+            "this device is not in the account's device list any more", "link it again: `tidings link`"
+        )
+
+
+def blocked(who: str) -> Unsealable:
+    """Why nothing is sealed for whoever has another identity, while the user wants to be asked."""
+    return Unsealable(
+        f"{who} identity has changed, and you wanted to be asked",
+        "compare the safety number with `tidings verify`, or accept it: `tidings verify --accept`",
+    )
+
+
+def _ready(database: sqlite3.Connection, me: Self, peer_id: UserId) -> tuple[Own, list[Listed] | Lacking]:
+    """This device's keys, and the lists of both users. Raises Unsealable."""
+    mine = linked(database)
     known = {user: lists.known(database, user) for user in (me.user_id, peer_id)}
     unknown = [user for user, listed in known.items() if listed is None]
     if unknown:
         return mine, Lacking(unknown, [])
     both = [listed for listed in known.values() if listed is not None]
-    is_listed = any(device.device_id == me.device_id for device in both[0].devices)
-    if not is_listed or both[0].identity != mine.identity.public:
-        raise (NotYet if is_listed else Unsealable)(
-            "this device is not in the account's device list any more", "link it again: `tidings link`"
-        )
+    check_own(me, mine, both[0])
     if both[1].is_blocked:
-        raise Unsealable(
-            "their identity has changed, and you wanted to be asked",
-            "compare the safety number with `tidings verify`, or accept it: `tidings verify --accept`",
-        )
+        raise blocked("their")
     return mine, both
 
 
-def _inside(database: sqlite3.Connection, writing: Writing, at: chains.Place, now_ms: int) -> Inside:
+def inside_of(database: sqlite3.Connection, writing: Writing, at: chains.Place, now_ms: int) -> Inside:
+    """What is sealed of a message."""
     return Inside(
         epoch=at.epoch,
         counter=at.counter,
@@ -180,7 +198,8 @@ def _inside(database: sqlite3.Connection, writing: Writing, at: chains.Place, no
     )
 
 
-def _outside(me: Self, writing: Writing) -> Outside:
+def outside_of(me: Self, writing: Writing, scheme: int) -> Outside:
+    """What stands in the clear of it."""
     return Outside(
         writing.conversation_id,
         me.user_id,
@@ -189,4 +208,5 @@ def _outside(me: Self, writing: Writing) -> Outside:
         writing.relation,
         writing.relates_to,
         writing.silent,
+        scheme,
     )

@@ -21,6 +21,12 @@ from tidings.protocol.frames import (
     SignedDevices,
 )
 from tidings.protocol.ids import DeviceId, EntryId, UserId
+from tidings.protocol.keys import ListedDevice
+
+USERS = 100
+"""whose lists are asked for in one frame (spec §10, `people`)"""
+DEVICES = 64
+"""whose bundles are (spec §10, `claim_devices`)"""
 
 T = TypeVar("T")
 Ask = Callable[[Callable[[int], Frame]], Awaitable[object]]
@@ -69,9 +75,11 @@ class Supplies:
 
     async def lists(self, users: Collection[UserId], ask: Ask) -> None:
         """Ask for the newest lists of users."""
-        answer = await ask(lambda request_id: Devices(request_id, list(users)))
-        assert isinstance(answer, DeviceLists)
-        await self.take(answer.lists, answer.keys_at)
+        wanted = list(users)
+        for first in range(0, len(wanted), USERS):
+            answer = await ask(_lists_of(wanted[first : first + USERS]))
+            assert isinstance(answer, DeviceLists)
+            await self.take(answer.lists, answer.keys_at)
 
     async def take(self, signed: Iterable[SignedDevices], keys_at: EntryId) -> None:
         """Keep lists that the server told, as far as they may be gone by."""
@@ -81,7 +89,13 @@ class Supplies:
         self._warned()
 
     async def _bundles(self, lacking: Lacking, ask: Ask) -> set[DeviceId]:
-        wanted = {device.device_id: (user, device) for user, device in lacking.devices}
+        left_out: set[DeviceId] = set()
+        for first in range(0, len(lacking.devices), DEVICES):
+            left_out |= await self._some_bundles(lacking.devices[first : first + DEVICES], ask)
+        return left_out
+
+    async def _some_bundles(self, devices: list[tuple[UserId, ListedDevice]], ask: Ask) -> set[DeviceId]:
+        wanted = {device.device_id: (user, device) for user, device in devices}
         names = [DeviceName(user, device_id) for device_id, (user, _) in wanted.items()]
         answer = await ask(lambda request_id: Claim(request_id, names))
         assert isinstance(answer, Bundles)
@@ -107,3 +121,7 @@ class Supplies:
         left_out = await self._vault.write(begin)
         self._warned()
         return left_out
+
+
+def _lists_of(users: list[UserId]) -> Callable[[int], Frame]:
+    return lambda request_id: Devices(request_id, users)

@@ -10,6 +10,7 @@ from tidings.protocol.ids import ConversationId, UserId
 
 KEPT = 1000
 NOWHERE = ConversationId(b"")
+NOBODY = UserId(0)
 
 Kind = Literal[
     "identity_changed",
@@ -25,6 +26,9 @@ Kind = Literal[
     "repeated",
     "reordered",
     "backdated",
+    "member_unsaid",
+    "info_forged",
+    "info_old",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -54,6 +58,16 @@ def warn(
         (kind, user_id, conversation_id, detail),
     )
     database.execute("DELETE FROM warnings WHERE seq <= (SELECT max(seq) FROM warnings) - ?", (KEPT,))
+
+
+def withdraw(
+    database: sqlite3.Connection, kind: Kind, user_id: UserId, conversation_id: ConversationId
+) -> None:
+    """What was not told yet is not so, as it turns out."""
+    database.execute(
+        "DELETE FROM warnings WHERE kind = ? AND user_id = ? AND conversation_id = ?",
+        (kind, user_id, conversation_id),
+    )
 
 
 def untold(database: sqlite3.Connection) -> list[Warning]:

@@ -14,10 +14,11 @@ import msgspec
 import tidings_core as core
 
 from tidings.client.sealing import own
-from tidings.protocol.frames import UNSHOWN, Reference
-from tidings.protocol.ids import DeviceId
+from tidings.client.sealing.inside import head_of, unwrapped_share
+from tidings.protocol.frames import UNSHOWN, Reference, Relation
+from tidings.protocol.ids import ConversationId, DeviceId
 from tidings.testing.simulation.sealed.disk import opened as open_copy
-from tidings.testing.simulation.sealed.model import Written
+from tidings.testing.simulation.sealed.model import Kind, Written
 
 if TYPE_CHECKING:
     from tidings.testing.simulation.sealed.device import Device
@@ -58,6 +59,8 @@ def envelopes(simulation: "Sealed") -> Iterator[Envelope]:
         written = named.get(about) if about is not None else None
         if written is None or (name not in spy.accepted and send.relation not in UNSHOWN):
             continue
+        if written.is_grouped:
+            continue  # see `opened_in_group`
         for device, data in send.envelopes.items():
             yield Envelope(written, devices[name.sender_device], device, data)
 
@@ -80,6 +83,26 @@ def opened(simulation: "Sealed") -> Iterator[tuple["Device", Written]]:
             yield from ((device, one.written) for one in wanted if thief.opens(one))
 
 
+def opened_in_group(simulation: "Sealed") -> Iterator[tuple["Device", Written]]:
+    """What devices that were taken out have a sender key to that is closed to them."""
+    model, spy = simulation.model, simulation.spy
+    group = ConversationId(bytes.fromhex(simulation.group.handle[1:]))
+    said = [
+        (written, head_of(spy.sends[written.name][-1].content))
+        for written in model.written
+        if written.is_grouped and written.name in spy.accepted and written.kind is not Kind.DELETE
+    ]
+    for device in simulation.devices:
+        wanted = [one for one in said if model.is_closed(one[0], device)]
+        if not wanted:
+            continue
+        for copy in (device.disk.copied(), *(copy.data for copy in device.copies[:-COPIES:-1])):
+            keys = _Thief(device, copy, simulation).sender_keys(group)
+            for written, head in wanted:
+                if keys.get(head.key_id, head.position + 1) <= head.position:
+                    yield device, written
+
+
 class _Thief:
     """Who has a copy of a profile."""
 
@@ -87,6 +110,7 @@ class _Thief:
         self._database = open_copy(copy)
         self._device = device
         self._mine = own.load(self._database)
+        self._simulation = simulation
         self._identities = simulation.spy.identities
         self._sessions: dict[int, list[bytes]] = defaultdict(list)
         for peer, state in self._database.execute("SELECT device_id, state FROM sessions"):
@@ -94,22 +118,48 @@ class _Thief:
 
     def opens(self, envelope: Envelope) -> bool:
         """Whether anything that is here opens an envelope."""
-        for state in self._sessions[envelope.sender.device_id]:
+        return self._read(envelope.sender, envelope.data) is not None
+
+    def sender_keys(self, group: ConversationId) -> dict[bytes, int]:
+        """The sender keys of a group that are here or in any envelope that can be opened; from where on."""
+        found: dict[bytes, int] = {}
+        rows = self._database.execute(
+            "SELECT key_id, since FROM heard_keys WHERE conversation_id = ?", (group,)
+        ).fetchall()
+        for key_id, since in rows:
+            found[key_id] = min(since, found.get(key_id, since))
+        devices = {device.device_id: device for device in self._simulation.devices}
+        for name, sends in self._simulation.spy.sends.items():
+            for send in sends:
+                if send.conversation_id == group and send.relation in (Relation.SENDER_KEY, Relation.KEYS):
+                    for data in send.envelopes.values():
+                        self._take_share(devices[name.sender_device], data, found)
+        return found
+
+    def _take_share(self, sender: "Device", data: bytes, found: dict[bytes, int]) -> None:
+        plaintext = self._read(sender, data)
+        if plaintext is None:
+            return
+        shared = unwrapped_share(plaintext)
+        since = core.ReceivedSenderKey(shared.share).first_index
+        found[shared.key_id] = min(since, found.get(shared.key_id, since))
+
+    def _read(self, sender: "Device", data: bytes) -> bytes | None:
+        for state in self._sessions[sender.device_id]:
             try:
-                core.Session.load(state).decrypt(envelope.data)
+                return core.Session.load(state).decrypt(data)
             except core.CryptoError:
                 continue
-            return True
-        return self._begins(envelope)
+        return self._begin(sender, data)
 
-    def _begins(self, envelope: Envelope) -> bool:
-        handshake = core.handshake_of(envelope.data)
+    def _begin(self, sender: "Device", data: bytes) -> bytes | None:
+        handshake = core.handshake_of(data)
         if handshake is None or self._mine is None:
-            return False
+            return None
         secrets = own.secrets(self._database, handshake.prekey_id, handshake.kem_id, handshake.one_time_id)
         if secrets is None:
-            return False
-        sender, mine = envelope.sender, self._device
+            return None
+        mine = self._device
         for theirs, ours in product(
             self._identities[sender.user.user_id], self._identities[mine.user.user_id]
         ):
@@ -121,13 +171,13 @@ class _Thief:
                 )
             )
             try:
-                core.Session.inbound(
-                    self._mine.keys, envelope.data, secrets.prekey, secrets.kem, secrets.one_time, context
+                _, plaintext = core.Session.inbound(
+                    self._mine.keys, data, secrets.prekey, secrets.kem, secrets.one_time, context
                 )
             except core.CryptoError:
                 continue
-            return True
-        return False
+            return plaintext
+        return None
 
 
 def used_twice(simulation: "Sealed") -> Iterator[tuple["Device", Reference]]:

@@ -131,6 +131,9 @@ def _is_excused(simulation: "Sealed", written: Written, device: Device, fault: F
     if any(restored_s > written.written_s for restored_s in author.restored_s):
         return True
     if any(restored_s > written.written_s for restored_s in device.restored_s):
+        if written.is_grouped:
+            # One answer brings the key of many messages: for whichever it was asked for in its other life.
+            return True
         keys = simulation.spy.of_keys()
         name = written.name
         was_sent = name is None or keys[Relation.KEYS, author.device_id, name, device.device_id] > 0
@@ -144,14 +147,15 @@ def _known(simulation: "Sealed") -> None:
     for device, final in simulation.finals.items():
         texts: Counter[str] = Counter()
         for message in _messages(final.fresh):
-            if message.fault or message.deleted:
+            if message.fault or message.deleted or message.change is not None:
                 continue
             texts[message.text] += 1
             written = model.by_text.get(message.text)
             if written is None or written.device.user.handle != message.sender:
                 simulation.broken(READS, f"{device.name} shows {message.text!r} of {message.sender}")
                 continue
-            if {written.device.user.handle, written.peer.handle} != {device.user.handle, message.peer}:
+            ends, here = {written.device.user.handle, written.peer.handle}, {device.user.handle, message.peer}
+            if message.peer != written.peer.handle if written.is_grouped else ends != here:
                 simulation.broken(READS, f"{device.name} shows {written} with {message.peer}")
             if written.kind is Kind.EDIT and written.about != message.reference:
                 simulation.broken(READS, f"{device.name} shows {written} as an edit of another message")
@@ -183,7 +187,7 @@ def _changed(simulation: "Sealed") -> None:
             _check_newest(
                 simulation, device, model.changes(Kind.EDIT, message.reference), message.text, written
             )
-            for user in (written.device.user, written.peer):
+            for user in simulation.users:
                 said = model.changes(Kind.REACTION, message.reference)
                 mine = [one for one in said if one.device.user == user]
                 text = message.reactions.get(user.handle, "")
@@ -235,7 +239,7 @@ def _closed(simulation: "Sealed") -> None:
                 simulation.broken(NO_OTHER, f"{device.name} was sent a message of others")
     for device, name in attack.used_twice(simulation):
         simulation.broken(NO_OTHER, f"{device.name} used a key of a ratchet twice, for {name}")
-    for device, written in attack.opened(simulation):
+    for device, written in (*attack.opened(simulation), *attack.opened_in_group(simulation)):
         simulation.broken(NO_OTHER, f"{device.name} has a key to {written}")
 
 
@@ -249,7 +253,8 @@ def _digits(text: str) -> int:
 
 def _conversations(simulation: "Sealed", device: Device) -> set[bytes]:
     mine = device.user.user_id
-    return {direct_conversation_id(mine, user.user_id) for user in simulation.users if user.user_id != mine}
+    direct = {direct_conversation_id(mine, user.user_id) for user in simulation.users if user.user_id != mine}
+    return {*direct, bytes.fromhex(simulation.group.handle[1:])}
 
 
 def _unreadable_to_the_server(simulation: "Sealed") -> None:

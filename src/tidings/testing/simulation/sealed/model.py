@@ -11,6 +11,7 @@ to it.
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from tidings.client.group_values import is_group
 from tidings.protocol.frames import Reference
 from tidings.protocol.ids import ClientId, MessageId
 
@@ -42,6 +43,7 @@ class Written:
         self.text = text
         self.device = device
         self.peer = peer
+        """whom it is for; a group stands as a user here"""
         self.about = about
         self.written_s = written_s
         self.name: Reference | None = None
@@ -55,6 +57,15 @@ class Written:
 
     def __repr__(self) -> str:
         return f"{self.kind} {self.text!r} of {self.device.name}"
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether it was written in the group, in which all users are."""
+        return is_group(self.peer.handle)
+
+    def is_for(self, user: "User") -> bool:
+        """Whether a user is one of those who talk there."""
+        return self.is_grouped or user in (self.device.user, self.peer)
 
     @property
     def may_be(self) -> bool:
@@ -117,7 +128,7 @@ class Model:
     def is_owed(self, written: Written, device: "Device") -> bool:
         """Whether a device must be able to read something in the end."""
         member = self.memberships[device]
-        if device.user not in (written.device.user, written.peer) or member.removal_s is not None:
+        if not written.is_for(device.user) or member.removal_s is not None:
             return False
         if device is written.device:
             # A copy of a profile knows nothing of what was written since, and that was sealed for others.
@@ -126,7 +137,7 @@ class Model:
 
     def is_closed(self, written: Written, device: "Device") -> bool:
         """Whether a device must not be able to read something, whatever it gets hold of."""
-        if device.user not in (written.device.user, written.peer):
+        if not written.is_for(device.user):
             return True
         removed_s = self.memberships[device].removed_s
         return removed_s is not None and removed_s < written.written_s

@@ -146,7 +146,7 @@ class People:
         if client is None:
             return False
         written = self._simulation.model.write(Kind.MESSAGE, device, peer, reply_to, self._loop.now_s)
-        self._say(written, client.send(f"@{peer.handle}", written.text, reply_to=reply_to))
+        self._say(written, client.send(peer.handle, written.text, reply_to=reply_to))
         return True
 
     def _change(self, device: "Device", action: Action, kind: Kind, may: Callable[[Message], bool]) -> bool:
@@ -189,7 +189,7 @@ class People:
 
         async def read() -> None:
             with contextlib.suppress(ClientError):  # of no weight
-                await client.mark_read(f"@{peer.handle}")
+                await client.mark_read(peer.handle)
 
         device.do(read())
         return True
@@ -263,11 +263,11 @@ class People:
     # --- inside -----------------------------------------------------------------------------
 
     def _peer(self, device: "Device", action: Action) -> "User":
-        others = [user for user in self._simulation.users if user != device.user]
+        others = [user for user in self._simulation.peers if user != device.user]
         return others[int(action.where * len(others))]
 
     def _user(self, message: Message) -> "User":
-        return next(user for user in self._simulation.users if user.handle == message.peer)
+        return next(user for user in self._simulation.peers if user.handle == message.peer)
 
     def _some(self, device: "Device", action: Action, may: Callable[[Message], bool]) -> Message | None:
         peer = self._peer(device, action)
@@ -276,7 +276,7 @@ class People:
         there = [
             one
             for one in device.state.messages(peer.handle)
-            if may(one) and not one.deleted and not one.fault
+            if may(one) and not one.deleted and not one.fault and one.change is None
         ][-NEWEST:]
         return there[int(action.what * len(there))] if there else None
 

@@ -22,7 +22,7 @@ from tidings.client import State
 from tidings.client.errors import ClientError, Refused
 from tidings.client.http import Server
 from tidings.protocol.api import LoggedIn
-from tidings.protocol.ids import DeviceId
+from tidings.protocol.ids import DeviceId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
 from tidings.server.services import Services
@@ -45,12 +45,14 @@ from tidings.testing.simulation.sealed.spy import Spy
 from tidings.testing.simulation.transcript import Line
 
 HANDLES = ("alice", "bob", "carol")
+NO_GROUP = User(UserId(0), "")
 NODES = 3
 CALM_S = 20.0
 FAULTY_S = 180.0
 SETTLED_S = 120.0
 END_S = 20.0
-AFTER_END_S = 70.0
+AFTER_END_S = 170.0
+"""a sender key is asked for half a minute later, and up to three times"""
 QUIET_S = 300.0
 HOUR_S = 3600.0
 WHOLE_HOUR = 0.03
@@ -139,12 +141,19 @@ class Sealed(Cluster):
         """of the HTTP requests, or their answers"""
         self.finals: dict[Device, Final] = {}
         self.plan = plan(options.seed, is_cluster=options.nodes > 1)
+        self.group = NO_GROUP
+        """in which all users are"""
         self._applications: dict[str, Any] = {}
 
     # --- for the parts ------------------------------------------------------------------------
 
     def victims(self) -> list[Device]:
         return self.devices
+
+    @property
+    def peers(self) -> list[User]:
+        """Whom can be written to: the users, and the group."""
+        return [*self.users, self.group]
 
     def application(self, node: Node, services: Services) -> Any:
         """The HTTP side of a node that runs."""
@@ -228,6 +237,15 @@ class Sealed(Cluster):
             if self.random.random() < 0.7:
                 await self.linking.log_in(user)
         await self._until_linked()
+        await self._found_group()
+
+    async def _found_group(self) -> None:
+        founder, others = self.devices[0], self.users[1:]
+        client = founder.client
+        assert client is not None
+        group = await founder.do(client.groups.create("Family", [f"@{user.handle}" for user in others]))
+        self.group = User(UserId(0), group.peer)
+        await self.until(lambda: all(_knows(device, group.peer) for device in self.devices))
 
     async def _until_linked(self) -> None:
         members = self.model.memberships
@@ -275,6 +293,10 @@ class Sealed(Cluster):
             digest,
             self.transcript.lines,
         )
+
+
+def _knows(device: Device, peer: str) -> bool:
+    return device.state is not None and any(chat.peer == peer for chat in device.state.chats)
 
 
 def plan(seed: int, *, is_cluster: bool) -> Plan:
