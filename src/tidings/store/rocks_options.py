@@ -64,7 +64,7 @@ def table_options(cache: Cache) -> Options:
     options.set_arena_block_size(256 * 1024)
     options.set_target_file_size_base(16 * MiB)
     options.set_max_bytes_for_level_base(64 * MiB)
-    # Each joining of files writes rows once more; a look passes by a file's filter, a range merges a few more.
+    # Each joining of files writes rows once more. A look passes by a file's filter, a range merges more.
     options.set_level_zero_file_num_compaction_trigger(8)
     options.set_level_compaction_dynamic_level_bytes(True)
     options.set_compression_type(DBCompressionType.lz4())
