@@ -38,6 +38,7 @@ from tidings.store.schema import (
     PullCursorRow,
 )
 
+NOTHING = MessageId(snowflakes.SNOWFLAKE_MAX)
 ROWS_READ = 256
 """rows read at once"""
 
@@ -62,6 +63,7 @@ class Pull:
 
     __slots__ = (
         "_pulls",
+        "came",
         "conversation_id",
         "cursor",
         "has_news",
@@ -87,6 +89,8 @@ class Pull:
         """set by `Pulls` alone, which counts those that are not"""
         self.has_news = False
         """something came while it was read"""
+        self.came = NOTHING
+        """the least of that"""
         self.is_over = False
         """it is not pulled any more, and all was sent"""
         self.removal_at = 0
@@ -192,6 +196,7 @@ class Pulls:
             return  # from before this device was there, or after its user was
         if not pull.is_live:
             pull.has_news = True
+            pull.came = MessageId(min(pull.came, message_id))
             # Another node's may come late, below what has been read already.
             pull.position = MessageId(min(pull.position, message_id - 1))
             return
@@ -286,8 +291,14 @@ class Pulls:
 
     async def _read(self, pull: Pull) -> None:
         """Send what the log has after a pull's position, until the window is full or it ends there."""
+        pull.has_news, pull.came = False, NOTHING
+        await self._read_on(pull)
+        if self._means.is_shared and not pull.is_live:
+            # What came meanwhile may not have been readable yet when rows after it were read.
+            pull.position = MessageId(min(pull.position, pull.came - 1))
+
+    async def _read_on(self, pull: Pull) -> None:
         means, feed = self._means, self._feed
-        pull.has_news = False
         conversation = await means.conversations.find(pull.conversation_id)
         if conversation is None:
             self._drop(pull)
