@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 import msgspec
 
+from tidings.domain.accepting import entry_of
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
 from tidings.domain.fanout import Fanout
 from tidings.domain.group_changes import OF_A_CHANNEL_SILENT, TO_STAFF, may_add
-from tidings.domain.inboxes import MESSAGE_ENTRY, Entry, inbox_row
+from tidings.domain.inboxes import Entry, inbox_row
 from tidings.domain.log import row_of
 from tidings.domain.peers import MARGIN_S
 from tidings.domain.rosters import Roster, Rosters
 from tidings.domain.router import Router
-from tidings.protocol.codec import encode_message
 from tidings.protocol.frames import CHANGE_TYPE, ConversationKind, GroupAction, GroupChange, Message
 from tidings.protocol.ids import (
     CLIENT_ID_BYTES,
@@ -34,7 +34,6 @@ from tidings.protocol.ids import (
     ClientId,
     ConversationId,
     DeviceId,
-    EntryId,
     MessageId,
     UserId,
 )
@@ -149,16 +148,7 @@ class Announcements:
             head.changed_at,
             silent=True,
         )
-        entry = Entry(
-            EntryId(message_id),
-            message.conversation_id,
-            message_id,
-            message.sender_id,
-            SERVER,
-            encode_message(message),
-            {},
-            MESSAGE_ENTRY,
-        )
+        entry = entry_of(message, {})
         rows: list[Write] = []
         for row in concerned:
             rows += _memberships(row, before.get(row.user_id), head, message_id)

@@ -27,6 +27,7 @@ from tidings.protocol.frames import ConversationKind, MemberState, SettingKind
 from tidings.protocol.ids import ConversationId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Erase, Put, Store
+from tidings.store.paging import rows_of
 from tidings.store.schema import (
     BUCKETS,
     DAY_S,
@@ -201,15 +202,12 @@ class Conversations:
 
     async def settled_for_all(self, user: UserId) -> None:
         """A right to see of `user` changed, towards everybody."""
-        after = None
-        while True:
-            rows = await self._store.range(MEMBERSHIPS, (user,), after=after, limit=SCAN_ROWS)
-            for row in rows:
-                await self._settled(row.conversation_id)
-            if len(rows) < SCAN_ROWS:
-                return
-            after = (rows[-1].conversation_id,)
-            await asyncio.sleep(0)
+        seen = 0
+        async for row in rows_of(self._store, MEMBERSHIPS, (user,), at_once=SCAN_ROWS):
+            await self._settled(row.conversation_id)
+            seen += 1
+            if seen % SCAN_ROWS == 0:
+                await asyncio.sleep(0)
 
     async def departed(self, user: UserId) -> None:
         """The account of `user` is gone, and with it the list of their conversations."""
@@ -331,14 +329,8 @@ class Conversations:
 
     async def marks(self, conversation_id: ConversationId) -> list[WatermarkRow]:
         """All watermarks of a group, as they are stored. Raises StoreError."""
-        found: list[WatermarkRow] = []
-        after = None
-        while True:
-            rows = await self._store.range(WATERMARKS, (conversation_id,), after=after, limit=MARKS_READ)
-            found += rows
-            if len(rows) < MARKS_READ:
-                return found
-            after = (rows[-1].user_id,)
+        rows = rows_of(self._store, WATERMARKS, (conversation_id,), at_once=MARKS_READ)
+        return [row async for row in rows]
 
     async def _learn(self, conversation: Conversation, *, loaded: bool = False) -> None:
         """Ask what the members hide from each other.

@@ -22,6 +22,7 @@ from functools import partial
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
+from tidings.domain.accepting import entry_of
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversation import Conversation
@@ -30,7 +31,6 @@ from tidings.domain.fanout import Fanout
 from tidings.domain.inboxes import FANOUT_ENTRY, Entry, inbox_row
 from tidings.domain.rosters import Roster, Rosters
 from tidings.domain.router import Router
-from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import ProtocolError
 from tidings.protocol.frames import ConversationKind, Message
 from tidings.protocol.ids import (
@@ -38,7 +38,6 @@ from tidings.protocol.ids import (
     ClientId,
     ConversationId,
     DeviceId,
-    EntryId,
     MessageId,
     UserId,
     unix_ms,
@@ -199,16 +198,7 @@ class Crossings:
         message_id, nobody, server = MessageId(self._ids.next()), UserId(0), DeviceId(0)
         name = ClientId(bytes(CLIENT_ID_BYTES))
         message = Message(message_id, conversation_id, nobody, server, name, 0, 0, "", b"", 0)
-        return Entry(
-            EntryId(message_id),
-            conversation_id,
-            message_id,
-            nobody,
-            server,
-            encode_message(message),
-            {},
-            FANOUT_ENTRY,
-        )
+        return entry_of(message, {}, FANOUT_ENTRY)
 
     def close(self) -> None:
         """Leave what is under way to whoever finds it."""

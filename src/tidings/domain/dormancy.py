@@ -21,6 +21,7 @@ from tidings.protocol.frames import ConversationKind
 from tidings.protocol.ids import ConversationId, DeviceId, EntryId, UserId, unix_ms
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Store
+from tidings.store.paging import rows_of
 from tidings.store.schema import MEMBERSHIPS, ROSTERS, SEEN
 
 LOOK_MS = 86_400_000
@@ -109,14 +110,8 @@ class Dormancy:
         return max((row.at_ms for row in rows), default=unix_ms(user))
 
     async def _groups(self, user: UserId) -> list[ConversationId]:
-        found: list[ConversationId] = []
-        after = None
-        while True:
-            rows = await self._store.range(MEMBERSHIPS, (user,), after=after, limit=READ_AT_ONCE)
-            found += [row.conversation_id for row in rows if row.kind == ConversationKind.GROUP]
-            if len(rows) < READ_AT_ONCE:
-                return found
-            after = (rows[-1].conversation_id,)
+        rows = rows_of(self._store, MEMBERSHIPS, (user,), at_once=READ_AT_ONCE)
+        return [row.conversation_id async for row in rows if row.kind == ConversationKind.GROUP]
 
     async def _set(self, conversation_id: ConversationId, users: Sequence[UserId], *, dormant: bool) -> None:
         while True:

@@ -6,7 +6,7 @@ the rest is the others' to export.
 """
 
 import base64
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +18,8 @@ from tidings.domain.log import Log
 from tidings.protocol import ids as snowflakes
 from tidings.protocol.errors import OVERLOADED, ProtocolError
 from tidings.protocol.ids import ConversationId, DeviceId, UserId
-from tidings.store.contract import Key, Row, Store, Table
+from tidings.store.contract import Row, Store
+from tidings.store.paging import rows_of
 from tidings.store.schema import (
     MEMBERSHIPS,
     PICTURES,
@@ -103,7 +104,7 @@ class Exports:
         yield b"}\n"
 
     async def _settings(self, user_id: UserId) -> AsyncIterator[object]:
-        async for row in self._rows(SETTINGS, (user_id,), ("kind", "key")):
+        async for row in rows_of(self._store, SETTINGS, (user_id,), at_once=PAGE_ROWS):
             assert isinstance(row, SettingRow)
             if row.kind and row.value:
                 yield {
@@ -116,7 +117,7 @@ class Exports:
     async def _conversations(self, user_id: UserId) -> AsyncIterator[bytes]:
         yield b',"conversations":['
         comma = b""
-        async for row in self._rows(MEMBERSHIPS, (user_id,), ("conversation_id",)):
+        async for row in rows_of(self._store, MEMBERSHIPS, (user_id,), at_once=PAGE_ROWS):
             head = {"conversation_id": row.conversation_id.hex(), "kind": row.kind}
             yield comma + _json(head)[:-1]
             async for part in _array("messages", self._messages(row.conversation_id, user_id)):
@@ -137,7 +138,7 @@ class Exports:
         )
         for number in range(first, last + 1):
             bucket = number * REPORTS_BUCKET_S
-            async for row in self._rows(REPORTS, (bucket,), ("report_id",)):
+            async for row in rows_of(self._store, REPORTS, (bucket,), at_once=PAGE_ROWS):
                 assert isinstance(row, ReportRow)
                 if row.reporter == user_id:
                     yield {
@@ -146,17 +147,6 @@ class Exports:
                         "created_at": row.created_at,
                         "messages": [_reference(message) for message in row.messages],
                     }
-
-    async def _rows(self, table: Table[R], partition: Key, clustering: Iterable[str]) -> AsyncIterator[R]:
-        columns = tuple(clustering)
-        after: Key | None = None
-        while True:
-            rows = await self._store.range(table, partition, after=after, limit=PAGE_ROWS)
-            for row in rows:
-                yield row
-            if len(rows) < PAGE_ROWS:
-                return
-            after = tuple(getattr(rows[-1], column) for column in columns)
 
 
 async def _array(name: str, items: AsyncIterator[object]) -> AsyncIterator[bytes]:

@@ -53,6 +53,7 @@ from tidings.protocol.frames import (
 from tidings.protocol.ids import ConversationId, EntryId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import OutcomeUnknown, Put, Store, StoreError, StoreUnavailable
+from tidings.store.paging import rows_of
 from tidings.store.schema import (
     GROUP_LINKS,
     GROUP_PICTURES,
@@ -233,15 +234,9 @@ class Groups:
 
     async def depart(self, user: UserId) -> None:
         """An account ends: its user leaves every group. Raises ProtocolError, StoreError."""
-        after = None
-        while True:
-            rows = await self._store.range(MEMBERSHIPS, (user,), after=after, limit=MEMBERSHIPS_READ)
-            for row in rows:
-                if row.kind != ConversationKind.DIRECT and row.left_version is None:
-                    await self._depart(user, row.conversation_id)
-            if len(rows) < MEMBERSHIPS_READ:
-                return
-            after = (rows[-1].conversation_id,)
+        async for row in rows_of(self._store, MEMBERSHIPS, (user,), at_once=MEMBERSHIPS_READ):
+            if row.kind != ConversationKind.DIRECT and row.left_version is None:
+                await self._depart(user, row.conversation_id)
 
     # --- invite links -----------------------------------------------------------------------
 

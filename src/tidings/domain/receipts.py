@@ -28,6 +28,7 @@ from tidings.protocol.frames import ConversationKind, MemberInfo, MessageInfo, R
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, StoreError
+from tidings.store.paging import rows_of
 from tidings.store.schema import (
     CHANGED,
     DAY_S,
@@ -238,14 +239,8 @@ class Receipts:
         return (min(delivered, read) if delivered and read else delivered or read), read
 
     async def _changed(self, user: UserId, since_ms: int) -> list[ChangedRow]:
-        found: list[ChangedRow] = []
-        after = None
-        while True:
-            rows = await self._store.range(CHANGED, (user,), after=after, limit=SYNC_SCAN)
-            found += [row for row in rows if row.at_ms >= since_ms]
-            if len(rows) < SYNC_SCAN:
-                return sorted(found, key=lambda row: row.at_ms)
-            after = (rows[-1].conversation_id,)
+        rows = rows_of(self._store, CHANGED, (user,), at_once=SYNC_SCAN)
+        return sorted([row async for row in rows if row.at_ms >= since_ms], key=lambda row: row.at_ms)
 
     def _move(
         self,

@@ -19,15 +19,14 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from tidings.bus.contract import Bus, BusError, Receive, Topic
+from tidings.domain.accepting import entry_of as made_of
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
-from tidings.domain.inboxes import MESSAGE_ENTRY, Entry
+from tidings.domain.inboxes import Entry
 from tidings.domain.log import Log, is_to_be_told, message_of
 from tidings.domain.peers import MARGIN_S
 from tidings.protocol import ids as snowflakes
-from tidings.protocol.codec import encode_message
 from tidings.protocol.errors import ProtocolError
-from tidings.protocol.frames import Message
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
 from tidings.server.passing import Published
 from tidings.server.shared_feed import Present
@@ -208,7 +207,7 @@ class Following:
                 return  # of a newer version, during an upgrade
             assert self._others is not None
             if followed is not None and published.node != self._others.node:
-                self._take(followed, _entry_of(published), published.version)
+                self._take(followed, pulled_entry(published), published.version)
 
         return take
 
@@ -283,49 +282,22 @@ class Following:
         task.add_done_callback(self._tasks.discard)
 
 
-def pulled_entry(entry: Entry) -> Entry:
+def pulled_entry(message: Entry | Published) -> Entry:
     """What a device is sent of a message that it finds in the log, not in its inbox."""
-    return Entry(
-        EntryId(0),
-        entry.conversation_id,
-        entry.message_id,
-        entry.sender_id,
-        entry.sender_device,
-        entry.payload,
-        {},
-        MESSAGE_ENTRY,
-    )
-
-
-def entry_of(row: MessageRow) -> Entry:
-    """The same, of a message that was read from the log."""
-    return _entry(message_of(row))
-
-
-def _entry(message: Message) -> Entry:
     return Entry(
         EntryId(0),
         message.conversation_id,
         message.message_id,
         message.sender_id,
         message.sender_device,
-        encode_message(message),
+        message.payload,
         {},
-        MESSAGE_ENTRY,
     )
 
 
-def _entry_of(published: Published) -> Entry:
-    return Entry(
-        EntryId(0),
-        published.conversation_id,
-        published.message_id,
-        published.sender_id,
-        published.sender_device,
-        published.payload,
-        {},
-        MESSAGE_ENTRY,
-    )
+def entry_of(row: MessageRow) -> Entry:
+    """The same, of a message that was read from the log."""
+    return pulled_entry(made_of(message_of(row), {}))
 
 
 def _offer(followed: _Followed, entry: Entry, version: int, conversation: Conversation) -> None:

@@ -12,7 +12,7 @@ spec §6.17
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -27,7 +27,8 @@ from tidings.protocol import ids as snowflakes
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.server.feed import Feed
 from tidings.server.following import Following, entry_of
-from tidings.store.contract import Erase, Key, R, Store, Table
+from tidings.store.contract import Erase, Store
+from tidings.store.paging import rows_of
 from tidings.store.schema import (
     HEADS,
     INBOX_KEEP_S,
@@ -249,9 +250,7 @@ class Pulls:
     async def _load(self) -> None:
         """Find what is to be pulled, and follow it. What nobody has written to since is live at once."""
         store, oldest = self._means.store, snowflakes.first_at(self._means.now_ms() - INBOX_KEEP_S * 1000)
-        memberships = [
-            row async for row in _pages(store, MEMBERSHIPS, (self._user,), lambda row: row.conversation_id)
-        ]
+        memberships = [row async for row in rows_of(store, MEMBERSHIPS, (self._user,), at_once=ROWS_READ)]
         pulled = [row for row in memberships if row.pulled_from]
         over = [row for row in memberships if row.left_version is not None and row.pulled_until < oldest]
         if over:
@@ -260,7 +259,7 @@ class Pulls:
             await self._means.commit.write(erased)
         cursors = {
             row.conversation_id: row
-            async for row in _pages(store, PULL_CURSORS, (self._device,), lambda row: row.conversation_id)
+            async for row in rows_of(store, PULL_CURSORS, (self._device,), at_once=ROWS_READ)
         }
         await self._add([(row, cursors.get(row.conversation_id)) for row in pulled if row not in over])
         self.is_loaded = True
@@ -383,16 +382,3 @@ class Pulls:
         self._behind.pop(pull.conversation_id, None)
         self._means.following.leave(pull.conversation_id, pull)
         self._pulls.pop(pull.conversation_id, None)
-
-
-async def _pages(
-    store: Store, table: Table[R], partition: Key, clustering: Callable[[R], ConversationId]
-) -> AsyncIterator[R]:
-    after = None
-    while True:
-        rows = await store.range(table, partition, after=after, limit=ROWS_READ)
-        for row in rows:
-            yield row
-        if len(rows) < ROWS_READ:
-            return
-        after = (clustering(rows[-1]),)
