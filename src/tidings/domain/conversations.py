@@ -180,9 +180,13 @@ class Conversations:
         if known is None or known.group is None:
             known = await self.anew(conversation_id)
             assert known is not None
-        if known.version <= roster.head.version:
+        assert known.group is not None
+        is_known = known.group.roster_id == roster.row.request_id
+        if not is_known and known.version <= roster.head.version:
+            members = known.members
             known.renew_roster(roster)
-            await self._learn_of_group(known)
+            if known.members != members:
+                await self._learn_of_group(known)
         return known
 
     async def settled(self, user: UserId, peer: UserId) -> None:

@@ -29,7 +29,7 @@ from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
 from tidings.domain.fanout import Fanout
 from tidings.domain.inboxes import FANOUT_ENTRY, Entry, inbox_row
-from tidings.domain.rosters import Roster, Rosters
+from tidings.domain.rosters import Roster, Rosters, revised
 from tidings.domain.router import Router
 from tidings.protocol.errors import ProtocolError
 from tidings.protocol.frames import ConversationKind, Message
@@ -150,11 +150,11 @@ class Crossings:
     async def _set(self, roster: Roster, fanout: Fanout) -> bool:
         """Write it, and know it; whether nobody else has changed the group meanwhile."""
         at = max(self._ids.next(), roster.head.cause + 1)
-        head = msgspec.structs.replace(roster.head, fanout=fanout, fanout_at=at, cause=at)
-        row = msgspec.structs.replace(roster.row, request_id=self._random_bytes(16), head=head)
-        if not await self._rosters.set(roster.row, row, ()):
+        head = msgspec.structs.replace(roster.head, fanout=fanout, fanout_at=at)
+        after = revised(roster, head, (), at, self._random_bytes(16))
+        if not await self._rosters.set(roster.row, after.row, ()):
             return False
-        await self._conversations.changed(Roster(row, head, roster.members))
+        await self._conversations.changed(after)
         return True
 
     async def _tell(self, roster: Roster, until: int = 0) -> None:
@@ -199,8 +199,3 @@ class Crossings:
         name = ClientId(bytes(CLIENT_ID_BYTES))
         message = Message(message_id, conversation_id, nobody, server, name, 0, 0, "", b"", 0)
         return entry_of(message, {}, FANOUT_ENTRY)
-
-    def close(self) -> None:
-        """Leave what is under way to whoever finds it."""
-        for task in list(self._crossing.values()):
-            task.cancel()

@@ -16,7 +16,7 @@ from tidings.domain.clock import IdClock
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
 from tidings.domain.peers import Peers
-from tidings.domain.rosters import Roster, Rosters
+from tidings.domain.rosters import Rosters, revised
 from tidings.protocol.frames import ConversationKind
 from tidings.protocol.ids import ConversationId, DeviceId, EntryId, UserId, unix_ms
 from tidings.protocol.limits import Limits
@@ -125,9 +125,7 @@ class Dormancy:
             ]
             if not rows:
                 return
-            head = msgspec.structs.replace(roster.head, cause=max(self._ids.next(), roster.head.cause + 1))
-            row = msgspec.structs.replace(roster.row, request_id=self._random_bytes(16), head=head)
-            if await self._rosters.set(roster.row, row, rows):
-                changed = {**roster.members, **{row.user_id: row for row in rows}}
-                await self._conversations.changed(Roster(row, head, changed))
+            after = revised(roster, roster.head, rows, self._ids.next(), self._random_bytes(16))
+            if await self._rosters.set(roster.row, after.row, rows):
+                await self._conversations.changed(after)
                 return

@@ -26,7 +26,7 @@ from tidings.domain.group_changes import GONE, Planned
 from tidings.domain.log import Log
 from tidings.domain.peers import Peers
 from tidings.domain.privacy import Privacy
-from tidings.domain.rosters import Roster, Rosters
+from tidings.domain.rosters import Roster, Rosters, revised
 from tidings.domain.users import Users
 from tidings.protocol import ids
 from tidings.protocol.errors import (
@@ -164,7 +164,8 @@ class Groups:
             )
             await self._check_addable(maker, [row.user_id for row in plan.rows[1:]])
             async with self._lock(conversation_id):
-                await self._set(conversation_id, None, plan)
+                nothing = Roster(RosterRow(conversation_id, HEAD_MEMBER), plan.head, {})
+                await self._set(nothing, plan, is_new=True)
             if await self._rosters.head(conversation_id) is None:
                 raise StoreUnavailable("it is not known whether a group was made")
         found = await self._roster(conversation_id, set())
@@ -373,20 +374,22 @@ class Groups:
                 if not counted:
                     self._check_rate(conversation_id)
                     counted = True
-                if await self._set(conversation_id, roster.row, plan):
+                after = await self._set(roster, plan)
+                if after is not None:
+                    roster = after
                     break
-            roster = await self._roster(conversation_id, users)
             conversation = await self._conversations.changed(roster)
             await self._finish_telling(conversation, roster, at_once=True)
         self._crossings.look(conversation)
         # Until then other nodes may take and give what was right before.
         await self._peers.know()
 
-    async def _set(self, conversation_id: ConversationId, expected: RosterRow | None, plan: Planned) -> bool:
-        head = msgspec.structs.replace(plan.head, cause=max(self._ids.next(), plan.head.cause + 1))
-        row = RosterRow(conversation_id, HEAD_MEMBER, self._random_bytes(16), head=head)
+    async def _set(self, roster: Roster, plan: Planned, *, is_new: bool = False) -> Roster | None:
+        """The group as it is from here on; None: it was not what it was taken for."""
+        after = revised(roster, plan.head, plan.rows, self._ids.next(), self._random_bytes(16))
         rows = () if plan.head.kind == ConversationKind.CHANNEL else plan.rows
-        return await self._rosters.set(expected, row, rows)
+        expected = None if is_new else roster.row
+        return after if await self._rosters.set(expected, after.row, rows) else None
 
     async def _finish_telling(
         self, conversation: Conversation, roster: Roster, *, at_once: bool = False

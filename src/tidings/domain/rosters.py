@@ -10,6 +10,8 @@ spec §6.17
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from tidings.protocol.frames import GroupRole
 from tidings.protocol.ids import ConversationId, UserId
 from tidings.store.contract import OutcomeUnknown, Store
@@ -39,6 +41,15 @@ class Roster(NamedTuple):
     def present(self) -> list[RosterRow]:
         """Who is in it, by id."""
         return [row for row in self.members.values() if row.left_version is None]
+
+
+def revised(
+    roster: Roster, head: GroupHead, rows: Sequence[RosterRow], cause: int, request_id: bytes
+) -> Roster:
+    """A group as a change makes it. Its `cause` is an id; it grows whatever the clocks say."""
+    head = msgspec.structs.replace(head, cause=max(cause, roster.head.cause + 1))
+    row = msgspec.structs.replace(roster.row, request_id=request_id, head=head)
+    return Roster(row, head, {**roster.members, **{member.user_id: member for member in rows}})
 
 
 class Rosters:
