@@ -118,15 +118,16 @@ class GroupCommit:
     def add(self, rows: Iterable[Write], done: Done, *, size: int = 0) -> None:
         """Commit rows with this turn's batch; `done` is called when it is durable or failed.
 
-        `size` is about how many bytes they hold, for `admit`.
+        `size` is about how many bytes each row holds, for `admit`.
         """
-        self._bytes += size
-        self._waiting_bytes += size
         if not self._done:
             self._oldest = self._ids.last
         before = len(self._rows)
         self._rows.extend(rows)
-        self._row_count += rows_in(self._rows[before:])
+        count = rows_in(self._rows[before:])
+        self._row_count += count
+        self._bytes += count * size
+        self._waiting_bytes += count * size
         self._done.append(done)
         self._wake()
 

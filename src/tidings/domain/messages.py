@@ -55,7 +55,7 @@ from tidings.protocol.errors import (
 from tidings.protocol.frames import CHANGES, UNSHOWN, DevicesChanged, Relation, Send, Sent
 from tidings.protocol.ids import DeviceId, MessageId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Store, StoreError, rows_in
+from tidings.store.contract import Store, StoreError
 
 WAITED_S = 1.0
 """An attempt that waited longer for its turn looks whether another node has taken a repeat of it: none
@@ -359,7 +359,7 @@ class Messages:
                     self._router.publish(entry, conversation, message.version)
 
         rows = rows_of(accepting, message, entry, recipients, hidden_from, shares)
-        self._commit.add(rows, settled, size=rows_in(rows) * entry.size)
+        self._commit.add(rows, settled, size=entry.size)
 
     def _accept_again(
         self,
