@@ -7,12 +7,16 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import msgspec
+import tidings_core as core
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from client.memory_world import until
 from client.sealing.lying import Lie, Victim, Victims, changing, dropping
 from client.sealing.test_clients import in_profile, link, warned
 from tidings.client import Fault, MessageEvent, SessionEnded
-from tidings.client.sealing.inside import Wrapped
+from tidings.client.sealing.inside import Outside, Wrapped, unseal
 from tidings.client.sealing.sealer import Sealed, Self, Writing, seal_key, seal_message
 from tidings.protocol.frames import (
     Deliver,
@@ -176,6 +180,15 @@ async def crafted(
         **fields,  # type: ignore[arg-type]
     )
     return Deliver(EntryId(message.message_id + 1), message, made.envelopes[reader.device_id])
+
+
+def sealed_with(key: bytes, sealed: bytes, outside: Outside, content: bytes) -> bytes:
+    """What somebody makes of a sealed content who has its key: the same, with other words."""
+    inside = msgspec.structs.replace(unseal(key, sealed, outside), content=content)
+    plaintext = core.pad(msgspec.msgpack.encode(inside))
+    both = HKDF(SHA256(), 64, None, b"tidings/1 content").derive(key)
+    ciphertext = ChaCha20Poly1305(both[:32]).encrypt(bytes(12), plaintext, outside.bytes())
+    return sealed[:1] + both[32:] + ciphertext
 
 
 async def wrapped_key(author: Victim, reader: Victim, about: Deliver) -> Deliver:

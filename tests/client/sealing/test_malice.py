@@ -20,12 +20,15 @@ from client.sealing.malice import (
     later,
     next_of,
     of_an_edit,
+    sealed_with,
     shown,
     told,
 )
 from client.sealing.test_clients import in_profile, link, texts, warned
 from tidings.client import ExpiredEvent, Fault, Refused, WarningEvent
 from tidings.client.sealing import chains
+from tidings.client.sealing.inside import KEY_BYTES, unseal
+from tidings.client.sealing.opener import outside_of
 from tidings.protocol.errors import TOO_LARGE
 from tidings.protocol.frames import (
     Deliver,
@@ -289,6 +292,35 @@ async def test_what_stands_in_the_clear_cannot_be_changed(pair: Pair, clear: str
     assert not any(one.reactions or one.edited or one.deleted for one in everywhere)
     assert all(not one.text for one in everywhere if one.fault)
     await all_agree(alice)
+
+
+async def test_who_can_read_it_cannot_put_words_into_its_authors_mouth(victims: Victims) -> None:
+    """bob, who has the message's key, helps the server to show alice's laptop what alice never wrote."""
+    async with (
+        await victims.register("alice") as phone,
+        await victims.register("bob"),
+        await victims.login("alice") as laptop,
+    ):
+        await link(phone, laptop)
+        laptop.liar.lie = dropping(Deliver)
+        await phone.client.send("@bob", "no")
+        await until(lambda: laptop.liar.delivered != [])
+        true = laptop.liar.delivered[-1]
+        name = (true.message.sender_device, true.message.client_id)
+        (key,) = await in_profile(phone, partial(_key_of, name))
+        outside = outside_of(true.message)
+        forged = sealed_with(key[:KEY_BYTES], true.message.content, outside, b"yes")
+        assert unseal(key[:KEY_BYTES], forged, outside).content == b"yes"
+        laptop.liar.say(remade(true, content=forged))
+        await laptop.until(lambda _: faults(laptop, "bob"))
+        assert faults(laptop, "bob") == [Fault.FORGED]
+        assert not any(shown(laptop))
+
+
+def _key_of(name: tuple[int, bytes], database: sqlite3.Connection) -> tuple[bytes]:
+    return database.execute(
+        "SELECT key FROM message_keys WHERE sender_device = ? AND client_id = ?", name
+    ).fetchone()
 
 
 @pytest.mark.parametrize("clear", [name for name in CLEAR if name not in ("content", "name")])

@@ -1,6 +1,15 @@
 """What is inside a sealed message, and what outside of it the server cannot change.
 
-To one person the content is sealed once with a key of its own; that goes to every device through a ratchet.
+To one person the content is sealed once with a key of its own; that goes to every device through a ratchet,
+together with the hash of what it opens:
+
+```
+ 1 | client_id, 16 | key, 32 | SHA-256(sealed content), 32
+```
+
+Whoever has the key could seal something else with it. The hash, which comes from the author alone, lets
+nobody who is in league with the server show the author's other devices words that the author never wrote.
+
 In a group it is encrypted by the sender key of the device that writes (Megolm), which went through the
 ratchets before:
 
@@ -105,6 +114,7 @@ class Wrapped(NamedTuple):
 
     client_id: ClientId
     key: bytes
+    """with the hash of what it opens; without, of messages of versions that had none"""
 
     def bytes(self) -> bytes:
         return bytes([MESSAGE_KEY]) + self.client_id + self.key
@@ -112,9 +122,10 @@ class Wrapped(NamedTuple):
 
 def unwrapped(data: bytes) -> Wrapped:
     """The inverse of `Wrapped.bytes`. Raises ValueError."""
-    if len(data) != 1 + CLIENT_ID_BYTES + KEY_BYTES or data[0] != MESSAGE_KEY:
+    client_id, key = data[1 : 1 + CLIENT_ID_BYTES], data[1 + CLIENT_ID_BYTES :]
+    if len(key) not in (KEY_BYTES, KEY_BYTES + HASH_BYTES) or data[0] != MESSAGE_KEY:
         raise ValueError("no wrapped key")
-    return Wrapped(ClientId(data[1 : 1 + CLIENT_ID_BYTES]), data[1 + CLIENT_ID_BYTES :])
+    return Wrapped(ClientId(client_id), key)
 
 
 def wrapped_identity(secret: bytes, former: bytes = b"") -> bytes:
@@ -200,12 +211,16 @@ def _bound(head: bytes, outside: Outside) -> bytes:
 
 
 def seal(inside: Inside, outside: Outside) -> tuple[bytes, bytes]:
-    """A fresh key, and the content sealed with it."""
-    return core.seal(core.pad(_encode(inside)), outside.bytes())
+    """A fresh key with the hash of what it opens, and the content sealed with it."""
+    key, sealed = core.seal(core.pad(_encode(inside)), outside.bytes())
+    return key + sha256(sealed).digest(), sealed
 
 
 def unseal(key: bytes, sealed: bytes, outside: Outside) -> Inside:
     """The inverse of `seal`. Raises ValueError if the key, or anything outside, is another one."""
+    key, told = key[:KEY_BYTES], key[KEY_BYTES:]
+    if told and not hmac.compare_digest(told, sha256(sealed).digest()):
+        raise ValueError("not what the key was sent for")
     try:
         inside = _decode(core.unpad(core.open_sealed(key, sealed, outside.bytes())))
     except (core.CryptoError, msgspec.DecodeError, UnicodeDecodeError) as error:
