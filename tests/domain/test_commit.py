@@ -109,6 +109,51 @@ async def test_raises_of_one_row_become_one_and_ride_together() -> None:
     assert raises == [CursorRow(DeviceId(7), EntryId(100))]
 
 
+async def test_rows_that_are_named_only_when_they_are_written_are_named_once() -> None:
+    store = HeldStore()
+    commit = commit_on(store, receipt_delay_s=0.0, store_retry_s=0.0)
+    memory = {DeviceId(7): EntryId(0)}
+    named: list[EntryId] = []
+
+    def name_rows() -> None:
+        named.append(memory[DeviceId(7)])
+        commit.raise_soon(CURSORS, CursorRow(DeviceId(7), memory[DeviceId(7)]))
+
+    commit.name_soon(name_rows)
+    for up_to in range(1, 101):
+        memory[DeviceId(7)] = EntryId(up_to)
+        assert named == []
+    for error in (StoreFull("no room"), None, None):  # what was named is tried again without being named
+        passed = asyncio.create_task(commit.barrier())
+        await turns()
+        store.released.put_nowait(error)
+        await passed
+    assert named == [EntryId(100)]
+    assert await store.get(CURSORS, (7,)) == CursorRow(DeviceId(7), EntryId(100))
+    batches = len(store.batches)
+    await turns()
+    assert len(store.batches) == batches
+
+
+async def test_a_row_that_cannot_be_named_holds_up_no_other() -> None:
+    store = HeldStore()
+    commit = commit_on(store, receipt_delay_s=0.0)
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    commit.name_soon(fail)
+    commit.name_soon(lambda: commit.raise_soon(CURSORS, CursorRow(DeviceId(7), EntryId(1))))
+    passed = asyncio.create_task(commit.barrier())
+    await turns()
+    store.released.put_nowait(None)
+    await passed
+    assert await store.get(CURSORS, (7,)) == CursorRow(DeviceId(7), EntryId(1))
+    assert len(reported) == 1
+
+
 async def test_rows_that_can_wait_ride_on_the_next_commit_and_start_none() -> None:
     store = HeldStore()
     commit = commit_on(store, receipt_delay_s=3600)

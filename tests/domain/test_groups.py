@@ -39,6 +39,7 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits, Rate
+from tidings.testing.clock import FakeClock
 from tidings.testing.world import Device, World
 
 CODE = b"an invite code"
@@ -549,6 +550,39 @@ async def test_a_sender_is_told_how_many_have_it_and_have_read_it() -> None:
     assert (item.delivered, item.read, item.of, item.status) == (3, 2, 3, frames.Status.DELIVERED)
     info = await alice.ask(lambda n: frames.Info(n, group, sent.message_id), frames.MessageInfo)
     assert {one.user_id for one in info.members if one.read_at_ms} == {user(bob), user(dave)}
+
+
+async def test_who_acknowledges_after_a_tally_is_told_of_before_anything_was_written() -> None:
+    limits = msgspec.structs.replace(FAST, receipt_delay_s=3600.0)
+    _, (alice, bob, carol) = await people(3, limits=limits)
+    group = await group_of(alice, [bob, carol])
+    await say(alice, group, "hello")
+    for count, device in enumerate((bob, carol), start=1):
+        await has(device, "hello")
+        device.ack()
+        if count > 1:
+            await device.settle()  # all that waits is written
+        await tallied(alice, (count, 0, 2))
+
+
+async def test_what_was_delivered_and_then_read_before_it_is_written_is_both() -> None:
+    clock = FakeClock()
+    limits = msgspec.structs.replace(FAST, receipt_delay_s=3600.0)
+    world, (alice, bob) = await people(2, limits=limits, clock=clock)
+    group = await group_of(alice, [bob])
+    sent = [await say(alice, group, text) for text in ("one", "two")]
+    await has(bob, "one")
+    bob.ack()
+    delivered_ms = clock.wall_ms()
+    clock.advance(10)
+    bob.say(frames.Read(1, group, sent[0].message_id))
+    info = await alice.ask(lambda n: frames.Info(n, group, sent[0].message_id), frames.MessageInfo)
+    assert info.members == [frames.MemberInfo(user(bob), delivered_ms, clock.wall_ms())]
+    conversation = await world.services.conversations.find(group)
+    assert conversation is not None
+    stored = {mark.user_id: mark for mark in await world.services.conversations.marks(group)}
+    assert stored[user(bob)] == conversation.watermarks[user(bob)]
+    assert stored[user(bob)].read_up_to == sent[0].message_id
 
 
 async def test_counts_are_of_those_who_were_in_when_it_was_said() -> None:

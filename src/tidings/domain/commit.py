@@ -8,6 +8,7 @@ before the batch that holds their rows is durable. Three kinds of rows differ in
   (rows whose loss costs a repeat, never a message);
 - `raise_soon` and `write_soon`: the same, but kept back for the whole delay, since of the many that
   have one name in it the last one is written. What a failed batch held of these is tried again.
+  Where there are very many, `name_soon` has them made and named only when they are written.
 
 No batch goes out with an id that is not below `ids_until`, which is made durable before and is kept
 `IDS_AHEAD_MS` ahead. A node that starts again gives ids from there on, so none of its ids is below one
@@ -92,6 +93,7 @@ class GroupCommit:
         """of rows that start no commit of their own"""
         self._late: _Late = {}
         self._raised: list[Done] = []
+        self._namers: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._due = False
         """the delay of what waits in `_raises` is over"""
@@ -155,6 +157,14 @@ class GroupCommit:
         self._late[write.table.name, name] = write
         self._arm()
 
+    def name_soon(self, name_rows: Callable[[], None]) -> None:
+        """Call `name_rows` once, within `receipt_delay_s`: it names rows for the batch that goes out then.
+
+        By `raise_soon` and `write_soon`. What memory holds may change many times before.
+        """
+        self._namers.append(name_rows)
+        self._arm()
+
     async def write(self, rows: Iterable[Write], then: Callable[[], None] | None = None) -> bool:
         """Commit rows and wait until they are durable; whether they came in time to be read.
 
@@ -194,7 +204,7 @@ class GroupCommit:
             self._timer.cancel()
 
     def _arm(self) -> None:
-        if self._timer is None:
+        if self._timer is None and not self._due:
             self._timer = self._loop.call_later(self._limits.receipt_delay_s, self._ring)
 
     def _ring(self) -> None:
@@ -233,6 +243,7 @@ class GroupCommit:
         self._rows, self._done, self._riding = [], [], []
         self._row_count = 0
         if self._due:
+            self._name_rows()
             self._due = False
             late, self._late = self._late, {}
             done += self._raised
@@ -242,6 +253,14 @@ class GroupCommit:
         if late and self._raised_oldest:
             oldest, self._raised_oldest = min(oldest or self._raised_oldest, self._raised_oldest), 0
         return _Batch(rows, late, done, size, oldest)
+
+    def _name_rows(self) -> None:
+        namers, self._namers = self._namers, []
+        for name_rows in namers:
+            try:
+                name_rows()
+            except Exception as bug:
+                self._report("rows of the group commit could not be named", bug)
 
     async def _see_if_late(self, oldest: int) -> StoreError | None:
         """Set `came_late` for a batch that is durable. What cannot be judged is not to be relied upon."""

@@ -74,6 +74,7 @@ class Conversation:
         "gone",
         "group",
         "hides_reads",
+        "is_channel",
         "kind",
         "learned",
         "members",
@@ -90,6 +91,8 @@ class Conversation:
     def __init__(self, stored: Stored) -> None:
         self.conversation_id = stored.conversation_id
         self.kind = ConversationKind(stored.kind)
+        self.is_channel = self.kind == ConversationKind.CHANNEL
+        """whether its members are not held here"""
         self.version = 0
         self.members: tuple[UserId, ...] = ()
         self.newest = MessageId(0)
@@ -175,11 +178,6 @@ class Conversation:
     def fanout(self) -> Fanout:
         """How its messages reach its members."""
         return Fanout.WRITE if self.group is None else self.group.fanout
-
-    @property
-    def is_channel(self) -> bool:
-        """Whether its members are not held here."""
-        return self.kind == ConversationKind.CHANNEL
 
     def has_member(self, user: UserId) -> bool:
         """Whether a user is in it; of a channel, whether they are of its staff."""

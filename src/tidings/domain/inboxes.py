@@ -100,6 +100,8 @@ class Inboxes:
     def __init__(self, store: Store, commit: GroupCommit) -> None:
         self._store = store
         self._commit = commit
+        self._acked: dict[DeviceId, EntryId] = {}
+        """cursors that moved, and were not named to the commit yet"""
         self.reads = 0
         """for the metrics"""
 
@@ -127,7 +129,14 @@ class Inboxes:
 
     def acknowledge(self, device: DeviceId, up_to: EntryId) -> None:
         """Move a device's cursor. Losing this costs a re-read."""
-        self._commit.raise_soon(CURSORS, CursorRow(device, up_to))
+        if not self._acked:
+            self._commit.name_soon(self._name_cursors)
+        self._acked[device] = up_to
+
+    def _name_cursors(self) -> None:
+        acked, self._acked = self._acked, {}
+        for device, up_to in acked.items():
+            self._commit.raise_soon(CURSORS, CursorRow(device, up_to))
 
     async def read(
         self, user: UserId, after: EntryId, *, now_ms: int, limit: int, limit_bytes: int

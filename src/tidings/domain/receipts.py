@@ -67,6 +67,13 @@ class _Moved(NamedTuple):
     was: WatermarkRow
 
 
+class _Unnamed(NamedTuple):
+    """What moved in a group and was not named to the commit yet."""
+
+    conversation: Conversation
+    marks: dict[UserId, WatermarkRow]
+
+
 class Receipts:
     """Moves watermarks, tells who must know, and answers what moved since."""
 
@@ -97,15 +104,17 @@ class Receipts:
         self._loop = loop
         self._moved: dict[tuple[ConversationId, UserId], _Moved] = {}
         """of this turn"""
+        self._unnamed: dict[ConversationId, _Unnamed] = {}
+        """of this delay: an acknowledgement in a group is one of very many"""
 
     def delivered(self, conversation: Conversation, user: UserId, device: DeviceId, up_to: MessageId) -> None:
         """A device of the user has stored everything up to a message."""
         conversation.newest = max(conversation.newest, up_to)  # another node may have taken it
         mark = conversation.watermarks.get(user)
-        if mark is None or conversation.is_channel:
-            return  # gone from the group; or of a channel, in which nobody is counted
-        if up_to <= mark.delivered_up_to:
-            return
+        if mark is None or up_to <= mark.delivered_up_to:
+            return  # gone from the group, or nothing new
+        if conversation.is_channel:
+            return  # nobody is counted there
         if conversation.group is None:
             self._move(conversation, mark, device, delivered=up_to, read=mark.read_up_to)
         else:
@@ -265,10 +274,30 @@ class Receipts:
         """Nobody is told of one member: a watermark moves, whatever the size of the group."""
         moved = WatermarkRow(mark.conversation_id, mark.user_id, up_to, mark.read_up_to, self._ids.now_ms())
         conversation.watermarks[mark.user_id] = moved
-        self._commit.raise_soon(WATERMARKS, moved)
-        if len(conversation.members) <= LOGGED_MEMBERS:
-            self._log(moved, Status.DELIVERED, up_to)
+        unnamed = self._unnamed.get(mark.conversation_id)
+        if unnamed is None:
+            unnamed = self._first_unnamed(conversation)
+        unnamed.marks[mark.user_id] = moved
+
+    def _first_unnamed(self, conversation: Conversation) -> _Unnamed:
+        if not self._unnamed:
+            self._commit.name_soon(self._name_delivered)
+        unnamed = self._unnamed[conversation.conversation_id] = _Unnamed(conversation, {})
         self._tellers.moved(conversation)
+        return unnamed
+
+    def _name_delivered(self) -> None:
+        unnamed, self._unnamed = self._unnamed, {}
+        for conversation, marks in unnamed.values():
+            is_logged = len(conversation.members) <= LOGGED_MEMBERS
+            for user, mark in marks.items():
+                # As it is now: what was read meanwhile was named before, and so was its log.
+                now = conversation.watermarks.get(user, mark)
+                self._commit.raise_soon(WATERMARKS, now)
+                if is_logged and now.delivered_up_to == mark.delivered_up_to:
+                    self._log(mark, Status.DELIVERED, mark.delivered_up_to)
+            # Those that moved after the last tally of this delay are to be told, too.
+            self._tellers.moved(conversation)
 
     def _tell_soon(self, conversation: Conversation, device: DeviceId, was: WatermarkRow) -> None:
         """Tell at the end of this turn what moved a watermark from where it was."""
