@@ -190,13 +190,11 @@ def ack(session: Session, frame: Ack) -> Slow | None:
     if len(stored) == 1:
         # Most of them by far: in a group each member's device sends one.
         (entry,) = stored
-        if entry.sender_id == user_id or entry.kind != MESSAGE_ENTRY:
-            _move_cursor(session, cursor)
-            return None
-        if _delivered(session, entry.conversation_id, entry.message_id):
-            _move_cursor(session, cursor)
-            return None
-        return _deliver_slowly(session, [(entry.conversation_id, entry.message_id)], cursor)
+        is_message = entry.kind == MESSAGE_ENTRY and entry.sender_id != user_id
+        if is_message and not _delivered(session, entry.conversation_id, entry.message_id):
+            return _deliver_slowly(session, [(entry.conversation_id, entry.message_id)], cursor)
+        _move_cursor(session, cursor)
+        return None
     newest: dict[ConversationId, MessageId] = {}
     for entry in stored:
         if entry.sender_id != user_id and entry.kind == MESSAGE_ENTRY:

@@ -107,7 +107,7 @@ class Feed:
     def offer(self, entry: Entry) -> None:
         """An entry became durable: send it if live, else see that it is not missed."""
         if self._live:
-            if self.has_room:
+            if self._unacked is None or self.has_room:
                 self._pass(entry)
             else:
                 self._live = False
@@ -145,10 +145,12 @@ class Feed:
         if count <= 0 or unacked is None:
             return []
         self._acked = up_to
+        if count == len(unacked):
+            # Nearly always: a device acknowledges all that it has at once.
+            self._unacked, self._unacked_bytes = None, 0
+            return unacked
         stored = unacked[:count]
         del unacked[:count]
-        if not unacked:
-            self._unacked = None
         for entry in stored:
             self._unacked_bytes -= entry.size
         return stored
@@ -240,7 +242,8 @@ class Feed:
     def _dispatch(self, entry: Entry) -> None:
         self._sent += 1
         if self._unacked is None:
-            self._unacked = []
-        self._unacked.append(entry)
+            self._unacked = [entry]
+        else:
+            self._unacked.append(entry)
         self._unacked_bytes += entry.size
         self._recipient.send_entry(entry)

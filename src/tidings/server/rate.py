@@ -35,7 +35,8 @@ class TokenBucket:
         tokens = self._tokens + (now_s - self._at_s) * rate.per_s
         self._at_s = now_s
         if tokens >= 1.0:
-            self._tokens = min(tokens, rate.burst) - 1.0
+            burst = rate.burst
+            self._tokens = (tokens if tokens < burst else burst) - 1.0
             return 0.0
         self._tokens = tokens
         return (1.0 - tokens) / rate.per_s

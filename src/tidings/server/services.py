@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -49,7 +50,8 @@ class Command(NamedTuple):
     rate: RateClass
 
 
-class Services(NamedTuple):
+@dataclass(slots=True, frozen=True)
+class Services:
     """One node's parts, as its sessions see them."""
 
     commands: Mapping[type[Frame], Command]

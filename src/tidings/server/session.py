@@ -274,12 +274,10 @@ class Session:
         feed = self.feed
         if self._draining is not None or feed is None or self.is_closed:
             return
-        if (feed.is_stalled or self._to_look_at or self._pulls_stalled) and feed.has_room:
+        pulls = self.pulls
+        pulls_stalled = not self._has_looked if pulls is None else pulls.is_stalled
+        if (pulls_stalled or self._to_look_at or feed.is_stalled) and feed.has_room:
             self._draining = self.services.loop.create_task(self._drain(feed))
-
-    @property
-    def _pulls_stalled(self) -> bool:
-        return not self._has_looked if self.pulls is None else self.pulls.is_stalled
 
     async def patiently(self, read: Callable[[], Awaitable[None]]) -> None:
         """Read until it succeeds or the session is closed. Raises StoreUnavailable after `UNREAD_S`.
@@ -307,9 +305,9 @@ class Session:
         frame = None
         try:
             frame = self.codec.decode_client(data)
-            command = self.services.commands[type(frame)]
-            self._admit(frame, command.rate)
-            slow = command.run(self, frame)
+            run, rate = self.services.commands[type(frame)]
+            self._admit(frame, rate)
+            slow = run(self, frame)
         except ProtocolError as error:
             self.refuse(error, frame)
             return
@@ -325,7 +323,7 @@ class Session:
             if not isinstance(frame, Hello):
                 raise ProtocolError(UNAUTHENTICATED, "the first frame is Hello")
             return  # said once: there is nothing to count
-        if isinstance(frame, Hello):
+        if type(frame) is Hello:
             raise ProtocolError(OUT_OF_STATE, "Hello was said before")
         bucket = self.buckets[rate]
         if bucket is None:
