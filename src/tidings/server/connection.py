@@ -61,6 +61,7 @@ class Connection(WSListener):
         "_waiting_bytes",
         "_window_start",
         "address",
+        "is_greeted",
     )
 
     def __init__(self, shared: Shared, transport: asyncio.Transport, codec: Codec, address: str) -> None:
@@ -71,8 +72,10 @@ class Connection(WSListener):
         self._opcode = _BINARY if codec.binary else _TEXT
         self._handler: Handler | None = None
         self._closing = False
-        self._early_bytes: int | None = 0
-        """what came before it was known who this is; None from then on"""
+        self.is_greeted = False
+        """whether it is known who this is"""
+        self._early_bytes = 0
+        """what came before"""
         self._timer: asyncio.TimerHandle | None = None
         # Made when the first frame of a turn is queued, gone when they are written.
         self._parts: list[bytes] | None = None
@@ -100,7 +103,7 @@ class Connection(WSListener):
 
     def greeted(self) -> None:
         """See `Link.greeted`."""
-        self._early_bytes = None
+        self.is_greeted = True
 
     def pause_reading(self) -> None:
         """See `Link.pause_reading`; what was read before still arrives, at most a read buffer of it."""
@@ -115,12 +118,10 @@ class Connection(WSListener):
     # --- what the gateway calls -------------------------------------------------------------
 
     def takes(self, size: int) -> bool:
-        """So many bytes have come: whether they may be looked at.
+        """So many bytes have come before it is known who this is: whether they may be looked at.
 
         A stranger's message may be as large as anybody's, and would have to be kept until it is whole.
         """
-        if self._early_bytes is None:
-            return True
         self._early_bytes += size
         if self._early_bytes <= self._shared.limits.hello_bytes:
             return True
@@ -191,17 +192,19 @@ class Connection(WSListener):
             self._transport.write(b"".join(parts))
 
     def _queue(self, opcode: int, payload: bytes) -> None:
-        parts = self._parts
-        if parts is None:
-            parts = self._parts = []
+        size = len(payload)
+        head = frame_head(opcode, size)
+        size += len(head)
+        if self._parts is None:
+            self._parts = [head, payload]
             # Nothing else writes to the transport, so its backlog need be asked for only once a turn.
-            self._waiting_bytes = self._transport.get_write_buffer_size()
+            size += self._transport.get_write_buffer_size()
             self._shared.outbox.mark(self)
-        head = frame_head(opcode, len(payload))
-        parts.append(head)
-        parts.append(payload)
-        self._waiting_bytes += len(head) + len(payload)
-        if self._waiting_bytes > self._shared.limits.write_buffer_bytes:
+        else:
+            self._parts += (head, payload)
+            size += self._waiting_bytes
+        self._waiting_bytes = size
+        if size > self._shared.limits.write_buffer_bytes:
             self.pause_writing()
 
     def pause_writing(self) -> None:

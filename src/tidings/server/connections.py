@@ -225,14 +225,17 @@ class Connections:
     # --- the rules' side (Router) -----------------------------------------------------------
 
     def deliver(self, entry: Entry, users: Iterable[UserId]) -> None:
+        receivers_of = self._receivers.get
+        deliveries = 0
         for user in users:
-            for receiver in self._receivers.get(user, ()):
-                self.deliveries += 1
+            for receiver in receivers_of(user, ()):
+                deliveries += 1
                 try:
                     receiver.offer(entry)
                 except Exception as bug:
                     # Left live it would acknowledge what comes after, and never get this one.
                     receiver.fail(bug)
+        self.deliveries += deliveries
 
     def publish(self, entry: Entry, conversation: Conversation, version: int) -> None:
         self.published(entry, conversation, version)

@@ -19,6 +19,9 @@ from tidings.server.connection import Connection
 
 log = logging.getLogger(__name__)
 
+# `super()` costs more than all else that is done here for a read.
+_parse = WSProtocol.buffer_updated
+
 READ_BUFFER_BYTES = 2048
 """what picows starts with; its buffer grows with need and never shrinks"""
 
@@ -112,8 +115,9 @@ class Upgraded(WSProtocol):  # type: ignore[misc]  # untyped, see the import
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes are in picows' buffer."""
-        if self._connection.takes(nbytes):
-            super().buffer_updated(nbytes)
+        connection = self._connection
+        if connection.is_greeted or connection.takes(nbytes):
+            _parse(self, nbytes)
 
     def eof_received(self) -> bool:
         """The peer will send no more: close the transport."""
