@@ -16,6 +16,8 @@ from tidings.store.growing import grown
 from tidings.store.keys import KeyCodec
 
 CAUSE_BYTES = 8
+COPIED_BYTES = 4096
+"""a value of so many is copied faster than it is looked into where it lies"""
 
 TableNumber = Annotated[int, msgspec.Meta(ge=0)]
 """A table's place among the tables of the store."""
@@ -87,7 +89,9 @@ class RowCodec(Generic[R]):
 
     def row(self, value: bytes) -> R:
         """The row of a value. Raises msgspec.DecodeError."""
-        return self._decode(memoryview(value)[CAUSE_BYTES:])
+        if len(value) > COPIED_BYTES:
+            return self._decode(memoryview(value)[CAUSE_BYTES:])
+        return self._decode(value[CAUSE_BYTES:])
 
     def grown(self, old: bytes, new: bytes) -> bytes:
         """What raising `old` to `new` leaves. Raises msgspec.DecodeError."""
