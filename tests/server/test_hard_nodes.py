@@ -140,11 +140,11 @@ class Nodes:
         self.stores: list[Faulty] = []
         self.worlds: list[World] = []
 
-    async def start(self, **settings: object) -> World:
+    async def start(self, clock: FakeClock | None = None, **settings: object) -> World:
         directory, store = Slow(self.places), Faulty(self.tables)
         world = await World.start(
             store,
-            clock=self.clock,
+            clock=clock or self.clock,
             seed=len(self.worlds) + 1,
             shared=Shared(MemoryBus(self.topics), directory),
             **settings,

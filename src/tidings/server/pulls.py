@@ -24,9 +24,10 @@ from tidings.domain.group_changes import GONE
 from tidings.domain.inboxes import Entry
 from tidings.domain.log import Log, has_expired, is_to_be_told
 from tidings.protocol import ids as snowflakes
-from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
+from tidings.protocol.ids import ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.server.feed import Feed
 from tidings.server.following import Following, entry_of
+from tidings.server.shared_feed import margin_before
 from tidings.store.contract import Erase, Store
 from tidings.store.paging import rows_of
 from tidings.store.schema import (
@@ -266,11 +267,13 @@ class Pulls:
 
     async def _add(self, found: list[tuple[MembershipRow, PullCursorRow | None]]) -> None:
         oldest = snowflakes.first_at(self._means.now_ms() - INBOX_KEEP_S * 1000)
+        # The clock of the node that made the device may be ahead of one that takes messages after that.
+        born = margin_before(EntryId(self._device)) if self._means.is_shared else self._device
         added: list[Pull] = []
         for row, cursor in found:
             start = row.pulled_from if cursor is None else cursor.up_to
             # A device that is new begins with what comes after it, as with the inbox.
-            start = max(start, self._device, oldest)
+            start = max(start, born, oldest)
             if row.pulled_until and start >= row.pulled_until:
                 continue
             pull = self._pulls[row.conversation_id] = Pull(self, row, MessageId(start))
