@@ -98,7 +98,7 @@ class Histories:
         own = [row for row in rows if row.sender_id == viewer and row.sender_device]
         counted = None
         if conversation.group is not None and not conversation.is_channel and own:
-            counted = await self._tellers.counted(conversation)
+            counted = await self._tellers.counted(conversation, max(row.version for row in own))
         items: list[HistoryItem] = []
         for row in rows:
             item = HistoryItem(message_of(self._as_told(row)), status_of(conversation, row, viewer))

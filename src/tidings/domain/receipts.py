@@ -197,7 +197,7 @@ class Receipts:
         await self._commit.barrier()
         members = []
         if conversation.group is not None:
-            await self._tellers.counted(conversation)
+            await self._tellers.counted(conversation, row.version)
         for member in conversation.others(viewer):
             if not conversation.entitled(member, row.version):
                 continue

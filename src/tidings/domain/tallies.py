@@ -14,7 +14,7 @@ spec §6.17
 import asyncio
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -122,18 +122,28 @@ class Tellers:
         self._delays[conversation_id] = min(2 * delay_s, self._limits.tally_delay_most_s)
         self._loop.call_later(delay_s, self._tell_soon, conversation_id)
 
-    async def counted(self, conversation: Conversation) -> Counted:
-        """What a group's watermarks say now. Raises ProtocolError, StoreError."""
+    async def counted(self, conversation: Conversation, version: int) -> Counted:
+        """What a group's watermarks say now, by who is in it at a version or later.
+
+        `version`: the newest of what is to be counted. Raises ProtocolError, StoreError.
+        """
         if self._peers.are_there:
-            # Others may have changed who is in it.
-            await self._conversations.find(conversation.conversation_id)
+            conversation_id = conversation.conversation_id
             await self._commit.barrier()
-            conversation.take_marks(await self._conversations.marks(conversation.conversation_id))
+            marks = await self._conversations.marks(conversation_id)
+            # Read last: to wait for the store may take long, and others may change who is in it. Whoever left
+            # before a message was said must not count for it, however far they are.
+            await self._conversations.find(conversation_id)
+            if conversation.version < version:
+                await self._conversations.anew(conversation_id)
+            conversation.take_marks(marks)
         return Counted(conversation)
 
-    async def tallies(self, conversation: Conversation, messages: Iterable[Unfinished]) -> list[MessageTally]:
+    async def tallies(
+        self, conversation: Conversation, messages: Collection[Unfinished]
+    ) -> list[MessageTally]:
         """How many have these messages. Raises ProtocolError, StoreError."""
-        counted = await self.counted(conversation)
+        counted = await self.counted(conversation, _newest_version(messages))
         return [counted.of(*message) for message in messages]
 
     # --- inside -----------------------------------------------------------------------------
@@ -157,7 +167,8 @@ class Tellers:
         try:
             if group.unfinished is None or self._peers.are_there:
                 await self._find_unfinished(conversation, group)
-            counted = await self.counted(conversation)
+            messages = [] if group.unfinished is None else group.unfinished.all()
+            counted = await self.counted(conversation, _newest_version(messages))
         except (ProtocolError, StoreError) as error:
             self._journal.warning("a tally comes later", reason=str(error))
             self.moved(conversation)
@@ -166,7 +177,7 @@ class Tellers:
         if unfinished is None:
             return
         news: defaultdict[UserId, list[MessageTally]] = defaultdict(list)
-        for message in unfinished.all():
+        for message in messages:
             tally = counted.of(*message)
             told = (tally.delivered, tally.read, tally.of)
             if unfinished.told.get(message.message_id) != told and (tally.delivered or tally.read):
@@ -185,3 +196,7 @@ class Tellers:
             found += 1
             if found == FOUND_MOST:
                 return
+
+
+def _newest_version(messages: Collection[Unfinished]) -> int:
+    return max((message.version for message in messages), default=0)
