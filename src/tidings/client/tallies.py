@@ -1,7 +1,8 @@
 """Tallies: how many members of a group have an own message, and how many have read it.
 
 State, not events: counts only grow, and for whom a message is only shrinks, by those who leave without it.
-What was missed while away is asked for, of the newest own messages that not everybody has read.
+Who leaves just as they get it may be counted late: a message is for no fewer than have it. What was missed
+while away is asked for, of the newest own messages that not everybody has read.
 
 spec §6.17
 """
@@ -26,8 +27,8 @@ def apply(database: sqlite3.Connection, told: Tallies) -> None:
         database.execute(
             "INSERT INTO tallies (conversation_id, message_id, delivered, read, entitled)"
             " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-            " delivered = max(delivered, excluded.delivered),"
-            " read = max(read, excluded.read), entitled = min(entitled, excluded.entitled)",
+            " delivered = max(delivered, excluded.delivered), read = max(read, excluded.read),"
+            " entitled = max(delivered, excluded.delivered, min(entitled, excluded.entitled))",
             (*where, one.delivered, one.read, one.of),
         )
         state = status_of(database, *where)

@@ -183,6 +183,10 @@ class Conversation:
         """Whether a user is in it; of a channel, whether they are of its staff."""
         return user in self.members if self.group is None else user in self.group.roles
 
+    def counts(self, user: UserId) -> bool:
+        """Whether what a user has is counted: of members it is, but for channels."""
+        return user in self.members if self.group is None else user in self.group.joined
+
     def entitled(self, user: UserId, version: int) -> bool:
         """Whether a message of a version is for a user. Not for channels."""
         return user in self.members if self.group is None else self.group.entitled(user, version)

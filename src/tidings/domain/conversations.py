@@ -360,8 +360,8 @@ class Conversations:
         """Who shows a group no reads."""
         while True:
             conversation.learned += 1
-            generation, members = conversation.learned, conversation.members
-            names = [(member, SettingKind.PRIVACY, "receipts") for member in members]
+            generation, those = conversation.learned, conversation.everybody
+            names = [(user, SettingKind.PRIVACY, "receipts") for user in those]
             rows = await self._store.get_many(SETTINGS, names)
             if generation == conversation.learned:
                 break

@@ -8,7 +8,7 @@ from tidings.domain.rosters import Roster
 from tidings.domain.unfinished import Unfinished, UnfinishedMessages
 from tidings.protocol.frames import CHANGES, UNSHOWN, GroupRole, Message
 from tidings.protocol.ids import MessageId, UserId
-from tidings.store.schema import GroupHead, RosterRow
+from tidings.store.schema import GroupHead, RosterRow, Stay
 
 UNFOLLOWED = (*CHANGES, *UNSHOWN)
 """what nobody is told how far it came"""
@@ -30,6 +30,7 @@ class GroupState:
         "looked_at",
         "roles",
         "roster_id",
+        "stays",
         "told",
         "unfinished",
     )
@@ -46,6 +47,8 @@ class GroupState:
         """of the members: the version from which on they are entitled"""
         self.left: dict[UserId, tuple[int, int]] = {}
         """of those who left last: from which version on they were entitled, and up to which not"""
+        self.stays: dict[UserId, list[Stay]] = {}
+        """earlier ones, of those who came back"""
         self.unfinished: UnfinishedMessages | None = None
         """messages that not all have read; None while none is known"""
         self.looked_at = 0
@@ -73,6 +76,7 @@ class GroupState:
         left = [member for member in roster.members.values() if member.left_version is not None]
         left = sorted(left, key=lambda member: member.left_version or 0)[-LEFT_KEPT:]
         self.left = {member.user_id: (member.joined_version, member.left_version or 0) for member in left}
+        self.stays = {member.user_id: member.stays for member in (*present, *left) if member.stays}
         return True
 
     @property

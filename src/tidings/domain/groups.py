@@ -8,7 +8,7 @@ spec §6.17
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -26,7 +26,7 @@ from tidings.domain.group_changes import GONE, Planned
 from tidings.domain.log import Log
 from tidings.domain.peers import Peers
 from tidings.domain.privacy import Privacy
-from tidings.domain.rosters import Roster, Rosters, revised
+from tidings.domain.rosters import Roster, Rosters, revised, stays_of
 from tidings.domain.users import Users
 from tidings.protocol import ids
 from tidings.protocol.errors import (
@@ -61,6 +61,7 @@ from tidings.store.schema import (
     MEMBERSHIPS,
     SHARES,
     SUBSCRIBERS,
+    WATERMARKS,
     GroupHead,
     GroupLinkRow,
     GroupPictureRow,
@@ -386,10 +387,23 @@ class Groups:
 
     async def _set(self, roster: Roster, plan: Planned, *, is_new: bool = False) -> Roster | None:
         """The group as it is from here on; None: it was not what it was taken for."""
-        after = revised(roster, plan.head, plan.rows, self._ids.next(), self._random_bytes(16))
-        rows = () if plan.head.kind == ConversationKind.CHANNEL else plan.rows
+        is_channel = plan.head.kind == ConversationKind.CHANNEL
+        rows = plan.rows if is_channel else await self._with_stays(roster, plan.rows)
+        after = revised(roster, plan.head, rows, self._ids.next(), self._random_bytes(16))
         expected = None if is_new else roster.row
-        return after if await self._rosters.set(expected, after.row, rows) else None
+        return after if await self._rosters.set(expected, after.row, () if is_channel else rows) else None
+
+    async def _with_stays(self, roster: Roster, rows: Sequence[RosterRow]) -> Sequence[RosterRow]:
+        """Rows of members, with what those had when they left who come back by them."""
+        back = [row for row in rows if row.left_version is None and roster.has_left(row.user_id)]
+        if not back:
+            return rows
+        await self._commit.barrier()
+        names = [(row.conversation_id, row.user_id) for row in back]
+        marks = await self._store.get_many(WATERMARKS, names)
+        for row, mark in zip(back, marks, strict=True):
+            row.stays = stays_of(roster.members[row.user_id], mark)
+        return rows
 
     async def _finish_telling(
         self, conversation: Conversation, roster: Roster, *, at_once: bool = False

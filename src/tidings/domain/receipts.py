@@ -113,8 +113,8 @@ class Receipts:
         mark = conversation.watermarks.get(user)
         if mark is None or up_to <= mark.delivered_up_to:
             return  # gone from the group, or nothing new
-        if conversation.is_channel:
-            return  # nobody is counted there
+        if not conversation.counts(user):
+            return  # the same; or of a channel, in which nobody is counted
         if conversation.group is None:
             self._move(conversation, mark, device, delivered=up_to, read=mark.read_up_to)
         else:

@@ -15,10 +15,12 @@ import msgspec
 from tidings.protocol.frames import GroupRole
 from tidings.protocol.ids import ConversationId, UserId
 from tidings.store.contract import OutcomeUnknown, Store
-from tidings.store.schema import HEAD_MEMBER, ROSTERS, GroupHead, RosterRow
+from tidings.store.schema import HEAD_MEMBER, ROSTERS, GroupHead, RosterRow, Stay, WatermarkRow
 
 PAGE_ROWS = 512
 """rows read at once"""
+STAYS_KEPT = 8
+"""of somebody who comes and goes, the last ones"""
 
 
 class Roster(NamedTuple):
@@ -37,6 +39,11 @@ class Roster(NamedTuple):
         row = self.members.get(user)
         return None if row is None or row.left_version is not None else GroupRole(row.role)
 
+    def has_left(self, user: UserId) -> bool:
+        """Whether a user was in the group and is not any more."""
+        row = self.members.get(user)
+        return row is not None and row.left_version is not None
+
     @property
     def present(self) -> list[RosterRow]:
         """Who is in it, by id."""
@@ -50,6 +57,14 @@ def revised(
     head = msgspec.structs.replace(head, cause=max(cause, roster.head.cause + 1))
     row = msgspec.structs.replace(roster.row, request_id=request_id, head=head)
     return Roster(row, head, {**roster.members, **{member.user_id: member for member in rows}})
+
+
+def stays_of(row: RosterRow, mark: WatermarkRow | None) -> list[Stay]:
+    """The stays of somebody who has left, the last one as far as their watermark says."""
+    assert row.left_version is not None
+    mark = mark or WatermarkRow(row.conversation_id, row.user_id)
+    last = Stay(row.joined_version, row.left_version, mark.delivered_up_to, mark.read_up_to)
+    return [*row.stays, last][-STAYS_KEPT:]
 
 
 class Rosters:

@@ -4,9 +4,10 @@ A member's acknowledgement moves a watermark and nothing else, whatever the size
 for whom is counted some time later, once for all that moved since. The first time soon, and later and later
 while receipts go on coming.
 
-Counts are of members that are entitled to the message, its sender left out; who has left counts as far as
-they had it. Other nodes' members count as far as the store knows: each node that moved a watermark
-counts once that is durable, so the last one to count has them all.
+Counts are of members that are entitled to the message, its sender left out. Who has left counts for what they
+had by then, also when they are back: so counts of who has it never fall, and of how many could have it never
+grow. Other nodes' members count as far as the store knows: each node that moved a watermark counts once that
+is durable, so the last one to count has them all.
 
 spec §6.17
 """
@@ -14,7 +15,7 @@ spec §6.17
 import asyncio
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -32,6 +33,7 @@ from tidings.protocol.frames import MessageTally, Tallies
 from tidings.protocol.ids import ConversationId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import StoreError
+from tidings.store.schema import Stay, WatermarkRow
 
 FOUND_MOST = 64
 """messages that are looked at to find unfinished ones"""
@@ -74,14 +76,23 @@ class Counted:
             entitled -= 1
             delivered -= mark.delivered_up_to >= message_id
             read -= mark.read_up_to >= message_id and user not in conversation.hides_reads
-        for user, (joined, left) in group.left.items():
-            gone = conversation.watermarks.get(user)
-            if joined <= version < left and user != sender and gone is not None:
-                has_it = gone.delivered_up_to >= message_id
-                entitled += has_it
-                delivered += has_it
-                read += gone.read_up_to >= message_id
+        for user, gone in self._gone(version):
+            if user != sender and gone.delivered_up_to >= message_id:
+                entitled += 1
+                delivered += 1
+                read += gone.read_up_to >= message_id and user not in conversation.hides_reads
         return MessageTally(message_id, delivered, read, entitled)
+
+    def _gone(self, version: int) -> Iterator[tuple[UserId, WatermarkRow | Stay]]:
+        """Who was there at a version and has left since, and how far they were when they did."""
+        group, watermarks = self._group, self._conversation.watermarks
+        for user, (joined, left) in group.left.items():
+            if joined <= version < left and user in watermarks:
+                yield user, watermarks[user]
+        for user, stays in group.stays.items():
+            for stay in stays:
+                if stay.first <= version < stay.end:
+                    yield user, stay
 
 
 class Tellers:

@@ -218,10 +218,10 @@ def _move_cursor(session: Session, cursor: EntryId | None) -> None:
 
 
 def _delivered(session: Session, conversation_id: ConversationId, up_to: MessageId) -> bool:
-    conversation = session.services.conversations.cached(conversation_id)
-    if conversation is None:
+    conversation, user = session.services.conversations.cached(conversation_id), session.known_user.user_id
+    if conversation is None or not (conversation.is_channel or conversation.counts(user)):
         return False
-    session.services.receipts.delivered(conversation, session.known_user.user_id, session.device_id, up_to)
+    session.services.receipts.delivered(conversation, user, session.device_id, up_to)
     return True
 
 
@@ -229,12 +229,16 @@ async def _deliver_slowly(
     session: Session, unknown: list[tuple[ConversationId, MessageId]], cursor: EntryId | None
 ) -> None:
     """Watermarks before the cursor: where one cannot be moved, the entries come again."""
+    conversations, user = session.services.conversations, session.known_user.user_id
 
     async def deliver() -> None:
         for conversation_id, up_to in unknown:
-            # Who has left a group meanwhile counts there no more.
-            if await session.services.conversations.find(conversation_id) is not None:
-                _delivered(session, conversation_id, up_to)
+            conversation = await conversations.find(conversation_id)
+            if conversation is not None and not conversation.counts(user):
+                # They have left, or have just come, by way of another node.
+                conversation = await conversations.anew(conversation_id)
+            if conversation is not None:
+                session.services.receipts.delivered(conversation, user, session.device_id, up_to)
         _move_cursor(session, cursor)
 
     try:

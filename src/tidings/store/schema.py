@@ -267,6 +267,17 @@ class GroupHead(msgspec.Struct, array_like=True, gc=False):
     """of a channel: the roles of its owner and admins"""
 
 
+class Stay(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A time in a group that is over, and how far somebody was when they left."""
+
+    first: int
+    """version of the group"""
+    end: int
+    """they were gone in this version"""
+    delivered_up_to: MessageId
+    read_up_to: MessageId
+
+
 class RosterRow(Row):
     """A member of a group; of HEAD_MEMBER, the group itself: they change together, or not at all."""
 
@@ -282,6 +293,8 @@ class RosterRow(Row):
     """no device was seen for long: nothing is put into the inbox until one is"""
     head: GroupHead | None = None
     """on HEAD_MEMBER"""
+    stays: list[Stay] = []
+    """of somebody who came back, the last ones before"""
 
 
 ROSTERS = Table("rosters", RosterRow, partition=("conversation_id",), clustering=("user_id",), contested=True)

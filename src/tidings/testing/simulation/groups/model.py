@@ -46,6 +46,8 @@ class GroupModel(Model):
         self.wished: list[Wished] = []
         self.acked_up_to: dict[tuple[ConversationId, UserId], dict[DeviceId, MessageId]] = {}
         """the newest message of others that each device of a user said to have stored"""
+        self.counted_up_to: dict[tuple[ConversationId, UserId, int], dict[DeviceId, MessageId]] = {}
+        """the same, of messages of a stay, said during that stay; by the version in which it began"""
         self.read_up_to: dict[tuple[ConversationId, UserId], MessageId] = {}
         """up to where somebody was answered to have read"""
         self.gone: set[DeviceId] = set()
@@ -65,8 +67,13 @@ class GroupModel(Model):
 
     def acks(self, device: DeviceId, conversation: ConversationId, up_to: MessageId) -> None:
         """A device says that it has stored a message of somebody else."""
-        acked = self.acked_up_to.setdefault((conversation, self.user_of[device]), {})
+        user = self.user_of[device]
+        acked = self.acked_up_to.setdefault((conversation, user), {})
         acked[device] = max(acked.get(device, MessageId(0)), up_to)
+        stay = self.records[conversation].stay_of(user)
+        if stay is not None and stay.covers(self.versions[up_to]):
+            counted = self.counted_up_to.setdefault((conversation, user, stay.first), {})
+            counted[device] = max(counted.get(device, MessageId(0)), up_to)
 
     def read_answered(
         self, user: UserId, conversation: ConversationId, up_to: MessageId, now_s: float
@@ -104,11 +111,13 @@ class GroupModel(Model):
     def marks(self, conversation: ConversationId, user: UserId, *, most: bool) -> Marks:
         """Up to where a user has a group's messages: at least, or at most."""
         key = conversation, user
-        acked = self.acked_up_to.get(key, {})
         if most:
+            acked = self.acked_up_to.get(key, {})
             read = self.read_asked.get((user, conversation), MessageId(0))
             return Marks(max((*acked.values(), read)), read)
         read = self.read_up_to.get(key, MessageId(0))
+        stay = self.records[conversation].stay_of(user)
+        acked = {} if stay is None else self.counted_up_to.get((conversation, user, stay.first), {})
         return Marks(
             max((read, *(up_to for device, up_to in acked.items() if device not in self.gone))), read
         )
@@ -118,7 +127,7 @@ class GroupModel(Model):
     ) -> MessageTally | None:
         """How many have a message, and how many could have; None if nobody knows its version.
 
-        At most, with all who left with it; or at least, of those who are there.
+        At most, with all who left and have it; at least, of those who left with all who had read it by then.
         """
         record, version = self.records[conversation], self.versions.get(message)
         if version is None:
@@ -128,10 +137,21 @@ class GroupModel(Model):
             if stay.user == sender or not stay.covers(version):
                 continue
             if stay.end is not None and not most:
-                continue  # what they had when they left is counted, and nobody else knows when that was
-            marks = self.marks(conversation, stay.user, most=most)
+                marks = self._read_before(conversation, stay.user, record.states[stay.end - 1].at_s)
+            else:
+                marks = self.marks(conversation, stay.user, most=most)
             has_it = marks.delivered >= message
             delivered += has_it
             read += marks.read >= message
             of += has_it or stay.end is None
         return MessageTally(message, delivered, read, of)
+
+    def _read_before(self, conversation: ConversationId, user: UserId, at_s: float) -> Marks:
+        """Up to where a user was answered to have read, before a moment."""
+        read = [
+            one.up_to
+            for one in self.readings
+            if (one.user, one.conversation) == (user, conversation) and one.answered_s < at_s
+        ]
+        up_to = max(read, default=MessageId(0))
+        return Marks(up_to, up_to)

@@ -88,6 +88,10 @@ class Record:
         """Whether a message of a version is a user's."""
         return any(stay.user == user and stay.covers(version) for stay in self.stays)
 
+    def stay_of(self, user: UserId) -> Stay | None:
+        """Of somebody who is in it now."""
+        return next((stay for stay in self.stays if stay.user == user and stay.end is None), None)
+
     def has_come_back(self, user: UserId, version: int) -> bool:
         """Whether somebody who was there at a version has left since, and was there again."""
         return any(stay.user == user and stay.covers(version) and self.came_back(stay) for stay in self.stays)
