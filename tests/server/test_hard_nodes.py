@@ -514,6 +514,31 @@ async def test_an_attempt_that_waited_for_long_finds_what_another_node_took_mean
     assert len(entries) == 1
 
 
+async def test_an_attempt_that_waited_for_long_and_that_nobody_waits_for_any_more_is_not_taken(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.domain.messages.WAITED_S", 0.05)
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    alice = await one.online(account)
+    bob = await other.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    nodes.clock.advance(TRUST_S)
+    nodes.stores[0].hold_range = asyncio.Event()
+    sent = alice.send(chat, "once")
+    await nodes.stores[0].held.wait()
+    again = await other.online(account)  # where a repeat may be on its way to the disk
+    assert await alice.closing() == CloseCode.REPLACED
+    await asyncio.sleep(0.06)  # it has waited for so long
+    nodes.stores[0].hold_range.set()
+    await turns(300)
+    page = await bob.ask(lambda n: frames.History(n, chat), frames.Page)
+    assert page.items == []
+    again.say(_repeated(sent, 2))
+    await again.expect(Sent)
+    assert await bob.texts(1) == ["once"]
+
+
 async def test_what_was_taken_too_late_and_elsewhere_under_a_smaller_id_stands_there_for_everybody(
     nodes: Nodes,
 ) -> None:

@@ -12,7 +12,9 @@ spec §6.3
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from tidings.domain.accepting import (
     Accepting,
@@ -45,6 +47,7 @@ from tidings.domain.sealing import Sealing, check_scheme
 from tidings.domain.sends import SendName, Sends
 from tidings.domain.users import Users
 from tidings.protocol.errors import (
+    DRAINING,
     GROUP_CHANGED,
     INTERNAL,
     INVALID,
@@ -60,6 +63,15 @@ from tidings.store.contract import Store, StoreError
 WAITED_S = 1.0
 """An attempt that waited longer for its turn looks whether another node has taken a repeat of it: none
 does sooner (see `server/cluster.py`)."""
+
+
+class Turn(NamedTuple):
+    """What there is to be known of an attempt that has to wait."""
+
+    since_s: float
+    """since when it may have been waiting here, by the loop's clock"""
+    is_over: Callable[[], bool]
+    """whether nobody hears the answer any more: the device has gone, and repeats it"""
 
 
 class Messages:
@@ -127,12 +139,11 @@ class Messages:
         conversation: Conversation,
         send: Send,
         answer: Answer,
-        since_s: float,
+        turn: Turn,
     ) -> None:
         """As `accept`, for what needs the store first. Raises ProtocolError.
 
-        (store_…, and what `Relations.check` and `Requests.announce` raise) `since_s`: since when it may
-        have been waiting here, by the loop's clock.
+        (store_…, and what `Relations.check` and `Requests.announce` raise)
         """
         name = (device, send.client_id)
         while (earlier := self._preparing.get(name)) is not None:
@@ -143,7 +154,7 @@ class Messages:
                 self.accept(user, device, conversation, send, answer)
                 return
             if send.attempt > 1 or self._peers.was_held_up:
-                since_s = asyncio.get_running_loop().time()
+                turn = turn._replace(since_s=asyncio.get_running_loop().time())
                 sent = await self._sends.earlier(name, send.attempt)
                 if sent is not None:
                     answer(await self._once_more(conversation, device, send, sent))
@@ -156,10 +167,10 @@ class Messages:
             if not conversation.bucket_lasts(now_ms):
                 await self._conversations.prepare_bucket(conversation, now_ms)
             if send.relation in UNSHOWN:
-                await self._accept_aside(user, device, conversation, send, answer, since_s)
+                await self._accept_aside(user, device, conversation, send, answer, turn)
             elif send.relation in NAMING or conversation.pending:
-                await self._accept_in_turn(user, device, conversation, send, answer, since_s)
-            elif (outcome := await self._instead(conversation, name, send, since_s)) is not None:
+                await self._accept_in_turn(user, device, conversation, send, answer, turn)
+            elif (outcome := await self._instead(conversation, name, send, turn)) is not None:
                 answer(outcome)
             else:
                 self.accept(user, device, conversation, send, answer)
@@ -174,7 +185,7 @@ class Messages:
         conversation: Conversation,
         send: Send,
         answer: Answer,
-        since_s: float,
+        turn: Turn,
     ) -> None:
         """What depends on what is there waits until that is durable, and others wait for it."""
         settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -200,7 +211,7 @@ class Messages:
                 await self._requests.answer_held(conversation, user.user_id, accept=True)
             elif conversation.pending and send.relation not in CHANGES:
                 await self._requests.announce(conversation, user)
-            instead = await self._instead(conversation, (device, send.client_id), send, since_s)
+            instead = await self._instead(conversation, (device, send.client_id), send, turn)
             if instead is not None:
                 answer(instead)
                 return
@@ -222,7 +233,7 @@ class Messages:
         conversation: Conversation,
         send: Send,
         answer: Answer,
-        since_s: float,
+        turn: Turn,
     ) -> None:
         """What devices say about the key of a message; repeats are recognised as those of messages are."""
         name = (device, send.client_id)
@@ -231,7 +242,7 @@ class Messages:
             if send.relation in NAMING:
                 related = await self._relations.check(conversation, user.user_id, send)
             recipients, envelopes = await self._asides.recipients(conversation, user.user_id, send, related)
-            sent = await self._meanwhile(name, send, since_s)
+            sent = await self._meanwhile(name, send, turn)
             if sent is None:
                 self._unsettled[name] = Unsettled(answer)
                 try:
@@ -408,10 +419,10 @@ class Messages:
         task.add_done_callback(self._again.discard)
 
     async def _instead(
-        self, conversation: Conversation, name: SendName, send: Send, since_s: float
+        self, conversation: Conversation, name: SendName, send: Send, turn: Turn
     ) -> Sent | DevicesChanged | None:
         """What an attempt is answered that must not be accepted (again); None: call `accept` now."""
-        sent = await self._meanwhile(name, send, since_s)
+        sent = await self._meanwhile(name, send, turn)
         if sent is not None:
             return await self._once_more(conversation, name[0], send, sent)
         return await self._sealing.learn(conversation, send) if send.scheme else None
@@ -424,10 +435,16 @@ class Messages:
         missing = self._sealing.missing(conversation, device, send)
         return Sent(sent.client_id, sent.message_id, missing, sent.created_at)
 
-    async def _meanwhile(self, name: SendName, send: Send, since_s: float) -> Sent | None:
-        """The answer to a repeat that another node was sent, where this attempt has waited for so long."""
-        loop = asyncio.get_running_loop()
+    async def _meanwhile(self, name: SendName, send: Send, turn: Turn) -> Sent | None:
+        """The answer to a repeat that another node was sent, where this attempt has waited for so long.
+
+        Raises ProtocolError (draining) where a repeat may be on its way to the disk elsewhere just now, under
+        an id that is less than ours would be.
+        """
+        loop, since_s = asyncio.get_running_loop(), turn.since_s
         while self._peers.are_there and loop.time() - since_s > WAITED_S:
+            if turn.is_over():
+                raise ProtocolError(DRAINING, "its device has gone, and repeats it elsewhere")
             since_s = loop.time()
             sent = await self._sends.earlier(name, send.attempt)
             if sent is not None:

@@ -13,6 +13,7 @@ from tidings.domain.accepting import Answer, Outcome
 from tidings.domain.commit import refusal
 from tidings.domain.conversation import Conversation
 from tidings.domain.inboxes import MESSAGE_ENTRY
+from tidings.domain.messages import Turn
 from tidings.protocol import frames
 from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import RATE_LIMITED, TOO_LARGE, ProtocolError
@@ -151,8 +152,9 @@ async def _send_slowly(session: Session, frame: Send, came_s: float) -> None:
     if frame.attempt > 1 and session.services.cluster is not None:
         await session.services.cluster.outwait_earlier(session.began_s)
     conversation = await _conversation(session, frame.conversation_id)
+    turn = Turn(came_s, lambda: session.is_closed)
     await session.services.messages.accept_slowly(
-        session.known_user, session.device_id, conversation, frame, _answer(session, frame), came_s
+        session.known_user, session.device_id, conversation, frame, _answer(session, frame), turn
     )
 
 
