@@ -5,6 +5,7 @@ After each change the group is asked for, so that who changed it sees what the s
 spec §6.17
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 
@@ -33,8 +34,12 @@ USERS_AT_ONCE = 256
 GIVEN_S = 10.0
 """how long it is waited until members were given a sender key"""
 LOOK_S = 0.02
+TOLD_S = 30.0
+"""how often it is said that handles are still looked up"""
 MEMBERS_AT_ONCE = 1000
 """members asked for in one frame (spec §10, `group_page`)"""
+
+log = logging.getLogger("tidings.client")
 
 
 class GroupRequests:
@@ -79,10 +84,23 @@ class GroupRequests:
         return found
 
     async def user_ids(self, handles: Sequence[str]) -> list[UserId]:
-        """The others among some handles. Raises Refused, ClientError."""
+        """The others among some handles. Raises Refused, ClientError.
+
+        A server lets few strangers be looked up at once (spec §6.12), so this may take long for many. Who was
+        found is remembered: when it is cut off and asked again, it goes on where it was.
+        """
         if isinstance(handles, str):
             raise ClientError("handles are several", "put them into a list")
-        found = [await self._directory.user_id(handle) for handle in handles]
+        found, told_s = [], self._clock.monotonic_s()
+        for handle in handles:
+            found.append(await self._directory.user_id(handle))
+            if self._clock.monotonic_s() >= told_s + TOLD_S:
+                told_s = self._clock.monotonic_s()
+                log.warning(
+                    "the server lets handles be looked up slowly: %d of %d are found",
+                    len(found),
+                    len(handles),
+                )
         return list(dict.fromkeys(one for one in found if one != self._me.user_id))
 
     async def about_users(self, known: Known, action: GroupAction, users: Sequence[UserId]) -> Group:
