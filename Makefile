@@ -56,6 +56,7 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 	for fault in worker-killed hub-killed worker-stopped hub-stopped disk-full; do \
 		$(bin)/tidings bench crash --workers 2 --fault $$fault || exit 1; done
 	$(bin)/pytest -m long tests/simulation
+	$(bin)/pytest -m long -s tests/integration
 
 simulate: setup ## many nodes, every fault, people in pairs and in groups, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
 	@$(bin)/python -m tidings.testing.simulation $(SEEDS)
