@@ -41,6 +41,9 @@ def test_a_group_is_made_talked_in_and_looked_after(alice: User, bob: User, caro
     assert carol.says("group", "list").startswith("#Clan ")
     assert bob.says("group", "remove", "#Clan", carol.at) == f"{carol.at} removed from #Clan\n"
     assert "no_such_conversation" in carol.fails("send", "#Clan", "Hello?")
+    past = carol.run("history", "#Clan")
+    assert past.err == "note: you are in this group no more; this is what the profile has of it\n"
+    assert f"{bob.handle} removed {carol.handle}" in past.out.splitlines()[-1]
     assert "hand the group over" in alice.fails("group", "leave", "#Clan")
     assert alice.says("group", "transfer", "#Clan", bob.at) == f"{bob.at} owns #Clan\n"
     assert alice.says("group", "leave", "#Clan") == "you have left #Clan\n"

@@ -329,3 +329,25 @@ async def test_a_group_that_is_read_from_its_log(tmp_path: Path) -> None:
         assert [len(screen.state.messages(family.peer)) for screen in (alice, bob, carol)] == [5, 5, 5]
         assert bob.state.groups[0].name == "Clan"
     assert world.complaints == []
+
+
+async def test_who_was_removed_still_has_what_was_said(cast: Cast) -> None:
+    for number in range(5):
+        await cast.phone.client.send(cast.family.peer, f"number {number}")
+    await cast.carol.until(lambda state: len(state.messages(cast.family.peer)) == 6)
+    await cast.phone.client.groups.remove(cast.family, ["@carol"])
+    await cast.phone.client.send(cast.family.peer, "without her")
+    await cast.carol.until(lambda state: not any(group.peer == cast.family.peer for group in state.groups))
+    read = cast.carol.client.history
+    whole = await read("#Family")
+    assert [one.text for one in whole[1:-1]] == [f"number {number}" for number in range(5)]
+    assert whole[-1].change is not None
+    assert [one.text for one in await read("#Family", before=whole[3].message_id, limit=1)] == ["number 1"]
+    later = await read("#Family", after=whole[3].message_id, limit=2)
+    assert [one.text for one in later] == ["number 3", "number 4"]
+    await all_agree(*cast.screens)
+
+
+async def test_of_a_group_that_is_nobodys_there_is_no_history(cast: Cast) -> None:
+    with pytest.raises(Refused, match="no_such_conversation"):
+        await cast.carol.client.history("#" + 16 * "0f")

@@ -16,7 +16,7 @@ from tidings.client.chats import Chats
 from tidings.client.conversations import normal
 from tidings.client.devices import OwnDevices
 from tidings.client.enrolment import enrol
-from tidings.client.errors import ClientError, ProfileInUse
+from tidings.client.errors import ClientError, ProfileInUse, Refused
 from tidings.client.events import Event
 from tidings.client.groups import Groups
 from tidings.client.history import fetch
@@ -33,6 +33,7 @@ from tidings.client.state import State
 from tidings.client.surroundings import Surroundings
 from tidings.client.transmitter import POLL_S
 from tidings.client.values import MANY, TEXT, Message, SentMessage, bounded, encoded
+from tidings.protocol.errors import NO_SUCH_CONVERSATION
 from tidings.protocol.ids import MessageId, first_at
 
 AHEAD_MS = 60_000
@@ -315,7 +316,8 @@ class Client:
     ) -> list[Message]:
         """Messages of a conversation from the server, in order: the latest, or those before or after one.
 
-        `peer` is a handle, or a group as `send` takes it.
+        `peer` is a handle, or a group as `send` takes it. Of a group that one is in no more the server tells
+        nothing: of that it is what the profile has.
 
         Waits while offline. Raises Refused (no_such_user, invalid, …), SessionEnded.
 
@@ -330,17 +332,25 @@ class Client:
         if self._receive:
             await parts.syncing.ready()  # the keys of what is new come with the inbox
         hidden = await parts.messages.hidden()
-        return await fetch(
-            parts.link.ask,
-            parts.vault,
-            known,
-            parts.me,
-            limit=limit,
-            before=before,
-            after=after,
-            hidden=hidden,
-            clock=parts.clock if self._receive else None,
-        )
+        try:
+            return await fetch(
+                parts.link.ask,
+                parts.vault,
+                known,
+                parts.me,
+                limit=limit,
+                before=before,
+                after=after,
+                hidden=hidden,
+                clock=parts.clock if self._receive else None,
+            )
+        except Refused as refusal:
+            if refusal.code != NO_SUCH_CONVERSATION.code or not known.is_group:
+                raise
+            await parts.gone(known)
+            if not await parts.messages.kept(known, 1):
+                raise
+            return await parts.messages.kept(known, limit, before, after)
 
     async def mark_read(self, peer: str, *, up_to: MessageId | None = None) -> MessageId | None:
         """Say that the user has read what came from somebody, up to the newest received here.

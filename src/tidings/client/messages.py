@@ -66,17 +66,25 @@ class Messages:
         """
         bounded("limit", limit, 0, MANY)
         known = await self._conversations.known_peer(normal(peer))
-        if known is None:
-            return []
+        return [] if known is None else await self.kept(known, limit, before)
+
+    async def kept(
+        self, known: Known, limit: int, before: MessageId | None = None, after: MessageId | None = None
+    ) -> list[Message]:
+        """The same for a conversation that is known, or those after one."""
         hidden = await self.hidden()
         left: list[Message] = []
         while len(left) < limit:
-            found = await self._vault.read(_shown(self._me, known.conversation_id, limit, before))
-            left = [one for one in found if one.reference not in hidden and not one.expired] + left
+            found = await self._vault.read(_shown(self._me, known.conversation_id, limit, before, after))
+            some = [one for one in found if one.reference not in hidden and not one.expired]
+            left = some + left if after is None else left + some
             if len(found) < limit:
                 break
-            before = found[0].message_id
-        return left[-limit:] if limit else []
+            if after is None:
+                before = found[0].message_id
+            else:
+                after = found[-1].message_id
+        return (left[-limit:] if after is None else left[:limit]) if limit else []
 
     async def get(self, reference: Reference) -> Message | None:
         """A message by its name, if the profile has it.
@@ -350,9 +358,11 @@ class Messages:
 
 
 def _shown(
-    me: Self, conversation_id: ConversationId, limit: int, before: MessageId | None
+    me: Self, conversation_id: ConversationId, limit: int, before: MessageId | None, after: MessageId | None
 ) -> Job[list[Message]]:
-    return lambda database: transcript.shown(database, me, conversation_id, limit=limit, before=before)
+    return lambda database: transcript.shown(
+        database, me, conversation_id, limit=limit, before=before, after=after
+    )
 
 
 def _once_all(times: Sequence[int]) -> int | None:

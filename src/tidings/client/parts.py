@@ -294,6 +294,11 @@ class Parts:
         """The conversation with somebody, or a group. Raises Refused, ClientError."""
         return await self.conversations.with_peer(normal(peer), self.link.ask)
 
+    async def gone(self, known: Known) -> None:
+        """The server says that this user is in a group no more."""
+        await self.vault.write(lambda database: known_groups.leave(database, known.conversation_id))
+        self._wrote()
+
     async def send(
         self,
         peer: str,

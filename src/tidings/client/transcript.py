@@ -230,15 +230,17 @@ def shown(
     *,
     limit: int,
     before: MessageId | None = None,
+    after: MessageId | None = None,
 ) -> list[Message]:
-    """The newest messages of a conversation (or those before one) in order, changes folded in."""
-    below = SNOWFLAKE_MAX if before is None else before
+    """The newest messages of a conversation (or those before or after one) in order, changes folded in."""
+    below, above = (SNOWFLAKE_MAX if before is None else before), (0 if after is None else after)
     rows = database.execute(
         f"{_SHOWN} WHERE m.conversation_id = :conversation AND m.message_id < :below"
-        " AND m.relation IN (0, 1, 5) ORDER BY m.message_id DESC LIMIT :limit",
-        {"me": me.user_id, "conversation": conversation_id, "below": below, "limit": limit},
+        " AND m.message_id > :above AND m.relation IN (0, 1, 5)"
+        f" ORDER BY m.message_id {'DESC' if after is None else 'ASC'} LIMIT :limit",
+        {"me": me.user_id, "conversation": conversation_id, "below": below, "above": above, "limit": limit},
     ).fetchall()
-    return [_whole(database, row, me, Message) for row in reversed(rows)]
+    return [_whole(database, row, me, Message) for row in (rows if after is not None else reversed(rows))]
 
 
 def conversations(database: sqlite3.Connection) -> list[ConversationId]:
