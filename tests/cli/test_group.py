@@ -49,6 +49,20 @@ def test_a_group_is_made_talked_in_and_looked_after(alice: User, bob: User, caro
     assert alice.says("group", "leave", "#Clan") == "you have left #Clan\n"
 
 
+def test_what_was_written_before_a_removal_is_said_to_have_failed(own_people: People, tmp_path: Path) -> None:
+    url = own_people.server.url
+    alice, carol = (User.new(url, own_people.handle(name), tmp_path / name) for name in ("alice", "carol"))
+    alice.says("group", "create", "Family", carol.at)
+    carol.says("group", "list")
+    own_people.server.stop()
+    assert "cannot" in carol.fails("send", "#Family", "I come", "--timeout", "1")
+    own_people.server.start()
+    alice.says("group", "remove", "#Family", carol.at)
+    with carol.start("listen", complaints=True) as hearing:
+        hearing.until("✗ a message to #Family was not sent (")
+        assert hearing.until("I come").endswith("): I come")
+
+
 def test_how_many_have_read(alice: User, bob: User, carol: User) -> None:
     alice.says("group", "create", "Family", bob.at, carol.at)
     alice.says("send", "#Family", "Supper?")

@@ -20,6 +20,7 @@ from tidings.client.events import (
     EditEvent,
     Event,
     ExpiredEvent,
+    FailedEvent,
     GapEvent,
     GroupEvent,
     MessageEvent,
@@ -39,11 +40,12 @@ from tidings.client.events import (
 )
 from tidings.client.group_values import Change, Group, InviteLink, Pinned, Rules, Tally
 from tidings.client.values import Chat, Fault, Message, Reaction, Vote
-from tidings.protocol.frames import GroupAction, GroupRole, Reference, SettingKind, Status
+from tidings.protocol.frames import GroupAction, GroupRole, Reference, Relation, SettingKind, Status
 from tidings.protocol.ids import SNOWFLAKE_MAX, ClientId, ConversationId, DeviceId, MessageId, UserId
 
 CONVERSATION = ConversationId(b"\xff" * 16)
-REFERENCE = Reference(DeviceId(SNOWFLAKE_MAX), ClientId(b"\x01" * 16))
+NAME = ClientId(b"\x01" * 16)
+REFERENCE = Reference(DeviceId(SNOWFLAKE_MAX), NAME)
 EVIL = "\x1b[2J\x07evil\nline"
 NOW_MS = time.time_ns() // 1_000_000
 MESSAGE: dict[str, typing.Any] = {
@@ -78,6 +80,8 @@ EVENTS: list[Event] = [
     PastEvent(**MESSAGE),
     OpenedEvent(**{**MESSAGE, "sealed": True}),
     WarningEvent("identity_changed", EVIL, UserId(7), CONVERSATION, EVIL),
+    FailedEvent(NAME, PEER, "text/plain", EVIL.encode(), Relation.NONE, None, 4, EVIL, EVIL, 0),
+    FailedEvent(NAME, EVIL, "text/plain", EVIL.encode(), Relation.EDIT, REFERENCE, 4, EVIL, EVIL, 0),
     EditEvent(*ABOUT, False, MessageId(1), EVIL.encode(), "text/plain"),
     DeleteEvent(*ABOUT, True, MessageId(1)),
     ReactionEvent(*ABOUT, "bob", False, EVIL, MessageId(1)),

@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from client.memory_world import Devices, Screen, all_agree, until
+from client.memory_world import LOOK_S, Devices, Screen, all_agree, until
 from tidings.client import (
     ClientError,
+    FailedEvent,
     Group,
     GroupEvent,
     GroupRole,
@@ -351,3 +353,35 @@ async def test_who_was_removed_still_has_what_was_said(cast: Cast) -> None:
 async def test_of_a_group_that_is_nobodys_there_is_no_history(cast: Cast) -> None:
     with pytest.raises(Refused, match="no_such_conversation"):
         await cast.carol.client.history("#" + 16 * "0f")
+
+
+def waiting(database: sqlite3.Connection) -> int:
+    """How many messages are in the outbox."""
+    (count,) = database.execute("SELECT count(*) FROM outbox").fetchone()
+    return int(count)
+
+
+async def test_what_is_refused_while_nobody_waits_is_told_and_kept(cast: Cast) -> None:
+    carol = cast.carol
+    carol.is_offline = True
+    carol.tear()
+    waits = [asyncio.ensure_future(carol.client.send("#Family", text)) for text in ("I come", "so do I")]
+    while await carol.client._open.vault.read(waiting) < len(waits):
+        await asyncio.sleep(LOOK_S)
+    waits[0].cancel()
+    await cast.phone.client.groups.remove(cast.family, ["@carol"])
+    carol.is_offline = False
+    # Who waits is told by an exception, and that is all.
+    with pytest.raises(Refused, match="no_such_conversation"):
+        await waits[1]
+    await until(lambda: [event for event in carol.events if isinstance(event, FailedEvent)])
+    (failed,) = await carol.client.messages.failed()
+    assert (failed.peer, failed.text, failed.name) == (cast.family.peer, "I come", "no_such_conversation")
+    assert "not a member" in failed.reason
+    await carol.__aexit__(None, None, None)
+    async with Screen(cast.devices.world, carol._profile, carol._requests) as again:
+        await again.client.flushed()
+        assert await again.client.messages.failed() == [failed]
+        await again.client.messages.dismiss(failed)
+        assert await again.client.messages.failed() == []
+        assert not [event for event in again.events if isinstance(event, FailedEvent)]

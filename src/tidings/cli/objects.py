@@ -14,6 +14,7 @@ from tidings.client.events import (
     EditEvent,
     Event,
     ExpiredEvent,
+    FailedEvent,
     GapEvent,
     GroupEvent,
     MessageEvent,
@@ -55,6 +56,20 @@ def event_object(event: Event) -> Object:
                 "user_id": str(event.user_id),
                 "conversation_id": conversation(event.conversation_id) if event.conversation_id else None,
                 "detail": event.detail,
+            }
+        case FailedEvent():
+            return {
+                "type": "failed",
+                "peer": event.peer,
+                **_content("text", event.content),
+                "text": event.text,
+                "content_type": event.content_type,
+                "relation": event.relation.name.lower(),
+                "about": None if event.about is None else reference(event.about),
+                "client_id": event.client_id.hex(),
+                "name": event.name,
+                "reason": event.reason,
+                "at_ms": event.at_ms,
             }
         case SettingEvent():
             return {

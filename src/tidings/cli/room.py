@@ -27,6 +27,7 @@ from tidings.client import (
     EditEvent,
     Event,
     ExpiredEvent,
+    FailedEvent,
     GapEvent,
     Message,
     MessageEvent,
@@ -90,7 +91,7 @@ class Room:
                     print(f"— {request_line(event, '/accept or /decline')} —", flush=True)
                 case OpenedEvent(peer=self._peer):
                     await self._print(event)
-                case MessageEvent() | RequestEvent():
+                case MessageEvent() | RequestEvent() | FailedEvent():
                     await self._print(event, "" if event.peer == self._peer else "(elsewhere) ")
                 case ReceiptEvent(peer=self._peer) | TallyEvent(peer=self._peer):
                     self._tick(event)

@@ -14,6 +14,7 @@ from tidings.client.events import (
     EditEvent,
     Event,
     ExpiredEvent,
+    FailedEvent,
     GapEvent,
     GroupEvent,
     MessageEvent,
@@ -33,7 +34,7 @@ from tidings.client.events import (
 )
 from tidings.client.group_values import MARK, Tally, is_group
 from tidings.client.values import Chat, Fault, Message, Presence, Request
-from tidings.protocol.frames import SettingKind, Status
+from tidings.protocol.frames import Relation, SettingKind, Status
 
 TICKS = {Status.PENDING: "…", Status.SENT: "✓", Status.DELIVERED: "✓✓", Status.READ: "✓✓ read"}
 EXCERPT_CHARS = 40
@@ -125,6 +126,8 @@ def event_line(event: Event, about: Message | None = None, title: str = "") -> s
             return f"— {presence_line(event)} —"
         case ConnectionEvent() | CaughtUpEvent() | GapEvent():
             return _connection(event)
+        case FailedEvent():
+            return failure_line(event, title or at(event.peer))
         case WarningEvent():
             return f"! {warning_line(event)}"
         case PastEvent() | GroupEvent():
@@ -156,6 +159,14 @@ def warning_line(warning: WarningEvent) -> str:
     """What is wrong, and with whom."""
     detail = f" ({printable(warning.detail)})" if warning.detail else ""
     return f"{at(warning.peer)}: {WARNINGS[warning.kind]}{detail}"
+
+
+def failure_line(failed: FailedEvent, to: str) -> str:
+    """What was not sent, and why."""
+    is_whole = failed.relation in (Relation.NONE, Relation.REPLY, Relation.FORWARD)
+    what = f": {printable(failed.text)}" if is_whole else ""
+    kind = "a message" if what else f"a change ({failed.relation.name.lower()})"
+    return f"✗ {kind} to {to} was not sent ({printable(failed.reason)}){what}"
 
 
 def message_line(

@@ -40,6 +40,7 @@ from tidings.client.values import (
     TEXT,
     Chat,
     Contact,
+    FailedMessage,
     Message,
     MessageTimes,
     Person,
@@ -255,6 +256,31 @@ class Messages:
         ```
         """
         self._loop.call(self._inner.hide, message)
+
+    def failed(self) -> list[FailedMessage]:
+        """Own messages that the server refused while nobody waited for them, the oldest first.
+
+        Who called `send` and waited got `Refused` for it. `FailedEvent` tells of each once.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            for failed in me.messages.failed():
+                print(failed.peer, failed.text, failed.reason)
+                me.messages.dismiss(failed)
+        ```
+        """
+        return self._loop.call(self._inner.failed)
+
+    def dismiss(self, failed: FailedMessage) -> None:
+        """Somebody has seen to a message that failed: forget it.
+
+        ```python
+        with Client.open("profiles/alice") as me:
+            for failed in me.messages.failed():
+                me.messages.dismiss(failed)
+        ```
+        """
+        self._loop.call(self._inner.dismiss, failed)
 
     def hidden(self) -> set[Reference]:
         """The names of the messages that the user has hidden.

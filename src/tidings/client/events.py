@@ -10,7 +10,7 @@ from typing import Literal
 from tidings.client import contents
 from tidings.client.group_values import Group, Tally
 from tidings.client.sealing.warnings import Kind as WarningKind
-from tidings.client.values import Message, Presence, Request
+from tidings.client.values import FailedMessage, Message, Presence, Request
 from tidings.protocol.frames import Reference, SettingKind
 from tidings.protocol.ids import ConversationId, MessageId, UserId
 
@@ -189,6 +189,14 @@ class GapEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedEvent(FailedMessage):
+    """An own message was refused, and the program that wrote it does not wait for it any more.
+
+    It stays in `Messages.failed` until `Messages.dismiss`.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class WarningEvent:
     """Something is wrong with keys or devices, or the server does not do its part."""
 
@@ -206,6 +214,7 @@ Event = (
     | PastEvent
     | OpenedEvent
     | WarningEvent
+    | FailedEvent
     | EditEvent
     | DeleteEvent
     | ReactionEvent

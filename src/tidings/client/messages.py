@@ -8,7 +8,7 @@ spec §6.3
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from tidings.client import contents, introductions, keys, names, transcript
+from tidings.client import contents, failures, introductions, keys, names, transcript
 from tidings.client.contents import OPTION_CHARS, OPTIONS_MAX, OPTIONS_MIN, QUESTION_CHARS, Poll
 from tidings.client.conversations import Ask, Conversations, Known, normal
 from tidings.client.errors import ClientError
@@ -16,10 +16,20 @@ from tidings.client.group_values import MemberTimes
 from tidings.client.history import fetch
 from tidings.client.outbox import Draft
 from tidings.client.settings import Settings
+from tidings.client.surroundings import Clock
 from tidings.client.syncing import Syncing
 from tidings.client.transcript import Self
 from tidings.client.transmitter import Transmitter
-from tidings.client.values import MANY, TEXT, Message, MessageTimes, SentMessage, bounded, encoded
+from tidings.client.values import (
+    MANY,
+    TEXT,
+    FailedMessage,
+    Message,
+    MessageTimes,
+    SentMessage,
+    bounded,
+    encoded,
+)
 from tidings.client.vault import Job, Vault
 from tidings.protocol.frames import Info, MessageInfo, Reference, Relation, SettingKind
 from tidings.protocol.ids import ConversationId, MessageId, UserId
@@ -41,9 +51,11 @@ class Messages:
         ask: Ask,
         me: Self,
         mentioned: Callable[[str, Collection[str]], Awaitable[dict[str, UserId]]],
+        clock: Clock,
     ) -> None:
         """`mentioned`: those of some handles who are in a group, by handle."""
         self._mentioned = mentioned
+        self._clock = clock
         self._vault = vault
         self._conversations = conversations
         self._transmitter = transmitter
@@ -315,6 +327,31 @@ class Messages:
         ```
         """
         await self._settings.set(SettingKind.HIDDEN, _key(message), str(message.message_id).encode())
+
+    async def failed(self) -> list[FailedMessage]:
+        """Own messages that the server refused while nobody waited for them, the oldest first.
+
+        Who called `send` and waited got `Refused` for it. `FailedEvent` tells of each once.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            for failed in await me.messages.failed():
+                print(failed.peer, failed.text, failed.reason)
+                await me.messages.dismiss(failed)
+        ```
+        """
+        return await self._vault.read(lambda database: failures.everything(database, self._clock.wall_ms()))
+
+    async def dismiss(self, failed: FailedMessage) -> None:
+        """Somebody has seen to a message that failed: forget it.
+
+        ```python
+        async with Client.open("profiles/alice") as me:
+            for failed in await me.messages.failed():
+                await me.messages.dismiss(failed)
+        ```
+        """
+        await self._vault.write(lambda database: failures.forget(database, failed.client_id))
 
     async def hidden(self) -> set[Reference]:
         """The names of the messages that the user has hidden.

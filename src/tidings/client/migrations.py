@@ -208,7 +208,16 @@ CREATE TABLE listless (
 );
 """
 
-MIGRATIONS = {1: TO_2, 2: TO_3, 3: TO_4, 4: TO_5}
+TO_6 = """
+CREATE TABLE failed (
+    client_id BLOB PRIMARY KEY, peer TEXT NOT NULL, content_type TEXT NOT NULL, content BLOB NOT NULL,
+    relation INTEGER NOT NULL, about_device INTEGER, about_client BLOB, code INTEGER NOT NULL,
+    reason TEXT NOT NULL, at_ms INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX failed_untold ON failed (at_ms) WHERE told = 0;
+"""
+
+MIGRATIONS = {1: TO_2, 2: TO_3, 3: TO_4, 4: TO_5, 5: TO_6}
 """by the format that they start from"""
 
 

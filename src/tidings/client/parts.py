@@ -101,7 +101,7 @@ class Parts:
         self.time = ServerTime(clock, offset_ms)
         self.conversations = Conversations(vault, me.user_id, self._ready)
         self._expiry = Expiry(vault, clock, self.time, self._erased)
-        self.stream = Stream(vault, me, seq, self._expiry.wake)
+        self.stream = Stream(vault, me, seq, self._expiry.wake, clock)
         self.settings = Settings(
             vault,
             clock,
@@ -193,6 +193,7 @@ class Parts:
             self.link.ask,
             me,
             self._mentioned,
+            clock,
         )
         self.chats = Chats(vault, self.conversations, self.settings, self.syncing, self.link, me, self.time)
         self.people = People(

@@ -33,7 +33,7 @@ from tidings.client.errors import (
 from tidings.client.keeping import DEFAULT_NAME, OTHER_NAME, InFile, Kept, sync_folder
 from tidings.protocol.ids import DeviceId, UserId
 
-FORMAT = 5
+FORMAT = 6
 """of account.json and of the database"""
 PLAIN_FORMATS = 2
 """up to which the database was not encrypted, and the token was in account.json"""

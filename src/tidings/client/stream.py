@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from typing import NamedTuple
 
-from tidings.client import inbox, known_groups, receipts, settings, tallies
+from tidings.client import failures, inbox, known_groups, receipts, settings, tallies
 from tidings.client.errors import ClientClosed, ClientError
 from tidings.client.events import (
     CaughtUpEvent,
     ConnectionEvent,
     Event,
+    FailedEvent,
     GapEvent,
     GroupEvent,
     PresenceEvent,
@@ -31,6 +32,7 @@ from tidings.client.events import (
 from tidings.client.inbox import Waiting
 from tidings.client.sealing import warnings
 from tidings.client.sealing.warnings import Warning
+from tidings.client.surroundings import Clock
 from tidings.client.transcript import Self
 from tidings.client.vault import Vault
 
@@ -51,11 +53,14 @@ class _Note(NamedTuple):
 class Stream:
     """See the module's text."""
 
-    def __init__(self, vault: Vault, me: Self, newest_seq: int, came: Callable[[], None]) -> None:
+    def __init__(
+        self, vault: Vault, me: Self, newest_seq: int, came: Callable[[], None], clock: Clock
+    ) -> None:
         """`came` is called when messages were stored."""
         self._vault = vault
         self._came = came
         self._me = me
+        self._clock = clock
         self._newest_seq = newest_seq
         self._notes: deque[_Note] = deque(maxlen=NOTES_MAX)
         self._wake = asyncio.Event()
@@ -135,7 +140,7 @@ class Stream:
                     yield event
 
     async def _differences(self) -> AsyncGenerator[Event, None]:
-        """What is known and was not told: receipts, reads, settings."""
+        """What is known and was not told: receipts, reads, what failed, settings."""
         while told := await self._vault.read(receipts.untold):
             for receipt in told:
                 yield receipt
@@ -148,6 +153,10 @@ class Stream:
             for warning, event in warned:
                 yield event
                 await self._tell_warning(warning)
+        while failed := await self._vault.read(self._failed):
+            for failure in failed:
+                yield failure
+                await self._tell_failed(failure)
         while changed := await self._vault.read(settings.untold):
             for setting in changed:
                 if setting.event is not None:
@@ -200,6 +209,12 @@ class Stream:
 
     async def _tell_warning(self, warning: Warning) -> None:
         await self._vault.write(lambda database: warnings.tell(database, warning), durable=False)
+
+    def _failed(self, database: sqlite3.Connection) -> list[FailedEvent]:
+        return failures.untold(database, self._clock.wall_ms())
+
+    async def _tell_failed(self, failed: FailedEvent) -> None:
+        await self._vault.write(lambda database: failures.tell(database, failed), durable=False)
 
     async def _tell_setting(self, setting: settings.Untold) -> None:
         await self._vault.write(lambda database: settings.tell(database, setting), durable=False)

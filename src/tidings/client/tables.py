@@ -48,6 +48,13 @@ CREATE TABLE refused (
     client_id BLOB PRIMARY KEY, code INTEGER NOT NULL, message TEXT NOT NULL, at_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+CREATE TABLE failed (
+    client_id BLOB PRIMARY KEY, peer TEXT NOT NULL, content_type TEXT NOT NULL, content BLOB NOT NULL,
+    relation INTEGER NOT NULL, about_device INTEGER, about_client BLOB, code INTEGER NOT NULL,
+    reason TEXT NOT NULL, at_ms INTEGER NOT NULL, told INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX failed_untold ON failed (at_ms) WHERE told = 0;
+
 CREATE TABLE outgoing (
     sender_device INTEGER NOT NULL, client_id BLOB NOT NULL, conversation_id BLOB NOT NULL,
     message_id INTEGER NOT NULL, created_at INTEGER NOT NULL, state INTEGER NOT NULL, shown INTEGER NOT NULL,

@@ -19,7 +19,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 
-from tidings.client import outbox
+from tidings.client import failures, outbox
 from tidings.client.connection import Connection, SealedForOthers
 from tidings.client.conversations import Conversations, Known, normal
 from tidings.client.errors import ClientError, Refused
@@ -525,14 +525,14 @@ class Transmitter:
         self._tried.discard(row.client_id)
         async with self._taking:
             self._outdate(row, was_accepted=True)
-            await self._vault.write(
-                lambda database: outbox.record_refused(database, row, refusal.code, refusal.reason, now_ms)
-            )
+            await self._vault.write(_refusing(row, refusal, now_ms))
         if row.client_id in self._awaited:
             await self._hear_from_others()
         else:
             to = row.draft.peer if is_group(row.draft.peer) else f"@{row.draft.peer}"
             log.warning("a message to %s was not sent: %s", to, refusal.reason)
+            # Who waits in another process has heard of it by then.
+            asyncio.get_running_loop().call_later(failures.HEARD_MS / 1000, self._changed, None)
 
     # --- hearing --------------------------------------------------------------------------
 
@@ -572,7 +572,19 @@ def _oversize(row: Row, content_bytes: int) -> Refused | None:
 
 
 def _forgetting(name: ClientId) -> Callable[..., None]:
-    return lambda database: outbox.forget_refused(database, name)
+    def forget(database: sqlite3.Connection) -> None:
+        outbox.forget_refused(database, name)
+        failures.forget(database, name)
+
+    return forget
+
+
+def _refusing(row: Row, refusal: Refused, now_ms: int) -> Callable[[sqlite3.Connection], None]:
+    def note(database: sqlite3.Connection) -> None:
+        outbox.record_refused(database, row, refusal.code, refusal.reason, now_ms)
+        failures.keep(database, row, refusal.code, refusal.reason, now_ms)
+
+    return note
 
 
 def _unsealable(error: Unsealable) -> Refused:

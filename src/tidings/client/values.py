@@ -13,7 +13,7 @@ from tidings.client import contents
 from tidings.client.contents import Mention, Poll
 from tidings.client.errors import ClientError
 from tidings.client.group_values import Change, Group, Tally, is_group
-from tidings.protocol.frames import Reference, Status
+from tidings.protocol.frames import Reference, Relation, Status
 from tidings.protocol.ids import ClientId, ConversationId, MessageId, UserId
 
 TEXT = "text/plain"
@@ -184,6 +184,31 @@ class Message:
     def reactions(self) -> dict[str, str]:
         """What is said about it: handle to reaction."""
         return {who: reaction.text for who, reaction in self.reacted.items() if reaction.text}
+
+
+@dataclass(frozen=True, slots=True)
+class FailedMessage:
+    """An own message that the server refused, and that nobody waited for."""
+
+    client_id: ClientId
+    peer: str
+    """to whom it was to go: a handle, or a group"""
+    content_type: str
+    content: bytes
+    relation: Relation
+    about: Reference | None
+    """what it was to answer, edit, delete, …"""
+    code: int
+    """why it was refused, with `name`: of the error registry (spec §8)"""
+    name: str
+    reason: str
+    at_ms: int
+    """when it was refused, by this machine's clock"""
+
+    @property
+    def text(self) -> str:
+        """As of a `Message`."""
+        return contents.text_of(self.content_type, self.content)
 
 
 @dataclass(frozen=True, slots=True)
