@@ -114,3 +114,16 @@ async def test_to_a_deleted_account_nothing_is_sent_any_more() -> None:
     assert {member.handle for member in described.members} == {"alice", ""}
     page = await alice.ask(lambda n: frames.History(n, conversation), frames.Page)
     assert [item.message.content for item in page.items] == [b"hello"]
+
+
+async def test_who_looks_while_it_is_opened_hinders_nobody() -> None:
+    world = await World.start()
+    conversations = world.services.conversations
+    users = [UserId(int((await world.register(handle)).user_id)) for handle in ("erin", "frank")]
+    opening = asyncio.ensure_future(conversations.open_direct(*users))
+    while not opening.done():
+        # What began to be read before it was written says that there is none.
+        looking = [asyncio.ensure_future(conversations.find(ids.direct_conversation_id(*users)))]
+        await asyncio.sleep(0)
+    await asyncio.gather(*looking)
+    assert set(opening.result().members) == set(users)

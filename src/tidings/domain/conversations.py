@@ -240,6 +240,9 @@ class Conversations:
         # What is derived goes first: a batch may be torn, and who finds the members looks no further.
         await self._commit.write([Put(MEMBERSHIPS, row, cause) for row in derived])
         await self._commit.write([Put(MEMBERS, member, cause) for member in members])
+        loading = self._loading.get(conversation_id)
+        if loading is not None:
+            await asyncio.wait([loading])  # it began before, and found nothing
         opened = await self.find(conversation_id)
         assert opened is not None
         return opened
