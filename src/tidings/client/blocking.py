@@ -19,7 +19,6 @@ from tidings.client.account import OwnAccount as AsyncOwnAccount
 from tidings.client.blocking_loop import LoopThread
 from tidings.client.chats import Chats as AsyncChats
 from tidings.client.client import Client as AsyncClient
-from tidings.client.conversations import Known
 from tidings.client.devices import OwnDevices as AsyncOwnDevices
 from tidings.client.events import Event, PresenceEvent
 from tidings.client.group_requests import SomeGroup
@@ -85,12 +84,6 @@ class Messages:
         ```
         """
         return self._loop.call(self._inner.recent, peer, limit=limit, before=before)
-
-    def kept(
-        self, known: Known, limit: int, before: MessageId | None = None, after: MessageId | None = None
-    ) -> list[Message]:
-        """The same for a conversation that is known, or those after one."""
-        return self._loop.call(self._inner.kept, known, limit, before, after)
 
     def get(self, reference: Reference) -> Message | None:
         """A message by its name, if the profile has it.

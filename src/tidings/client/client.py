@@ -19,7 +19,7 @@ from tidings.client.enrolment import enrol
 from tidings.client.errors import ClientError, ProfileInUse, Refused
 from tidings.client.events import Event
 from tidings.client.groups import Groups
-from tidings.client.history import fetch
+from tidings.client.history import fetch, kept
 from tidings.client.http import Server
 from tidings.client.keeping import Ask, Keep, asking
 from tidings.client.messages import Messages, SomeMessage
@@ -348,9 +348,11 @@ class Client:
             if refusal.code != NO_SUCH_CONVERSATION.code or not known.is_group:
                 raise
             await parts.gone(known)
-            if not await parts.messages.kept(known, 1):
+            if not await kept(parts.vault, known, parts.me, limit=1):
                 raise
-            return await parts.messages.kept(known, limit, before, after)
+            return await kept(
+                parts.vault, known, parts.me, limit=limit, before=before, after=after, hidden=hidden
+            )
 
     async def mark_read(self, peer: str, *, up_to: MessageId | None = None) -> MessageId | None:
         """Say that the user has read what came from somebody, up to the newest received here.

@@ -17,7 +17,7 @@ from tidings.client.conversations import Ask, Known
 from tidings.client.folding import folded
 from tidings.client.group_values import Tally
 from tidings.client.surroundings import Clock
-from tidings.client.transcript import Name, Self, message_of, names_in, newest, place_of, readable
+from tidings.client.transcript import Name, Self, message_of, names_in, newest, place_of, readable, shown
 from tidings.client.values import Fault, Message
 from tidings.client.vault import Job, Vault
 from tidings.protocol import frames
@@ -76,6 +76,41 @@ async def fetch(
         lambda database: [
             _message(database, item, changes[Reference(*_name(item.message))], known, me) for item in items
         ]
+    )
+
+
+async def kept(
+    vault: Vault,
+    known: Known,
+    me: Self,
+    *,
+    limit: int,
+    before: MessageId | None = None,
+    after: MessageId | None = None,
+    hidden: Collection[Reference] = (),
+) -> list[Message]:
+    """The same of what the profile has, whatever the server says."""
+    left: list[Message] = []
+    while len(left) < limit:
+        found = await vault.read(_shown(me, known, limit, before, after))
+        some = [one for one in found if one.reference not in hidden and not one.expired]
+        left = some + left if after is None else left + some
+        if len(found) < limit:
+            break
+        if after is None:
+            before = found[0].message_id
+        else:
+            after = found[-1].message_id
+    if not limit:
+        return []
+    return left[-limit:] if after is None else left[:limit]
+
+
+def _shown(
+    me: Self, known: Known, limit: int, before: MessageId | None, after: MessageId | None
+) -> Job[list[Message]]:
+    return lambda database: shown(
+        database, me, known.conversation_id, limit=limit, before=before, after=after
     )
 
 

@@ -13,7 +13,7 @@ from tidings.client.contents import OPTION_CHARS, OPTIONS_MAX, OPTIONS_MIN, QUES
 from tidings.client.conversations import Ask, Conversations, Known, normal
 from tidings.client.errors import ClientError
 from tidings.client.group_values import MemberTimes
-from tidings.client.history import fetch
+from tidings.client.history import fetch, kept
 from tidings.client.outbox import Draft
 from tidings.client.settings import Settings
 from tidings.client.surroundings import Clock
@@ -30,7 +30,7 @@ from tidings.client.values import (
     bounded,
     encoded,
 )
-from tidings.client.vault import Job, Vault
+from tidings.client.vault import Vault
 from tidings.protocol.frames import Info, MessageInfo, Reference, Relation, SettingKind
 from tidings.protocol.ids import ConversationId, MessageId, UserId
 
@@ -78,25 +78,11 @@ class Messages:
         """
         bounded("limit", limit, 0, MANY)
         known = await self._conversations.known_peer(normal(peer))
-        return [] if known is None else await self.kept(known, limit, before)
-
-    async def kept(
-        self, known: Known, limit: int, before: MessageId | None = None, after: MessageId | None = None
-    ) -> list[Message]:
-        """The same for a conversation that is known, or those after one."""
-        hidden = await self.hidden()
-        left: list[Message] = []
-        while len(left) < limit:
-            found = await self._vault.read(_shown(self._me, known.conversation_id, limit, before, after))
-            some = [one for one in found if one.reference not in hidden and not one.expired]
-            left = some + left if after is None else left + some
-            if len(found) < limit:
-                break
-            if after is None:
-                before = found[0].message_id
-            else:
-                after = found[-1].message_id
-        return (left[-limit:] if after is None else left[:limit]) if limit else []
+        if known is None:
+            return []
+        return await kept(
+            self._vault, known, self._me, limit=limit, before=before, hidden=await self.hidden()
+        )
 
     async def get(self, reference: Reference) -> Message | None:
         """A message by its name, if the profile has it.
@@ -392,14 +378,6 @@ class Messages:
             where = "in this group" if known.is_group else f"with @{known.peer}"
             raise ClientError(f"there is no message {message_id} {where}")
         return found[-1]
-
-
-def _shown(
-    me: Self, conversation_id: ConversationId, limit: int, before: MessageId | None, after: MessageId | None
-) -> Job[list[Message]]:
-    return lambda database: transcript.shown(
-        database, me, conversation_id, limit=limit, before=before, after=after
-    )
 
 
 def _once_all(times: Sequence[int]) -> int | None:
