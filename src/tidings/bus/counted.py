@@ -3,7 +3,8 @@
 A node publishes to other nodes under its own name, with a counter for each of them. Whoever
 receives sees a gap in it; and since the last one before a silence may be what is lost, each node
 says once a second, to all, how far it has counted. A node from which nothing is heard any more has
-died: whatever it published last may be lost too, so that is a gap like any other.
+died: whatever it published last may be lost too, so that is a gap like any other. What goes to topics of
+other names is counted likewise, topic by topic (`topic_counts`); its counts ride on the same beats.
 
 ```
  one node --(topic of another: publisher, count, frames)--> another
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from tidings.bus.contract import PUBLICATION_BYTES, Bus, Topic
+from tidings.bus.topic_counts import TopicCounts
 
 BEAT_S = 1.0
 """From one beat to the next."""
@@ -49,6 +51,8 @@ class _Beat(msgspec.Struct, array_like=True):
     frames: list[bytes] = []
     """publications to all carry frames"""
     leaving: bool = False
+    topics: dict[Topic, int] = {}
+    """of the last publications to topics"""
 
 
 _publication = msgspec.msgpack.Decoder(_Publication).decode
@@ -98,6 +102,7 @@ class CountedBus:
         """whether it said that it leaves"""
         self.silent: dict[int, None] = {}
         """those of the dead that did not say that they leave: maybe only their way to the bus is broken"""
+        self.topics = TopicCounts()
         self.gaps = 0
         """for the metrics"""
 
@@ -110,7 +115,7 @@ class CountedBus:
 
     async def close(self) -> None:
         """Say that nothing comes any more."""
-        self._say_all([], leaving=True)
+        self._say_all([], topics=self.topics.told(), leaving=True)
         await self._bus.unsubscribe(topic_of(self.node))
         await self._bus.unsubscribe(ALL)
 
@@ -160,7 +165,7 @@ class CountedBus:
         for node, beats in list(self._recent.items()):
             if self._beats - beats > COUNTED_BEATS:
                 del self._recent[node]
-        self._say_all([])
+        self._say_all([], topics=self.topics.told())
         now_s = self._now_s()
         dead = [node for node, peer in self._peers.items() if now_s - peer.heard_s > DEAD_S]
         for node in dead:
@@ -172,6 +177,7 @@ class CountedBus:
     def _bury(self, node: int, *, has_left: bool = False) -> None:
         # Our own count for it stays, and is told: it may live, and only the way between be broken.
         del self._peers[node]
+        self.topics.forget(node)
         self._dead[node] = has_left
         if len(self._dead) > COUNTED_NODES:
             forgotten = next(iter(self._dead))
@@ -186,9 +192,12 @@ class CountedBus:
         self._recent[node] = self._beats
         self._bus.publish(topic_of(node), _encode(_Publication(self.node, count, frames)))
 
-    def _say_all(self, frames: list[bytes], *, leaving: bool = False) -> None:
+    def _say_all(
+        self, frames: list[bytes], *, topics: dict[Topic, int] | None = None, leaving: bool = False
+    ) -> None:
         counts = {node: self._counts[node] for node in self._recent}
-        self._bus.publish(ALL, _encode(_Beat(self.node, counts, self._count_all, frames, leaving)))
+        beat = _Beat(self.node, counts, self._count_all, frames, leaving, topics or {})
+        self._bus.publish(ALL, _encode(beat))
 
     def _take(self, data: bytes) -> None:
         publication = _publication(data)
@@ -212,6 +221,7 @@ class CountedBus:
             missed = peer.claimed > peer.seen
             peer.seen = max(peer.seen, peer.claimed)
             peer.claimed = beat.counts.get(self.node, 0)
+            self.topics.claimed(beat.publisher, beat.topics, is_last=beat.leaving)
         if peer.seen_all is not None and peer.seen_all != beat.count - bool(beat.frames):
             missed = True
         peer.seen_all = beat.count

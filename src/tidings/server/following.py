@@ -19,6 +19,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from tidings.bus.contract import Bus, BusError, Receive, Topic
+from tidings.bus.topic_counts import TopicCounts
 from tidings.domain.accepting import entry_of as made_of
 from tidings.domain.conversation import Conversation
 from tidings.domain.conversations import Conversations
@@ -57,6 +58,7 @@ class Others(NamedTuple):
     """What it takes to follow groups together with other nodes."""
 
     bus: Bus
+    counts: TopicCounts
     node: int
     """this one, as publications name it"""
     present: Present
@@ -80,6 +82,10 @@ class _Followed:
         self.looking: asyncio.Task[None] | None = None
         self.due_s = 0.0
         """when the log is looked at again, by the loop's clock"""
+
+    def look_soon(self) -> None:
+        """Something may have been lost."""
+        self.due_s = 0.0
 
 
 class Following:
@@ -111,6 +117,7 @@ class Following:
         if followed is not None:
             self._take(followed, pulled_entry(entry), version)
         if self._others is not None:
+            topic = _topic(conversation.conversation_id)
             published = Published(
                 self._others.node,
                 version,
@@ -119,8 +126,9 @@ class Following:
                 entry.sender_id,
                 entry.sender_device,
                 entry.payload,
+                self._others.counts.count(topic),
             )
-            self._others.bus.publish(_topic(conversation.conversation_id), _encode(published))
+            self._others.bus.publish(topic, _encode(published))
 
     # --- the sessions' side -----------------------------------------------------------------
 
@@ -151,6 +159,7 @@ class Following:
             if followed.looking is not None:
                 followed.looking.cancel()
             if self._others is not None:
+                self._others.counts.leave(_topic(conversation_id))
                 self._go_on(self._unsubscribe(conversation_id, self._others.bus))
 
     def safe(self, conversation_id: ConversationId) -> MessageId:
@@ -172,7 +181,7 @@ class Following:
     def may_have_lost(self) -> None:
         """Publications may be lost: look into the logs, soon."""
         for followed in self._followed.values():
-            followed.due_s = 0.0
+            followed.look_soon()
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -182,6 +191,7 @@ class Following:
         # What was readable so long ago was read by the sessions themselves.
         followed.safe = self._margin(self._others.present)
         followed.due_s = self._loop.time() + MARGIN_S
+        self._others.counts.follow(_topic(conversation_id), followed.look_soon)
         await self._subscribe(conversation_id, followed, self._others.bus)
 
     async def _subscribe(self, conversation_id: ConversationId, followed: _Followed, bus: Bus) -> None:
@@ -199,6 +209,8 @@ class Following:
                 await bus.unsubscribe(_topic(conversation_id))
 
     def _taker(self, conversation_id: ConversationId) -> Receive:
+        topic = _topic(conversation_id)
+
         def take(data: bytes) -> None:
             followed = self._followed.get(conversation_id)
             try:
@@ -208,6 +220,8 @@ class Following:
             assert self._others is not None
             if followed is not None and published.node != self._others.node:
                 self._take(followed, pulled_entry(published), published.version)
+                if published.count:
+                    self._others.counts.came(topic, published.node, published.count)
 
         return take
 

@@ -177,7 +177,9 @@ async def wire(
         random_bytes,
     )
     of_accounts.departures.departing = groups.depart
-    others = None if cluster is None or shared is None else Others(shared.bus, cluster.node, cluster.present)
+    others = None
+    if cluster is not None and shared is not None:
+        others = Others(shared.bus, cluster.bus.topics, cluster.node, cluster.present)
     following = Following(store, conversations, history_log, loop, log, others)
     connections.published, connections.lost = following.publish, following.may_have_lost
     tellers = Tellers(commit, conversations, history_log, router, limits, loop, peers, log)

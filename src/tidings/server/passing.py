@@ -62,6 +62,8 @@ class Published(msgspec.Struct, array_like=True, gc=False):
     sender_id: UserId
     sender_device: DeviceId
     payload: bytes
+    count: int = 0
+    """by its node, of those to the topic; 0: by an older version, which does not count"""
 
 
 Passed = Union[Delivered, Told, Replaced, Expelled]  # noqa: UP007 - evaluated by the decoder
