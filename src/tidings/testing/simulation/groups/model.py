@@ -13,7 +13,7 @@ Holds = Callable[[State], bool]
 
 
 NOTED_S = 10.0
-"""until whoever is added to a group is told, if no more than one store is slow; in a channel they are one of
+"""until whoever is added to a group is told, if no store is slow for long; in a channel they are one of
 its members from then on, not before"""
 
 

@@ -13,7 +13,6 @@ from tidings.protocol.frames import GroupAction
 from tidings.protocol.ids import ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
-from tidings.server.following import LOOK_AGAIN_S
 from tidings.server.services import Services
 from tidings.store.contract import Row, Table
 from tidings.store.schema import ROSTERS, RosterRow
@@ -50,7 +49,6 @@ class GroupSimulation(Simulation):
     """See the module's text."""
 
     handles: ClassVar[Sequence[str]] = HANDLES
-    unheard_s: ClassVar[float] = LOOK_AGAIN_S + 8.0
     model: GroupModel
     devices: list[GroupDevice]  # type: ignore[assignment]
     people: GroupPeople
@@ -160,7 +158,19 @@ class GroupSimulation(Simulation):
         if change is not None and change.action in (GroupAction.CREATE, *COMES):
             for device in self.devices:
                 if device.user.user_id in change.users:
-                    device.calm.disturbed(self.loop.now_s, self.loop.now_s + NOTED_S)
+                    self._disturb_until_told(device, row.conversation_id, change.version)
+
+    def _disturb_until_told(self, device: GroupDevice, conversation: ConversationId, version: int) -> None:
+        now_s = self.loop.now_s
+        device.calm.disturbed(now_s, now_s + NOTED_S)
+        self.loop.after(NOTED_S, self._disturb_if_untold, device, conversation, version)
+
+    def _disturb_if_untold(self, device: GroupDevice, conversation: ConversationId, version: int) -> None:
+        """A change whose own node cannot tell it is told by another one, whose store may be slow as well."""
+        now_s = self.loop.now_s
+        is_told = (conversation, version) in device.groups_profile.changes
+        if not is_told and not all(node.calm.holds(now_s, now_s) for node in self.nodes):
+            self._disturb_until_told(device, conversation, version)
 
     def _sign_out(self, device: GroupDevice) -> None:
         ready = [node for node in self.nodes if node.is_ready]
