@@ -514,8 +514,9 @@ async def test_an_attempt_that_waited_for_long_finds_what_another_node_took_mean
     assert len(entries) == 1
 
 
+@pytest.mark.parametrize("attempt", [1, 2])
 async def test_an_attempt_that_waited_for_long_and_that_nobody_waits_for_any_more_is_not_taken(
-    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, attempt: int
 ) -> None:
     monkeypatch.setattr("tidings.domain.messages.WAITED_S", 0.05)
     one, other = await nodes.two()
@@ -525,7 +526,7 @@ async def test_an_attempt_that_waited_for_long_and_that_nobody_waits_for_any_mor
     chat = await alice.open("bob")
     nodes.clock.advance(TRUST_S)
     nodes.stores[0].hold_range = asyncio.Event()
-    sent = alice.send(chat, "once")
+    sent = alice.send(chat, "once", attempt=attempt)
     await nodes.stores[0].held.wait()
     again = await other.online(account)  # where a repeat may be on its way to the disk
     assert await alice.closing() == CloseCode.REPLACED
@@ -534,7 +535,7 @@ async def test_an_attempt_that_waited_for_long_and_that_nobody_waits_for_any_mor
     await turns(300)
     page = await bob.ask(lambda n: frames.History(n, chat), frames.Page)
     assert page.items == []
-    again.say(_repeated(sent, 2))
+    again.say(_repeated(sent, attempt + 1))
     await again.expect(Sent)
     assert await bob.texts(1) == ["once"]
 

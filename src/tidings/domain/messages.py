@@ -154,6 +154,7 @@ class Messages:
                 self.accept(user, device, conversation, send, answer)
                 return
             if send.attempt > 1 or self._peers.was_held_up:
+                self._check_heard(turn)
                 turn = turn._replace(since_s=asyncio.get_running_loop().time())
                 sent = await self._sends.earlier(name, send.attempt)
                 if sent is not None:
@@ -436,20 +437,26 @@ class Messages:
         return Sent(sent.client_id, sent.message_id, missing, sent.created_at)
 
     async def _meanwhile(self, name: SendName, send: Send, turn: Turn) -> Sent | None:
-        """The answer to a repeat that another node was sent, where this attempt has waited for so long.
-
-        Raises ProtocolError (draining) where a repeat may be on its way to the disk elsewhere just now, under
-        an id that is less than ours would be.
-        """
-        loop, since_s = asyncio.get_running_loop(), turn.since_s
-        while self._peers.are_there and loop.time() - since_s > WAITED_S:
-            if turn.is_over():
-                raise ProtocolError(DRAINING, "its device has gone, and repeats it elsewhere")
-            since_s = loop.time()
+        """The answer to a repeat that another node was sent, where this attempt has waited for so long."""
+        while self._has_waited(turn):
+            self._check_heard(turn)
+            turn = turn._replace(since_s=asyncio.get_running_loop().time())
             sent = await self._sends.earlier(name, send.attempt)
             if sent is not None:
                 return sent
         return None
+
+    def _has_waited(self, turn: Turn) -> bool:
+        """Whether another node may have been sent a repeat meanwhile."""
+        return self._peers.are_there and asyncio.get_running_loop().time() - turn.since_s > WAITED_S
+
+    def _check_heard(self, turn: Turn) -> None:
+        """See that somebody hears the answer to what has waited for long. Raises ProtocolError (draining).
+
+        Else a repeat may be on its way to the disk elsewhere just now, under an id less than ours would be.
+        """
+        if self._has_waited(turn) and turn.is_over():
+            raise ProtocolError(DRAINING, "its device has gone, and repeats it elsewhere")
 
     def _check(self, conversation: Conversation, send: Send) -> None:
         limits = self._limits
