@@ -7,6 +7,11 @@ import pytest
 
 from client.memory_world import Devices, Screen, all_agree, until
 from tidings.client import CaughtUpEvent, GapEvent, MessageEvent, PastEvent, ReactionEvent
+from tidings.client.connection import Connection
+from tidings.client.filling import Filling
+from tidings.domain.conversation import Conversation
+from tidings.protocol.frames import Drained, InboxExpired, Stale
+from tidings.protocol.ids import EntryId
 from tidings.testing.world import World
 
 pytestmark = pytest.mark.slow
@@ -80,6 +85,41 @@ async def test_a_gap_is_filled_after_a_restart_that_came_before_it_was(tmp_path:
         async with bob:
             await until(lambda: heard(bob) == ["before", "missed"])
             await all_agree(bob)
+
+
+async def test_what_was_on_its_way_as_a_gap_ended_is_looked_for_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices, alice, bob = await make(tmp_path)
+    async with alice, bob:
+        await alice.client.send("bob", "before")
+        await until(lambda: heard(bob) == ["before"])
+        services = devices.world.services
+        ((_, (session,)),) = [
+            (who, there)
+            for who, there in services.connections._receivers.items()
+            if (await services.accounts.user(who)).handle == "bob"
+        ]
+        now = EntryId(services.ids.next())
+        filled = 0
+        fill = Filling._fill
+
+        async def counted(self: Filling, connection: Connection) -> None:
+            nonlocal filled
+            await fill(self, connection)
+            filled += 1
+
+        monkeypatch.setattr(Filling, "_fill", counted)
+        session.send(InboxExpired(EntryId(now - 1), now))
+        session.send(Drained(services.ids.now_ms(), now))
+        await until(lambda: filled == 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(Conversation, "recipients", lambda *_: [])
+            await alice.client.send("bob", "on its way")
+            await alice.client.flushed()
+        session.send(Stale())
+        await until(lambda: heard(bob) == ["before", "on its way"])
+        await all_agree(bob)
 
 
 async def test_a_new_device_is_given_the_newest_of_each_conversation(tmp_path: Path) -> None:

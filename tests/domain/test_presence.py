@@ -8,7 +8,7 @@ import pytest
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.conversation import Conversation, Stored
-from tidings.domain.presence import FLAP_S, SEEN_S, SEEN_SHARES, TYPED_S, Presence
+from tidings.domain.presence import FLAP_S, SEEN_SHARES, TYPED_S, Presence
 from tidings.protocol import frames
 from tidings.protocol.errors import TOO_LARGE, ProtocolError
 from tidings.protocol.frames import ConversationKind, Typed
@@ -264,11 +264,11 @@ async def test_seen_is_written_on_coming_and_going_and_now_and_then_between(rig:
     came_ms = rig.clock.wall_ms()
     assert await rig.store.get(SEEN, (ALICE, PHONE)) == SeenRow(ALICE, PHONE, came_ms)
     for _ in range(SEEN_SHARES):
-        await rig.pass_time(SEEN_S / SEEN_SHARES)
+        await rig.pass_time(Limits().seen_s / SEEN_SHARES)
     row = await rig.store.get(SEEN, (ALICE, PHONE))
     assert row is not None
     assert came_ms < row.at_ms <= rig.clock.wall_ms()
-    await rig.pass_time(30 * SEEN_S)  # the machine slept: once is enough
+    await rig.pass_time(30 * Limits().seen_s)  # the machine slept: once is enough
     rig.go(ALICE)
     await rig.settle()
     assert await rig.store.get(SEEN, (ALICE, PHONE)) == SeenRow(ALICE, PHONE, rig.clock.wall_ms())

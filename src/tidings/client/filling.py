@@ -1,12 +1,14 @@
 """Filling: what the inbox cannot bring any more is taken from the server's history.
 
 A new device gets the newest messages of each conversation, as the past. A device that was away for
-longer than an inbox is kept gets all that it missed, as news. Both begin again from the start if they
-are cut off, and what is there already changes nothing; only when all is stored is that noted.
+longer than an inbox is kept, or than groups go on writing to it, gets all that it missed, as news. Both
+begin again from the start if they are cut off, and what is there already changes nothing; only when all is
+stored is that noted.
 
 spec §6.4, §6.5
 """
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, TypeVar
@@ -77,9 +79,18 @@ class Filling:
         self._posting = posting
         self._me = me
         self._clock = clock
+        self._turn = asyncio.Lock()
 
     async def fill(self, connection: Connection) -> None:
-        """Fill what is missing, if anything is. Raises ConnectionLost, Refused."""
+        """Fill what is missing, if anything is. Raises ConnectionLost, Refused.
+
+        A gap that has ended just now stays noted: what was on its way then is looked for when this is called
+        again.
+        """
+        async with self._turn:
+            await self._fill(connection)
+
+    async def _fill(self, connection: Connection) -> None:
         gap = await self._vault.read(_gap)
         is_new = not await self._vault.read(lambda database: receipts.mark(database, FILLED))
         if gap is None and not is_new:
@@ -93,7 +104,8 @@ class Filling:
                 await self._bridge(connection, summary.conversation_id, gap)
             if is_new:
                 await self._look_back(connection, summary.conversation_id)
-        await self._vault.write(lambda database: _close(database, gap))
+        is_over = gap is None or gap.until < first_at(self._now_ms())
+        await self._vault.write(lambda database: _close(database, gap if is_over else None))
         self._stream.wake()
 
     async def _listed(self, connection: Connection, *, is_gap: bool) -> AsyncIterator[ConversationSummary]:

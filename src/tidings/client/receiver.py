@@ -237,6 +237,7 @@ class Receiver:
     async def _sync(self, connection: Connection) -> None:
         with contextlib.suppress(ConnectionLost, Refused):
             await self._syncing.sync(connection)
+            await self._filling.fill(connection)  # what was on its way when that was done first
 
 
 def _strange(database: sqlite3.Connection, messages: Sequence[Message]) -> set[ConversationId]:

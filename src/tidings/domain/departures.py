@@ -43,11 +43,12 @@ from tidings.store.schema import (
     PROFILES,
     SEEN,
     SETTINGS,
+    SLEEPS,
     USERS,
     UserRow,
 )
 
-OF_A_USER = (SETTINGS, PROFILES, PICTURES, SEEN, CHANGED, MEMBERSHIPS, DEVICE_KEYS, KEY_MARKS)
+OF_A_USER = (SETTINGS, PROFILES, PICTURES, SEEN, SLEEPS, CHANGED, MEMBERSHIPS, DEVICE_KEYS, KEY_MARKS)
 """tables of which a user has a partition"""
 
 

@@ -5,7 +5,7 @@ however many contacts the user has. What is told is always the state of that mom
 lets the watcher see it, so that frames may be late or joined, never wrong. A user who is back
 within `FLAP_S` was never gone.
 
-When a device was connected last is kept in table `seen`, to within `SEEN_S`. Typing is passed on
+When a device was connected last is kept in table `seen`, to within `seen_s`. Typing is passed on
 and forgotten. What there is in memory is bounded by the sessions that watch or type.
 
 spec §6.15
@@ -30,10 +30,8 @@ from tidings.store.schema import SEEN, SeenRow
 
 FLAP_S = 2.0
 """who is away for less is not told to be"""
-SEEN_S = 300
-"""how often the time of a connected device is written"""
 SEEN_SHARES = 30
-"""the devices take turns, or all would be written at once"""
+"""the devices take turns within `seen_s`, or all would be written at once"""
 TYPED_S = 10.0
 """after so long others have forgotten that somebody is typing (see frames.Typed)"""
 
@@ -111,7 +109,7 @@ class Presence:
         self._teller: asyncio.Task[None] | None = None
         self._typing: dict[tuple[Watcher, ConversationId], float] = {}
         """when Typing was passed on last, in that order"""
-        self._shares_done = int(clock.monotonic_s() * SEEN_SHARES / SEEN_S)
+        self._shares_done = self._share_due(clock.monotonic_s())
 
     # --- watching ---------------------------------------------------------------------------
 
@@ -197,7 +195,7 @@ class Presence:
             del self._typing[key]
         if self._changed and self._teller is None:  # the store had failed
             self._teller = self._loop.create_task(self._tell_changes())
-        self._note_seen(int(now_s * SEEN_SHARES / SEEN_S))
+        self._note_seen(self._share_due(now_s))
 
     # --- typing -----------------------------------------------------------------------------
 
@@ -263,6 +261,9 @@ class Presence:
         # The newest devices first, should rows of former ones be left.
         rows = await self._store.range(SEEN, (user,), limit=self._limits.devices_per_user, backwards=True)
         return max((row.at_ms for row in rows), default=None)
+
+    def _share_due(self, now_s: float) -> int:
+        return int(now_s * SEEN_SHARES / self._limits.seen_s)
 
     def _note_seen(self, due: int) -> None:
         for turn in range(max(self._shares_done + 1, due - SEEN_SHARES + 1), due + 1):

@@ -156,8 +156,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """how often rows that are older than their table keeps them are looked for"""
     typing_s: float = 3.0
     """a session's Typing frames of one conversation are passed on once in so long"""
+    seen_s: int = 300
+    """how often it is noted that a connected device is there"""
     dormant_s: int = 30 * 86_400
     """a device that was not seen for so long may be left out by senders"""
+    dormant_sweep_s: int = 86_400
+    """how often a group's members are looked at for those who were not seen"""
     unlink_s: int = 180 * 86_400
     """a device that was not seen for so long is logged out"""
     phone_code_s: int = 600

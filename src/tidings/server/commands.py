@@ -78,7 +78,7 @@ async def hello(session: Session, frame: Hello) -> None:
             services.ids.observe(await services.inboxes.newest(user.user_id, services.ids.now_ms()))
     start = cursor if frame.have is None else min(cursor, frame.have)
     # Before the inbox is read: from here on it gets all again.
-    complete = await services.dormancy.came_back(user.user_id, device_id, cursor) if frame.receive else None
+    complete = await services.dormancy.came_back(user.user_id, device_id, start) if frame.receive else None
     if session.is_closed:
         return
     if user.sessions >= limits.sessions_per_user:
@@ -122,11 +122,12 @@ def _feed(session: Session, start: EntryId, *, keeps: bool) -> Feed:
 def _tell_expired(session: Session, start: EntryId, complete: EntryId | None) -> None:
     """A device that was away for longer than inboxes are kept must know, before anything comes.
 
-    `complete`: from where on it is, if its user was dormant.
+    `complete`: from where on it is, if its user was dormant since.
     """
     services = session.services
-    complete = complete or services.inboxes.expired(start, services.ids.now_ms())
-    if complete is not None:
+    expired = services.inboxes.expired(start, services.ids.now_ms())
+    complete = max(complete or EntryId(0), expired or EntryId(0))
+    if complete:
         session.complete_from = complete
         session.send(InboxExpired(start, complete))
 
@@ -215,7 +216,8 @@ def ack(session: Session, frame: Ack) -> Slow | None:
 
 
 def _move_cursor(session: Session, cursor: EntryId | None) -> None:
-    if cursor is not None:
+    # Until the device has said that it knows of what its inbox lacks (see `sync`), it must be told again.
+    if cursor is not None and session.complete_from is None:
         session.services.inboxes.acknowledge(session.device_id, cursor)
 
 

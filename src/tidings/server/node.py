@@ -203,7 +203,7 @@ async def wire(
         invites=of_accounts.invites,
         conversations=conversations,
         groups=groups,
-        dormancy=Dormancy(store, id_clock, conversations, limits, peers, random_bytes),
+        dormancy=Dormancy(store, commit, id_clock, conversations, limits, peers, random_bytes),
         following=following,
         means=Means(
             store,

@@ -405,7 +405,8 @@ class Session:
             self._owes_drained = False
             self.send(Drained(services.ids.now_ms(), feed.complete_to))
         passed_over = None if feed.is_stalled else feed.passed_over(floor, first=drained)
-        if passed_over is not None:
+        # Until the device knows that its inbox was not complete, it must be told so again.
+        if passed_over is not None and self.complete_from is None:
             services.inboxes.acknowledge(self.device_id, passed_over)
         self.keep_draining()  # something may have come up while this went on
 

@@ -544,7 +544,7 @@ PICTURES = Table("pictures", PictureRow, partition=("user_id",))
 
 
 class SeenRow(Row):
-    """When a device was connected last, to within five minutes."""
+    """When a device was connected last, to within `seen_s`."""
 
     user_id: UserId
     device_id: DeviceId
@@ -552,6 +552,19 @@ class SeenRow(Row):
 
 
 SEEN = Table("seen", SeenRow, partition=("user_id",), clustering=("device_id",), grows=("at_ms",))
+
+
+class SleepRow(Row):
+    """Since when a user's inbox may lack what was said in groups, and from where on it is complete again."""
+
+    user_id: UserId
+    slept: EntryId = EntryId(0)
+    """from before the user was made dormant last, anywhere"""
+    woken: EntryId = EntryId(0)
+    """from after the user was awake everywhere; less than `slept`: that is still to be seen to"""
+
+
+SLEEPS = Table("sleeps", SleepRow, partition=("user_id",), grows=("slept", "woken"))
 
 
 class FactorRow(Row):
@@ -791,6 +804,7 @@ TABLES: tuple[Table[Row], ...] = (  # type: ignore[assignment]
     PROFILES,
     PICTURES,
     SEEN,
+    SLEEPS,
     FACTORS,
     PHONES,
     PHONE_CODES,
