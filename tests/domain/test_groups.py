@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from tidings.protocol import errors, frames
+from tidings.protocol.api import Proof
 from tidings.protocol.errors import ErrorKind
 from tidings.protocol.frames import (
     CHANGE_TYPE,
@@ -40,7 +41,7 @@ from tidings.protocol.frames import (
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits, Rate
 from tidings.testing.clock import FakeClock
-from tidings.testing.world import Device, World
+from tidings.testing.world import PASSWORD, Device, World
 
 CODE = b"an invite code"
 HASH = hashlib.sha256(CODE).digest()
@@ -613,6 +614,9 @@ async def test_who_shows_no_receipts_counts_as_delivered() -> None:
     await carol.ask(lambda n: Set(n, SettingKind.PRIVACY, "receipts", b"nobody"), Ok)
     asked = await alice.ask(lambda n: Tally(n, group, [sent.message_id]), Tallies)
     assert [(one.delivered, one.read, one.of) for one in asked.items] == [(2, 0, 2)]
+    await change(bob, group, GroupAction.LEAVE)
+    asked = await alice.ask(lambda n: Tally(n, group, [sent.message_id]), Tallies)
+    assert [(one.delivered, one.read, one.of) for one in asked.items] == [(2, 0, 2)]
 
 
 async def test_a_members_own_devices_hear_of_what_was_read() -> None:
@@ -626,6 +630,28 @@ async def test_a_members_own_devices_hear_of_what_was_read() -> None:
 
 
 # --- pins, pages, the end of accounts -------------------------------------------------------
+
+
+async def test_an_owner_whose_account_ends_hands_the_group_over_and_all_are_told() -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob, carol])
+    await change(alice, group, GroupAction.ROLE, users=[user(carol)], role=1)
+    await change_seen(bob)
+    await world.services.account_rules.departures.depart(user(alice), Proof(PASSWORD))
+    told = [await change_seen(bob) for _ in range(2)]
+    assert [(one.version, one.action, one.users, one.role) for one in told] == [
+        (3, GroupAction.ROLE, [user(carol)], GroupRole.OWNER),
+        (4, GroupAction.LEAVE, [user(alice)], 0),
+    ]
+    assert await roles(bob, group) == {"bob": 0, "carol": 2}
+
+
+async def test_a_channel_whose_owners_account_ends_goes_to_a_listener() -> None:
+    world, (alice, bob, carol) = await people(3)
+    made = await create(alice, [bob, carol], kind=frames.ConversationKind.CHANNEL)
+    await world.services.account_rules.departures.depart(user(alice), Proof(PASSWORD))
+    _, seen = await described(bob, made.conversation_id)
+    assert seen.role == GroupRole.OWNER
 
 
 async def test_messages_are_pinned_and_taken_off() -> None:

@@ -118,7 +118,7 @@ def planned(roster: Roster, actor: UserId, frame: ChangeGroup, now_ms: int, limi
             _require(role, GroupRole.ADMIN)
             return _removed(roster, actor, role, frame.users, now_ms, limits)
         case GroupAction.LEAVE:
-            return left(roster, actor, now_ms)
+            return left(roster, actor, now_ms, limits)
         case GroupAction.ROLE:
             _require(role, GroupRole.OWNER)
             return _promoted(roster, actor, frame.users, frame.role, now_ms, limits)
@@ -163,27 +163,24 @@ def added(
     return Planned(head, tuple(rows))
 
 
-def left(roster: Roster, user: UserId, now_ms: int, *, by_force: bool = False) -> Planned | None:
+def left(
+    roster: Roster, user: UserId, now_ms: int, limits: Limits, *, by_force: bool = False
+) -> Planned | None:
     """Somebody goes. Raises ProtocolError (group_rights).
 
-    `by_force`: their account ends; of an owner the eldest admin takes over, else the eldest member.
+    `by_force`: their account ends. Then an owner hands the group over first, to the eldest admin, else to the
+    eldest member, and goes when this is asked again: so all are told of both.
     """
     role = roster.role(user)
     if role is None:
         return None
-    heir: RosterRow | None = None
     if role == GroupRole.OWNER and roster.head.count > 1:
         if not by_force:
             raise ProtocolError(GROUP_RIGHTS, "hand the group over first: it would have no owner")
         heir = _heir(roster, user)
-    plan = _gone(roster, user, GroupAction.LEAVE, [user], now_ms)
-    if heir is None:
-        return plan
-    staff = dict(plan.head.staff)
-    if roster.head.staff:
-        staff[heir.user_id] = GroupRole.OWNER
-    head = msgspec.structs.replace(plan.head, staff=staff)
-    return Planned(head, (*plan.rows, msgspec.structs.replace(heir, role=GroupRole.OWNER)))
+        if heir is not None:
+            return _promoted(roster, user, [heir.user_id], GroupRole.OWNER, now_ms, limits)
+    return _gone(roster, user, GroupAction.LEAVE, [user], now_ms)
 
 
 def asked(roster: Roster, user: UserId, code_hash: bytes, now_ms: int, limits: Limits) -> Planned | None:

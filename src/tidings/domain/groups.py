@@ -77,6 +77,8 @@ JOINS_S = 1.0
 """Those who join a group within so long come as one change."""
 MEMBERSHIPS_READ = 256
 """rows read at once"""
+HEIRS = 16
+"""listeners of a channel that are looked at for who takes over"""
 
 Judge = Callable[[Roster], Planned | None]
 
@@ -445,11 +447,23 @@ class Groups:
 
     async def _depart(self, user: UserId, conversation_id: ConversationId) -> None:
         conversation = await self._conversations.find(conversation_id)
-        if conversation is not None:
+        if conversation is None:
+            return
+        heirs = {user}
+        if conversation.is_channel:
+            # Its listeners are in no roster: where there is no other staff, one of them takes over.
+            heirs.update(await self._subscribers(conversation_id, UserId(0), HEIRS))
+        is_there = True
+        while is_there:
             now_ms = self._clock.wall_ms()
-            await self._apply(
-                conversation, lambda roster: group_changes.left(roster, user, now_ms, by_force=True), {user}
-            )
+
+            def judge(roster: Roster, now_ms: int = now_ms) -> Planned | None:
+                nonlocal is_there
+                plan = group_changes.left(roster, user, now_ms, self._limits, by_force=True)
+                is_there = plan is not None and plan.head.count == roster.head.count  # it hands over first
+                return plan
+
+            await self._apply(conversation, judge, heirs)
 
     async def _invited(self, invite: bytes, users: set[UserId]) -> tuple[Roster, bytes]:
         if len(invite) > self._limits.group_code_bytes:
