@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import pytest
@@ -40,6 +41,7 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits, Rate
+from tidings.store.schema import ROSTERS
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import PASSWORD, Device, World
 
@@ -649,9 +651,47 @@ async def test_an_owner_whose_account_ends_hands_the_group_over_and_all_are_told
 async def test_a_channel_whose_owners_account_ends_goes_to_a_listener() -> None:
     world, (alice, bob, carol) = await people(3)
     made = await create(alice, [bob, carol], kind=frames.ConversationKind.CHANNEL)
+    await change(alice, made.conversation_id, GroupAction.INFO, info=b"News")
     await world.services.account_rules.departures.depart(user(alice), Proof(PASSWORD))
     _, seen = await described(bob, made.conversation_id)
     assert seen.role == GroupRole.OWNER
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_who_is_added_while_their_account_ends_is_taken_out_again(
+    monkeypatch: pytest.MonkeyPatch, *, waits: bool
+) -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    if waits:
+        await change(alice, group, GroupAction.RULES, rules=GroupRules(approval=True))
+        await linked(alice, group, world)
+        assert (await carol.ask(lambda n: Join(n, CODE), Joined)).waiting
+    store = world.services.inboxes._store
+    compare = store.compare_and_set
+    gone = False
+
+    async def late(table: Any, *rows: Any) -> Any:
+        nonlocal gone
+        if table is ROSTERS and not gone:  # it was judged before, and is written after
+            gone = True
+            await world.services.account_rules.departures.depart(user(carol), Proof(PASSWORD))
+        return await compare(table, *rows)
+
+    monkeypatch.setattr(store, "compare_and_set", late)
+    await change(alice, group, GroupAction.ADD, users=[user(carol)])
+    assert gone
+    assert await roles(bob, group) == {"alice": 2, "bob": 0}
+
+
+async def test_who_waits_and_is_gone_is_not_let_in() -> None:
+    world, (alice, carol) = await people(2)
+    group = await group_of(alice, [])
+    await change(alice, group, GroupAction.RULES, rules=GroupRules(approval=True))
+    await linked(alice, group, world)
+    assert (await carol.ask(lambda n: Join(n, CODE), Joined)).waiting
+    await world.services.account_rules.departures.depart(user(carol), Proof(PASSWORD))
+    await refused(alice, errors.NO_SUCH_USER, group, GroupAction.ADD, users=[user(carol)])
 
 
 async def test_messages_are_pinned_and_taken_off() -> None:

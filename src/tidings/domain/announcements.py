@@ -44,6 +44,7 @@ from tidings.store.schema import (
     MEMBERSHIPS,
     MESSAGES,
     SUBSCRIBERS,
+    USERS,
     GroupHead,
     HeadRow,
     MembershipRow,
@@ -82,8 +83,12 @@ class Announcements:
         self._conversations = conversations
         self._router = router
 
-    async def tell(self, conversation: Conversation, roster: Roster) -> None:
-        """Tell of the last change of a group; durable on return. Raises ProtocolError, StoreError."""
+    async def tell(self, conversation: Conversation, roster: Roster) -> list[UserId]:
+        """Tell of the last change of a group; durable on return. Raises ProtocolError, StoreError.
+
+        Returns those of whom it made members and whose account has ended, or is about to: take them out, and
+        tell of that. Until then it counts as not told.
+        """
         head = roster.head
         assert head.change is not None
         concerned = _concerned(roster)
@@ -102,10 +107,19 @@ class Announcements:
             # What came too late for readers is written once more, as the group's messages go by now.
             roster = await self._now(roster)
             recipients = _recipients(roster, concerned)
+        # Only now: whoever ends an account looks for its groups after saying so.
+        gone = await self._gone([row.user_id for row in concerned if row.left_version is None])
+        if gone:
+            return gone
         await self._commit.write([Raise(HEADS, HeadRow(conversation.conversation_id, told=head.version))])
         group = conversation.group
         assert group is not None
         group.told = max(group.told, head.version)
+        return []
+
+    async def _gone(self, users: list[UserId]) -> list[UserId]:
+        rows = await self._store.get_many(USERS, [(user,) for user in users]) if users else []
+        return [user for user, row in zip(users, rows, strict=True) if row is None or row.leaving]
 
     def _offer(
         self, conversation: Conversation, roster: Roster, entry: Entry, recipients: list[UserId]

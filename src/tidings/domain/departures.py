@@ -15,6 +15,8 @@ and each step may be done twice.
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
 from tidings.domain.device_lists import DeviceLists
@@ -30,7 +32,7 @@ from tidings.domain.users import Users
 from tidings.protocol import ids as snowflakes
 from tidings.protocol.api import Proof
 from tidings.protocol.ids import UserId
-from tidings.store.contract import Erase, Write
+from tidings.store.contract import Erase, Put, Write
 from tidings.store.schema import (
     CHANGED,
     DEVICE_KEYS,
@@ -98,6 +100,9 @@ class Departures:
     async def _end(self, row: UserRow) -> None:
         user_id = row.user_id
         user = await self._users.user(user_id)
+        # From here on who makes a member of the user takes them out again (see `announcements`).
+        leaving = msgspec.structs.replace(row, leaving=True)
+        await self._commit.write([Put(USERS, leaving, self._ids.next())])
         await self._devices.revoke_held(user_id, list(user.devices))
         self._router.expel(user_id)
         await self._commit.barrier()

@@ -190,9 +190,7 @@ class Groups:
         if conversation.group is None:
             raise ProtocolError(NO_SUCH_CONVERSATION, "it is no group")
         if frame.action == GroupAction.ADD:
-            await self._check_addable(
-                actor, [user for user in frame.users if user not in conversation.group.head.waiting]
-            )
+            await self._check_addable(actor, frame.users, conversation.group.head.waiting)
         if frame.action == GroupAction.PIN:
             await self._check_pin(conversation, actor, frame)
         now_ms, users = self._clock.wall_ms(), {actor, *frame.users}
@@ -410,13 +408,26 @@ class Groups:
     async def _finish_telling(
         self, conversation: Conversation, roster: Roster, *, at_once: bool = False
     ) -> None:
-        head = roster.head
         group = conversation.group
         assert group is not None
-        if group.told >= head.version:
-            return
-        if at_once or self._clock.wall_ms() - head.changed_at > UNTOLD_MS:
-            await self._announcements.tell(conversation, roster)
+        while group.told < roster.head.version:
+            if not at_once and self._clock.wall_ms() - roster.head.changed_at <= UNTOLD_MS:
+                return
+            gone = await self._announcements.tell(conversation, roster)
+            if gone:
+                roster, at_once = await self._taken_out(roster, gone), True
+                await self._conversations.changed(roster)
+
+    async def _taken_out(self, roster: Roster, gone: list[UserId]) -> Roster:
+        """A group without those who came to it while their account was ended."""
+        for user in gone:
+            after: Roster | None = None
+            while after is None:
+                roster = await self._roster(roster.row.conversation_id, {user})
+                plan = group_changes.left(roster, user, self._clock.wall_ms(), self._limits, by_force=True)
+                after = roster if plan is None else await self._set(roster, plan)
+            roster = after
+        return roster
 
     def _tell_some_time(self, conversation: Conversation) -> None:
         """A change was found that its members may not have been told of."""
@@ -534,13 +545,16 @@ class Groups:
             else:
                 one.joined.set_exception(ProtocolError(GROUP_FULL))
 
-    async def _check_addable(self, actor: UserId, users: list[UserId]) -> None:
+    async def _check_addable(
+        self, actor: UserId, users: Sequence[UserId], waiting: Sequence[UserId] = ()
+    ) -> None:
+        """Who waits has asked to be added."""
         if len(users) > self._limits.group_users:
             raise ProtocolError(TOO_LARGE, f"at most {self._limits.group_users} users in one change")
         for user in users:
             if not (await self._users.user(user)).handle:
                 raise ProtocolError(NO_SUCH_USER)
-            if not await self._privacy.may_see(actor, user, "groups"):
+            if user not in waiting and not await self._privacy.may_see(actor, user, "groups"):
                 raise ProtocolError(NOT_ADDABLE)
 
     async def _check_pin(self, conversation: Conversation, actor: UserId, frame: ChangeGroup) -> None:

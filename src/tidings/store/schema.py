@@ -402,6 +402,8 @@ class UserRow(Row):
     """quota; 0: none"""
     devices_max: int = 0
     """quota; 0: `devices_per_user`"""
+    leaving: bool = False
+    """its end was begun"""
 
 
 USERS = Table("users", UserRow, partition=("user_id",))
