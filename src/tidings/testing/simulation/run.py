@@ -202,6 +202,10 @@ class Simulation(Cluster):
         """Also the devices that are gone."""
         return self.devices
 
+    def all_users(self) -> Sequence[User]:
+        """Also those who are gone."""
+        return self.users
+
     def conversations_of(self, user: UserId) -> list[ConversationId]:
         """A user's conversations."""
         return [name for name, members in self.model.members.items() if user in members]
@@ -352,7 +356,7 @@ class Simulation(Cluster):
 
     def _names(self) -> Names:
         devices = {device.device_id: device.name for device in self.everybody()}
-        return Names(self.model, devices, {user.user_id: user.handle for user in self.users})
+        return Names(self.model, devices, {user.user_id: user.handle for user in self.all_users()})
 
 
 def plan(

@@ -5,20 +5,31 @@ stands in the log; and that version must have been the group's when it was accep
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tidings.protocol.frames import CHANGES
+from tidings.domain.inboxes import MESSAGE_ENTRY
+from tidings.protocol.frames import CHANGES, GroupAction
 from tidings.protocol.ids import ConversationId, MessageId, UserId
-from tidings.store.schema import MESSAGES, MessageRow
+from tidings.store.schema import INBOX, MESSAGES, MessageRow
 from tidings.testing.simulation.checks import TORN_S, Checks, complaints, delivered, prompt, rows, settled
 from tidings.testing.simulation.device import Device
 from tidings.testing.simulation.groups import counts, rosters
+from tidings.testing.simulation.groups.accounts import GROUPS
 from tidings.testing.simulation.groups.device import GroupDevice
 from tidings.testing.simulation.model import Said
 from tidings.testing.simulation.profile import Ref
 
 if TYPE_CHECKING:
     from tidings.testing.simulation.groups.run import GroupSimulation
+
+
+HEEDED_S = 5.0
+"""until all nodes know that a member is awake"""
+TRUSTED_S = 3.0
+"""until no node takes a member for awake who is dormant"""
+CHECKED_S = 30.0
+"""from when it was looked whether somebody may be added until they are, at most"""
 
 
 class GroupChecks(Checks):
@@ -51,6 +62,7 @@ class GroupChecks(Checks):
             if device.born_s < said.sent_s
             and any(record.is_entitled(device.user.user_id, version) for version in versions)
             and not self.is_excused(device, conversation, max(versions), acked_s, said.sender)
+            and not self.was_missed(device.user.user_id, said, versions)
         ]
 
     def is_excused(
@@ -75,6 +87,15 @@ class GroupChecks(Checks):
         if not record.was_read and user != sender:
             return False
         return not self.reads(user, conversation, version)
+
+    def was_missed(self, user: UserId, said: Said, versions: Sequence[int]) -> bool:
+        """Whether it was said while a user was dormant who may not read the history of that time any more."""
+        assert said.sent_s is not None
+        begin_s, end_s = said.sent_s, said.acked_s or 0.0
+        return any(
+            sleep.user == user and sleep.begin_s <= end_s and begin_s <= sleep.end_s + HEEDED_S
+            for sleep in self.records[said.conversation].sleeps
+        ) and not any(self.reads(user, said.conversation, version) for version in versions)
 
     def reads(self, user: UserId, conversation: ConversationId, version: int) -> bool:
         """Whether the history has a version for a user."""
@@ -101,6 +122,8 @@ def check(simulation: "GroupSimulation") -> None:
         _versions,
         rosters.check,
         counts.check,
+        _dormant_cost_nothing,
+        _gone_are_gone,
         rows,
         complaints,
     ):
@@ -192,3 +215,42 @@ def _versions(checks: GroupChecks) -> None:
             if not least <= row.version <= most:
                 text = f"{said.content!r} has version {row.version}, and {least} was known"
                 checks.broken("4 rights", text, said.ref)
+
+
+def _dormant_cost_nothing(checks: GroupChecks) -> None:
+    """While a member is dormant no message is written to their inbox."""
+    written = {
+        (row.user_id, row.message_id) for row in checks.groups.scan(INBOX) if row.kind == MESSAGE_ENTRY
+    }
+    for said in checks.model.said.values():
+        if said.acked_s is None or said.sent_s is None:
+            continue
+        for sleep in checks.records[said.conversation].sleeps:
+            begin_s = sleep.begin_s + TRUSTED_S
+            if said.sent_s < begin_s or said.acked_s > sleep.end_s:
+                continue
+            if checks.groups.was_paused(begin_s, said.acked_s):
+                continue  # the clock by which a node trusts what it has read stood still with it
+            checks.groups.tally.count("people: messages that cost a sleeper nothing")
+            if any((sleep.user, message_id) in written for message_id in said.message_ids):
+                checks.broken("5 cost", f"{said.content!r} was written for {sleep}", said.ref)
+
+
+def _gone_are_gone(checks: GroupChecks) -> None:
+    """Whose account has ended is in no group; nobody is added who lets nobody add them."""
+    for user in checks.groups.departed:
+        if user.user_id not in checks.groups.departed_s:
+            checks.broken("settled", f"the account of {user.handle} has not ended")
+        for record in checks.records.values():
+            if user.user_id in record.now.roles:
+                checks.broken("5 gone", f"{user.handle} is in {record.now.head}, and is gone")
+    hides = checks.groups.model.privacy.hides
+    for record in checks.records.values():
+        waiting: Sequence[UserId] = ()
+        for state in record.states:
+            if state.change.action in (GroupAction.CREATE, GroupAction.ADD):
+                for one in state.change.users:
+                    is_shut = hides(one, GROUPS, state.at_s - CHECKED_S, state.at_s) == {True}
+                    if is_shut and one not in waiting:
+                        checks.broken("4 privacy", f"{one} was added by {state.head}")
+            waiting = state.head.waiting

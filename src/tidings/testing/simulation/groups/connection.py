@@ -19,6 +19,7 @@ from tidings.protocol.frames import (
     Drained,
     Error,
     History,
+    InboxExpired,
     Page,
     Read,
     Stale,
@@ -26,8 +27,10 @@ from tidings.protocol.frames import (
     Tally,
     Welcome,
 )
-from tidings.protocol.ids import ClientId, ConversationId, MessageId
+from tidings.protocol.ids import EPOCH_MS as FIRST_MS
+from tidings.protocol.ids import ClientId, ConversationId, MessageId, first_at, unix_ms
 from tidings.testing.simulation.connection import Connection
+from tidings.testing.simulation.groups.profile import Gap
 
 if TYPE_CHECKING:
     from tidings.testing.simulation.groups.device import GroupDevice, Wish
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 LISTED = 100
 PAGE = 40
+MARGIN_MS = 10_000
+"""the places of a message in an inbox and in a log may differ by so much"""
 TALLIED = 64
 """of one's own messages of a group, how many are asked about at once"""
 
@@ -92,6 +97,22 @@ class GroupConnection(Connection):
                 lambda frame: self.device.excuse(frame.code, conversation, asked_s),
             )
 
+    def bridge(self, gap: Gap) -> None:
+        """Read in the history of every group what an inbox lacks."""
+        first = MessageId(first_at(max(unix_ms(gap.since) - MARGIN_MS, FIRST_MS)))
+        last = MessageId(first_at(unix_ms(gap.until) + MARGIN_MS))
+        left = {name: None for name, view in self.device.groups_profile.groups.items() if view.is_in}
+
+        def done(conversation: ConversationId) -> None:
+            left.pop(conversation, None)
+            if not left:
+                self.device.bridged(gap)
+
+        if not left:
+            self.device.bridged(gap)
+        for conversation in list(left):
+            self._bridge_one(conversation, first, last, done)
+
     def fill(self, conversation: ConversationId, after: MessageId) -> None:
         """Read on in the history of a group, after a message, until there is nothing more."""
         asked_s = self.loop.now_s
@@ -127,7 +148,7 @@ class GroupConnection(Connection):
 
     def _drained(self, frame: Drained) -> None:
         super()._drained(frame)
-        self._list(None)
+        self._list(None, self._fill_up)
         self._ask_all_tallies()
         for conversation in list(self.device.unfilled):
             self.fill(conversation, MessageId(0))
@@ -135,6 +156,8 @@ class GroupConnection(Connection):
     def _stale(self, frame: Stale) -> None:
         super()._stale(frame)
         self._ask_all_tallies()
+        if self.device.groups_profile.gap is not None:
+            self._list(None, self._fill_up)
 
     def _tallies(self, frame: Tallies) -> None:
         if frame.request_id is not None:
@@ -142,7 +165,40 @@ class GroupConnection(Connection):
         else:
             self.device.tallied(frame.conversation_id, frame.items, pushed=True)
 
+    def _expired(self, frame: InboxExpired) -> None:
+        self.device.told_expired(frame)
+
     # --- inside -----------------------------------------------------------------------------
+
+    def _bridge_one(
+        self,
+        conversation: ConversationId,
+        after: MessageId,
+        last: MessageId,
+        done: Callable[[ConversationId], None],
+    ) -> None:
+        """Of one group: what comes after a message, and not after another one."""
+        asked_s = self.loop.now_s
+
+        def answered(page: Page) -> None:
+            for item in page.items:
+                if item.message.message_id <= last:
+                    self.device.take(item.message, self, "history", stands=False)
+            if page.more and page.next <= last:
+                self._bridge_one(conversation, page.next, last, done)
+            else:
+                done(conversation)
+
+        def refused(frame: Error) -> None:
+            self.device.excuse(frame.code, conversation, asked_s)
+            done(conversation)
+
+        self.ask(lambda request_id: History(request_id, conversation, None, after, PAGE), answered, refused)
+
+    def _fill_up(self) -> None:
+        gap = self.device.groups_profile.gap
+        if gap is not None:
+            self.bridge(gap)
 
     def _ack(self) -> None:
         device_id, model = self.device.device_id, self.device.simulation.model
@@ -185,14 +241,16 @@ class GroupConnection(Connection):
 
         self.ask(lambda request_id: Read(request_id, conversation, up_to), answered, refused)
 
-    def _list(self, after: ConversationId | None) -> None:
+    def _list(self, after: ConversationId | None, then: Callable[[], None]) -> None:
         """Ask which groups there are."""
 
         def answered(found: frames.ConversationList) -> None:
             for item in found.items:
                 self.device.groups_profile.learn(item.conversation_id, item.version, is_in=True)
             if found.more:
-                self._list(found.items[-1].conversation_id)
+                self._list(found.items[-1].conversation_id, then)
+            else:
+                then()
 
         self.ask(lambda request_id: Conversations(request_id, after, LISTED), answered)
 
@@ -210,6 +268,7 @@ GroupConnection.hears = {
     Drained: GroupConnection._drained,
     Stale: GroupConnection._stale,
     Tallies: GroupConnection._tallies,
+    InboxExpired: GroupConnection._expired,
     frames.ConversationList: GroupConnection._answered,
     frames.Joined: GroupConnection._answered,
 }

@@ -85,8 +85,8 @@ def _asked(checks: "GroupChecks") -> None:
     model = checks.groups.model
     for said in model.said.values():
         record = checks.records[said.conversation]
-        views = checks.groups.views[said.sender]
-        if record.is_channel or said.sender not in record.now.roles:
+        views = checks.groups.views.get(said.sender)
+        if views is None or record.is_channel or said.sender not in record.now.roles:
             continue
         for message_id in said.message_ids:
             least = model.tally(said.conversation, message_id, said.sender, most=False)

@@ -24,6 +24,10 @@ class GroupDeed(StrEnum):
     CLASH = "groups: changed by two at once"
     CROSS = "groups: much is said while somebody comes or goes"
     REVOKE = "groups: device signed out"
+    HIDE = "groups: receipts, or being added, shown or not"
+    DEPART = "groups: account ended"
+    SLEEP = "groups: somebody away for long"
+    LOOK = "groups: a node looks for who sleeps"
 
 
 WEIGHTS: dict[StrEnum, int] = {
@@ -58,6 +62,8 @@ WEIGHTS: dict[StrEnum, int] = {
     GroupDeed.CLASH: 5,
     GroupDeed.CROSS: 6,
     GroupDeed.REVOKE: 1,
+    GroupDeed.HIDE: 3,
+    GroupDeed.DEPART: 1,
 }
 PEACEFUL: dict[StrEnum, int] = {
     **{deed: WEIGHTS[deed] for deed in (*WRITES, Deed.READ, Deed.SNAPSHOT)},

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tidings.protocol import errors, frames
 from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import REGISTRY
-from tidings.protocol.frames import Frame, Message, MessageTally, Receipt
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId
+from tidings.protocol.frames import Frame, InboxExpired, Message, MessageTally, Receipt, SettingKind
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, unix_ms
 from tidings.testing.simulation.connection import Connection
 from tidings.testing.simulation.device import Device, User
-from tidings.testing.simulation.groups.connection import GroupConnection
+from tidings.testing.simulation.groups.connection import MARGIN_MS, GroupConnection
 from tidings.testing.simulation.groups.model import Holds, Wished
-from tidings.testing.simulation.groups.profile import UNKNOWN, GroupProfile, is_change
+from tidings.testing.simulation.groups.profile import UNKNOWN, Gap, GroupProfile, is_change
+from tidings.testing.simulation.machines import EPOCH_MS
 from tidings.testing.simulation.profile import Profile, Ref, Stored, ref_of, stored
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ WITH_REASON = frozenset(
     )
 )
 """why something about a group may be refused for good"""
+
+
+FILLED_S = 30.0
+"""after a device was told that its inbox lacks something: until it has looked twice into the history"""
 
 
 class Wish(NamedTuple):
@@ -72,6 +77,8 @@ class GroupDevice(Device):
         self.tallies: dict[MessageId, MessageTally] = {}
         """of its user's messages: the greatest counts that it was told"""
         self.is_revoked = False
+        self.away_until_s = 0.0
+        """it does not connect before, whatever it is told"""
         self._wishes = 0
 
     @property
@@ -95,6 +102,30 @@ class GroupDevice(Device):
     def reads(self, one: Stored) -> bool:
         """Changes are no messages: of a channel some stand in no log."""
         return bool(one.ref.device)
+
+    def go_online(self) -> None:
+        """Be connected from now on, unless its user is away."""
+        if self.loop.now_s >= self.away_until_s and not self.is_revoked:
+            super().go_online()
+
+    def stay_away(self, until_s: float) -> None:
+        """Be away, until then."""
+        self.away_until_s = until_s
+        self.note("is away until", until_s)
+        self.go_offline()
+
+    def hide(self, what: str, *, hides: bool) -> None:
+        """Show others less, or let them do less; or do so no longer."""
+        self.profile.sets[SettingKind.PRIVACY, what] = b"nobody" if hides else b"everyone"
+        self.simulation.model.privacy.asked(self.user.user_id, what, hides=hides, now_s=self.loop.now_s)
+        self.note("hides" if hides else "shows", what)
+        if self.connection is not None:
+            self.connection.tell_sets()
+
+    def set_answered(self, name: tuple[int, str], value: bytes) -> None:
+        """A setting is durable."""
+        super().set_answered(name, value)
+        self.simulation.model.privacy.answered(self.user.user_id, name[1], self.loop.now_s)
 
     def turned_away(self, code: int, reason: str) -> None:
         """It was signed out, or there is a bug."""
@@ -149,6 +180,8 @@ class GroupDevice(Device):
     def wish_refused(self, wish: Wish, code: int) -> None:
         """It will not be done."""
         self._wish_over(wish)
+        if code == errors.NOT_ADDABLE.code and self.simulation.anybody_hides(wish.asked_s):
+            return
         if wish.conversation is None:
             self._excuse(code)
         else:
@@ -174,6 +207,24 @@ class GroupDevice(Device):
             self.simulation.broken("4 rights", text, ref)
         self.simulation.tally.count(f"people: told by {way}")
         self.store(stored(message), connection, stands=stands)
+
+    def told_expired(self, frame: InboxExpired) -> None:
+        """Its inbox is not complete: that is noted before anything is said."""
+        now_s = self.loop.now_s
+        self.note("is told that its inbox lacks something", frame)
+        if not self.simulation.ever_slept(self.user.user_id):
+            self.simulation.broken("an inbox was called expired", f"{self.name}: {frame}")
+        self.simulation.tally.count("people: told that an inbox is not complete")
+        gap = self.groups_profile.gap or Gap(frame.since, frame.until)
+        self.groups_profile.gap = Gap(min(gap.since, frame.since), max(gap.until, frame.until))
+        self.calm.disturbed(now_s, now_s + FILLED_S)
+
+    def bridged(self, gap: Gap) -> None:
+        """All that the history has of a gap is here; what was just written comes with the next look."""
+        now_ms = EPOCH_MS + int(self.loop.now_s * 1000)
+        if self.groups_profile.gap == gap and unix_ms(gap.until) + MARGIN_MS < now_ms:
+            self.groups_profile.gap = None
+            self.note("has filled its inbox up", gap)
 
     def described(self, found: frames.Conversation) -> None:
         """What a group is."""

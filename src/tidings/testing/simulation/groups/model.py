@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from tidings.protocol.frames import MessageTally
 from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
 from tidings.store.schema import RosterRow
+from tidings.testing.simulation.groups.accounts import RECEIPTS, Privacy
 from tidings.testing.simulation.groups.record import Record, State
 from tidings.testing.simulation.model import Model, Said, Verdict
 
@@ -15,6 +16,10 @@ Holds = Callable[[State], bool]
 NOTED_S = 10.0
 """until whoever is added to a group is told, if no store is slow for long; in a channel they are one of
 its members from then on, not before"""
+
+
+HEEDED_S = 60.0
+"""until what was told of those who show no receipts any more is on nobody's way any more"""
 
 
 class Wished(NamedTuple):
@@ -38,8 +43,12 @@ class Marks(NamedTuple):
 class GroupModel(Model):
     """See the module's text. `members`: who is in each group now."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float]) -> None:
         super().__init__()
+        self._now_s = now_s
+        self.privacy = Privacy()
+        self.departed: set[UserId] = set()
+        """whose account ends"""
         self.records: dict[ConversationId, Record] = {}
         self.problems: list[str] = []
         """what was wrong with what was stored"""
@@ -132,6 +141,7 @@ class GroupModel(Model):
         record, version = self.records[conversation], self.versions.get(message)
         if version is None:
             return None
+        now_s = self._now_s()
         delivered = read = of = 0
         for stay in record.stays:
             if stay.user == sender or not stay.covers(version):
@@ -142,7 +152,10 @@ class GroupModel(Model):
                 marks = self.marks(conversation, stay.user, most=most)
             has_it = marks.delivered >= message
             delivered += has_it
-            read += marks.read >= message
+            hides = self.privacy.hides(stay.user, RECEIPTS, now_s - HEEDED_S, now_s)
+            if stay.user in self.departed:
+                hides = {True, False}  # what they wished went with the account
+            read += marks.read >= message and (False in hides if most else hides == {False})
             of += has_it or stay.end is None
         return MessageTally(message, delivered, read, of)
 

@@ -6,6 +6,7 @@ that it arrives is refused. Where people write they go by what their device beli
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tidings.protocol.frames import (
@@ -20,6 +21,7 @@ from tidings.protocol.frames import (
     Relation,
 )
 from tidings.protocol.ids import CLIENT_ID_BYTES, ClientId, ConversationId, UserId
+from tidings.testing.simulation.groups import absences, accounts
 from tidings.testing.simulation.groups.deeds import SPEAKS, GroupDeed
 from tidings.testing.simulation.groups.model import Holds
 from tidings.testing.simulation.groups.record import Record
@@ -48,6 +50,26 @@ class GroupPeople(People):
     """Carries actions out."""
 
     _simulation: "GroupSimulation"
+
+    @property
+    def simulation(self) -> "GroupSimulation":
+        """Whose people they are."""
+        return self._simulation
+
+    def say(self, device: "GroupDevice", conversation: ConversationId) -> None:
+        """Write something."""
+        device.write(conversation, self._text())
+
+    def writes_to(self, device: "GroupDevice", conversation: ConversationId) -> bool:
+        """Whether a device believes that its user may write in a group."""
+        return conversation in self._writes_to(device, reading=False)
+
+    def change_later(
+        self, after_s: float, device: "GroupDevice", record: Record, action: GroupAction, **fields: Any
+    ) -> None:
+        """Ask for a change of a group in a while, whatever comes of it."""
+        change = partial(self._change, device, record, action, None, **fields)
+        self._simulation.loop.after(after_s, change)
 
     def act(self, action: Action) -> None:
         """Do it, or something like it if that cannot be done."""
@@ -365,4 +387,8 @@ GroupPeople.does = {
     GroupDeed.CLASH: GroupPeople._clash,
     GroupDeed.CROSS: GroupPeople._cross,
     GroupDeed.REVOKE: GroupPeople._revoke,
+    GroupDeed.HIDE: accounts.hide,
+    GroupDeed.DEPART: accounts.depart,
+    GroupDeed.SLEEP: absences.sleep,
+    GroupDeed.LOOK: absences.look,
 }

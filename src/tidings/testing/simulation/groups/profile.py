@@ -22,21 +22,30 @@ class View(NamedTuple):
 UNKNOWN = View(0, False)
 
 
+class Gap(NamedTuple):
+    """Between these two entries the inbox may lack something that is in the history."""
+
+    since: EntryId
+    until: EntryId
+
+
 class GroupProfile(Profile):
     """See the module's text."""
 
-    __slots__ = ("changes", "groups")
+    __slots__ = ("changes", "gap", "groups")
 
     def __init__(self, have: EntryId) -> None:
         super().__init__(have)
         self.groups: dict[ConversationId, View] = {}
         self.changes: dict[tuple[ConversationId, int], GroupChange] = {}
+        self.gap: Gap | None = None
 
     def copy(self) -> "GroupProfile":
         """A snapshot."""
         copy = super().copy()
         assert isinstance(copy, GroupProfile)
         copy.groups, copy.changes = dict(self.groups), dict(self.changes)
+        copy.gap = self.gap
         return copy
 
     def learn(self, conversation: ConversationId, version: int, *, is_in: bool) -> None:

@@ -28,6 +28,15 @@ class Stay(NamedTuple):
         return self.first <= version and (self.end is None or version < self.end)
 
 
+class Sleep(NamedTuple):
+    """When a member was dormant: nothing was written to their inbox."""
+
+    user: UserId
+    begin_s: float
+    end_s: float
+    """infinite: still is"""
+
+
 class State(NamedTuple):
     """A group from some moment on."""
 
@@ -52,6 +61,7 @@ class Record:
         self.stays: list[Stay] = []
         self.fanouts: list[tuple[float, Fanout]] = []
         """how its messages went to the members, from when on"""
+        self.sleeps: list[Sleep] = []
         self._stored: dict[UserId, RosterRow] = {}
 
     @property
@@ -73,7 +83,9 @@ class Record:
         """What was stored; yields what is wrong with it."""
         head = row.head
         assert head is not None
-        self._stored.update((one.user_id, one) for one in also)
+        for one in also:
+            self._note_sleep(one, now_s)
+            self._stored[one.user_id] = one
         if not self.fanouts or self.fanouts[-1][1] != head.fanout:
             self.fanouts.append((now_s, Fanout(head.fanout)))
         if self.states and head.version == self.now.head.version:
@@ -120,6 +132,17 @@ class Record:
         return max((state.head.version for state in self.states if state.at_s <= at_s), default=0)
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _note_sleep(self, row: RosterRow, now_s: float) -> None:
+        before = self._stored.get(row.user_id)
+        was_dormant = before is not None and before.dormant
+        if row.dormant and not was_dormant:
+            self.sleeps.append(Sleep(row.user_id, now_s, float("inf")))
+        elif was_dormant and not row.dormant:
+            self.sleeps = [
+                one._replace(end_s=now_s) if one.user == row.user_id and one.end_s > now_s else one
+                for one in self.sleeps
+            ]
 
     def _follow(self, head: GroupHead, now_s: float) -> Iterator[str]:
         change = head.change

@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any, ClassVar
 
+from tidings.protocol.api import LoggedIn
 from tidings.protocol.frames import GroupAction
 from tidings.protocol.ids import ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
 from tidings.server.services import Services
 from tidings.store.contract import Row, Table
-from tidings.store.schema import ROSTERS, RosterRow
-from tidings.testing.simulation.device import User
-from tidings.testing.simulation.groups import checks, deeds
+from tidings.store.schema import ROSTERS, SLEEPS, RosterRow
+from tidings.testing.simulation.device import Device, User
+from tidings.testing.simulation.faults import MachineFault
+from tidings.testing.simulation.groups import absences, accounts, checks, deeds
 from tidings.testing.simulation.groups.device import GroupDevice
 from tidings.testing.simulation.groups.model import NOTED_S, GroupModel
 from tidings.testing.simulation.groups.people import GroupPeople
@@ -55,11 +57,15 @@ class GroupSimulation(Simulation):
 
     def __init__(self, options: Options) -> None:
         super().__init__(options)
-        self.model = GroupModel()
+        self.model = GroupModel(lambda: self.loop.now_s)
         self.people = GroupPeople(self)
         self.signed_out: list[GroupDevice] = []
         self.codes: dict[ConversationId, list[bytes]] = {}
         """of invite links"""
+        self.departed: list[User] = []
+        """whose account ends"""
+        self.departed_s: dict[UserId, float] = {}
+        """when that was answered"""
         self.views: dict[UserId, Views] = {}
         """what each user is told of groups in the end"""
 
@@ -76,13 +82,18 @@ class GroupSimulation(Simulation):
             fanout_write_again=2,
             fanout_both_s=random.choice([3.0, 8.0]),
             group_members=random.choice([len(HANDLES) - 1, len(HANDLES)]),
+            seen_s=absences.SEEN_S,
+            dormant_s=absences.DORMANT_S,
+            dormant_sweep_s=1,
         )
         return Config(limits=limits)
 
     def planned(self, *, is_cluster: bool) -> Plan:
         """What is to happen."""
         weights = {True: deeds.PEACEFUL, False: deeds.WEIGHTS}
-        return plan(f"{self.options.seed}/groups", COURSE, weights, is_cluster=is_cluster)
+        found = plan(f"{self.options.seed}/groups", COURSE, weights, is_cluster=is_cluster)
+        random = Random(f"{self.options.seed}/absences")  # noqa: S311 - a seed replays the run
+        return found._replace(actions=[*found.actions, *absences.plan(random, found.phases)])
 
     def new_device(
         self, name: str, user: User, device_id: DeviceId, token: str, random: Random
@@ -141,14 +152,43 @@ class GroupSimulation(Simulation):
         """Also the devices that are gone."""
         return [*self.devices, *self.signed_out]
 
+    def all_users(self) -> Sequence[User]:
+        """Also those whose account ends."""
+        return [*self.users, *self.departed]
+
+    def ever_slept(self, user: UserId) -> bool:
+        """Whether a user may ever have been dormant."""
+        return any(row.user_id == user for row in self.scan(SLEEPS))
+
+    def was_paused(self, begin_s: float, end_s: float) -> bool:
+        """Whether a machine may have been paused with its clocks within a span of time."""
+        return any(
+            self.began_s + one.at_s <= end_s and begin_s <= self.began_s + one.at_s + one.length_s
+            for one in self.plan.injections
+            if one.fault is MachineFault.PAUSED
+        )
+
+    def anybody_hides(self, since_s: float) -> bool:
+        """Whether somebody may have let nobody add them, at some time since."""
+        hides = self.model.privacy.hides
+        return any(
+            True in hides(user.user_id, accounts.GROUPS, since_s, self.loop.now_s)
+            for user in self.all_users()
+        )
+
     def sign_out(self, device: GroupDevice) -> None:
         """Have a device signed out, however often that must be tried."""
-        device.is_revoked = True
-        self.devices.remove(device)
-        self.signed_out.append(device)
-        self.model.gone.add(device.device_id)
-        self.note(device.name, "is signed out")
+        self._lose(device)
         self._sign_out(device)
+
+    def depart(self, user: User) -> None:
+        """Have a user's account ended, however often that must be tried."""
+        self.users.remove(user)
+        self.departed.append(user)
+        self.model.departed.add(user.user_id)
+        for device in [device for device in self.devices if device.user == user]:
+            self._lose(device)
+        accounts.departing(self, user)
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -171,6 +211,20 @@ class GroupSimulation(Simulation):
         is_told = (conversation, version) in device.groups_profile.changes
         if not is_told and not all(node.calm.holds(now_s, now_s) for node in self.nodes):
             self._disturb_until_told(device, conversation, version)
+
+    def _lose(self, device: GroupDevice) -> None:
+        device.is_revoked = True
+        self.devices.remove(device)
+        self.signed_out.append(device)
+        self.model.gone.add(device.device_id)
+        self.note(device.name, "is signed out")
+
+    def _add_device(self, account: LoggedIn, user: User) -> Device:
+        device = super()._add_device(account, user)
+        if user in self.departed:  # it was on its way in
+            assert isinstance(device, GroupDevice)
+            self._lose(device)
+        return device
 
     def _sign_out(self, device: GroupDevice) -> None:
         ready = [node for node in self.nodes if node.is_ready]
