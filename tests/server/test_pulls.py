@@ -25,8 +25,9 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ClientId, ConversationId, UserId
 from tidings.protocol.limits import Limits
+from tidings.server.pulls import Pulls
 from tidings.store.memory import MemoryStore, Tables
-from tidings.store.schema import INBOX, PULL_CURSORS
+from tidings.store.schema import INBOX, PULL_CURSORS, MembershipRow
 from tidings.testing.world import Device, World
 
 CODE = b"an invite code"
@@ -210,6 +211,36 @@ async def test_who_is_removed_gets_what_was_said_before_and_nothing_after() -> N
     away.ack()
     await away.settle()
     assert await texts(await scene.world.online(bob.account)) == []
+
+
+async def test_who_comes_back_and_goes_before_their_session_looks_gets_what_was_said_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = await Scene.of(5)
+    alice, *_, dave = scene.people
+    group = await group_of(alice, scene.people[1:])
+    await scene.fanout(group, Fanout.READ)
+    await change(alice, group, GroupAction.REMOVE, users=[user(dave)])
+    await say(alice, group, "without him")
+    assert await texts(dave) == []
+    dave.ack()
+    await dave.settle()
+    look = asyncio.Event()
+    membership = Pulls._membership
+
+    async def held_up(self: Pulls, conversation_id: ConversationId) -> MembershipRow | None:
+        if self._user == user(dave):
+            await look.wait()
+        return await membership(self, conversation_id)
+
+    monkeypatch.setattr(Pulls, "_membership", held_up)
+    await change(alice, group, GroupAction.ADD, users=[user(dave)])
+    await say(alice, group, "with him")
+    await change(alice, group, GroupAction.REMOVE, users=[user(dave)])
+    await say(alice, group, "without him again")
+    look.set()
+    await has(dave, "with him")
+    assert await texts(dave) == []
 
 
 async def test_who_joins_a_large_group_hears_it_from_then_on() -> None:

@@ -179,7 +179,14 @@ class Pulls:
                     # Another stay: what came meanwhile was judged by the one before it.
                     known.position = known.cursor
                 known.membership = row
-        elif row is not None and row.pulled_from and not row.pulled_until:
+        elif (
+            row is not None
+            and row.pulled_from
+            and (
+                not row.pulled_until or known is None or known.membership.joined_version != row.joined_version
+            )
+        ):
+            # Also a stay that is over by now: what was said in it was read by nobody here.
             cursor = await self._means.store.get(PULL_CURSORS, (self._device, conversation_id))
             await self._add([(row, cursor)])
 
