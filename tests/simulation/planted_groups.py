@@ -6,15 +6,28 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from tidings.domain import announcements
+from tidings.domain import announcements, group_changes
+from tidings.domain.announcements import Announcements
 from tidings.domain.conversation import Conversation
+from tidings.domain.conversations import Conversations
 from tidings.domain.crossings import Crossings
+from tidings.domain.dormancy import Dormancy
 from tidings.domain.fanout import Fanout
+from tidings.domain.group_state import GroupState
 from tidings.domain.peers import MARGIN_S, Freshness
 from tidings.domain.rosters import Roster, Rosters
 from tidings.domain.tallies import Counted
 from tidings.protocol.frames import MessageTally
-from tidings.protocol.ids import CLIENT_ID_BYTES, TIME_SHIFT, ClientId, ConversationId, MessageId, UserId
+from tidings.protocol.ids import (
+    CLIENT_ID_BYTES,
+    TIME_SHIFT,
+    ClientId,
+    ConversationId,
+    DeviceId,
+    EntryId,
+    MessageId,
+    UserId,
+)
 from tidings.server.pulls import Pull, Pulls
 from tidings.store.schema import ROSTERS, RosterRow
 
@@ -99,6 +112,68 @@ def told_without_a_name(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(announcements, "name_of", name_of)
 
 
+def filled_up_by_nobody(patch: pytest.MonkeyPatch) -> None:
+    """Who was dormant and is back is not told that their inbox lacks something."""
+    came_back = Dormancy.came_back
+
+    async def in_silence(self: Dormancy, user: UserId, device: DeviceId, start: EntryId) -> None:
+        await came_back(self, user, device, start)
+
+    patch.setattr(Dormancy, "came_back", in_silence)
+
+
+def told_to_the_first(patch: pytest.MonkeyPatch) -> None:
+    """Of the devices of who was dormant only the one that wakes them is told."""
+    came_back, wake = Dormancy.came_back, Dormancy._wake
+    waking = False
+
+    async def noted(self: Dormancy, user: UserId, slept: EntryId) -> EntryId:
+        nonlocal waking
+        waking = True
+        return await wake(self, user, slept)
+
+    async def told(self: Dormancy, user: UserId, device: DeviceId, start: EntryId) -> EntryId | None:
+        nonlocal waking
+        waking = False
+        complete = await came_back(self, user, device, start)
+        return complete if waking else None
+
+    patch.setattr(Dormancy, "_wake", noted)
+    patch.setattr(Dormancy, "came_back", told)
+
+
+def dormant_get_copies(patch: pytest.MonkeyPatch) -> None:
+    """Members who are dormant cost as much as others."""
+
+    def all_of_them(self: GroupState, sender: UserId) -> list[UserId]:
+        return [member for member in self.roles if member != sender] if self.fanout.writes_copies else []
+
+    patch.setattr(GroupState, "recipients", all_of_them)
+
+
+def owner_without_an_heir(patch: pytest.MonkeyPatch) -> None:
+    """An owner's account ends, and nobody takes the group over."""
+    patch.setattr(group_changes, "_heir", lambda *_: None)
+
+
+def added_while_leaving(patch: pytest.MonkeyPatch) -> None:
+    """Whoever adds somebody does not look once more whether they are still there."""
+
+    async def nobody(self: Announcements, users: list[UserId]) -> list[UserId]:
+        return []
+
+    patch.setattr(Announcements, "_gone", nobody)
+
+
+def reads_of_the_hidden(patch: pytest.MonkeyPatch) -> None:
+    """A tally counts the reads of those who show none."""
+
+    async def nobody(self: Conversations, conversation: Conversation) -> None:
+        conversation.hides_reads = frozenset()
+
+    patch.setattr(Conversations, "_learn_of_group", nobody)
+
+
 PLANTS: dict[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -109,5 +184,11 @@ PLANTS: dict[str, Plant] = {
         pulled_without_rights,
         set_without_comparing,
         told_without_a_name,
+        filled_up_by_nobody,
+        told_to_the_first,
+        dormant_get_copies,
+        owner_without_an_heir,
+        added_while_leaving,
+        reads_of_the_hidden,
     )
 }

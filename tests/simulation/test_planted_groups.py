@@ -16,15 +16,23 @@ RIGHTS = frozenset({"4 rights"})
 TALLIES = frozenset({"3 tallies"})
 CHAIN = frozenset({"5 one chain"})
 TOLD = frozenset({"5 told"})
+COST = frozenset({"5 cost"})
+GONE = frozenset({"5 gone"})
 
 FOUND = {
     "both_skipped": (36, LOST),
-    "lost_at_the_threshold": (2, LOST),
+    "lost_at_the_threshold": (7, LOST),
     "stale_cache": (1, RIGHTS),
     "receipts_counted": (1, TALLIES),
     "pulled_without_rights": (1, RIGHTS),
-    "set_without_comparing": (4, CHAIN),
+    "set_without_comparing": (2, CHAIN),
     "told_without_a_name": (1, TOLD),
+    "filled_up_by_nobody": (7, LOST),
+    "told_to_the_first": (7, LOST),
+    "dormant_get_copies": (7, COST),
+    "owner_without_an_heir": (1, CHAIN),
+    "added_while_leaving": (9, GONE),
+    "reads_of_the_hidden": (1, TALLIES),
 }
 """by which seed each is known to be found, and the rules that it breaks"""
 
