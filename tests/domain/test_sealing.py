@@ -10,6 +10,7 @@ from tidings.protocol.frames import (
     Deliver,
     DevicesChanged,
     Error,
+    GroupAction,
     History,
     Ok,
     Page,
@@ -19,7 +20,7 @@ from tidings.protocol.frames import (
     Send,
     Sent,
 )
-from tidings.protocol.ids import DeviceId, EntryId, MessageId
+from tidings.protocol.ids import ClientId, DeviceId, EntryId, MessageId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Erase, Row, Table
 from tidings.store.memory import MemoryStore, Tables
@@ -187,6 +188,28 @@ async def test_devices_that_were_added_since_are_named_until_they_have_the_key()
     here.world.clock.advance(11)
     here.send(here.phone, await here.look(), bobs(here))
     assert (await here.phone.expect(Sent)).missing == [], "who looks afterwards has chosen"
+
+
+async def test_who_joined_after_a_message_is_not_named_when_it_comes_again() -> None:
+    """It is not for them: with its key they would read it, wherever they got it from."""
+    here = await sealed()
+    carol = await person(here.world, "carol", 3)
+    made = await here.phone.ask(
+        lambda n: frames.CreateGroup(
+            n, ClientId(b"n" * 16), scheme=Scheme.SENDER_KEY, info=b"Family", users=[here.bob.user_id]
+        ),
+        frames.Conversation,
+    )
+    group = made.conversation_id
+    here.world.clock.advance(11)  # lists are of then at most
+    sealed_so = {"scheme": Scheme.SENDER_KEY, "keys_at": await here.look(), "version": 1}
+    frame = here.phone.send(group, "before", **sealed_so)
+    assert (await here.phone.expect(Sent)).missing == []
+    await here.phone.ask(lambda n: frames.ChangeGroup(n, group, GroupAction.ADD, users=[carol.user_id]), Ok)
+    here.phone.send(group, "before", **sealed_so, client_id=frame.client_id, attempt=2)
+    assert (await here.phone.expect(Sent)).missing == []
+    here.phone.send(group, "after", **sealed_so)
+    assert (await here.phone.expect(Sent)).missing == [carol.devices[0].device_id]
 
 
 async def test_a_device_that_is_gone_is_not_missing() -> None:

@@ -429,11 +429,15 @@ class Messages:
         return await self._sealing.learn(conversation, send) if send.scheme else None
 
     async def _once_more(self, conversation: Conversation, device: DeviceId, send: Send, sent: Sent) -> Sent:
-        """The answer to what was accepted before: which devices lack its key is found out anew."""
+        """The answer to what was accepted before: which devices lack its key is found out anew.
+
+        Of those whom it is for: who has joined the group since has no right to its key.
+        """
         if not send.scheme or send.relation in UNSHOWN:
             return sent
         await self._sealing.learn(conversation, send)
-        missing = self._sealing.missing(conversation, device, send)
+        version = await self._relations.version(conversation, sent.message_id)
+        missing = self._sealing.missing(conversation, device, send, version)
         return Sent(sent.client_id, sent.message_id, missing, sent.created_at)
 
     async def _meanwhile(self, name: SendName, send: Send, turn: Turn) -> Sent | None:

@@ -29,7 +29,7 @@ from tidings.protocol.errors import (
     ProtocolError,
 )
 from tidings.protocol.frames import CHANGE_TYPE, CHANGES, UNSHOWN, GroupRole, Message, Relation, Scheme, Send
-from tidings.protocol.ids import UserId
+from tidings.protocol.ids import MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, Write
 from tidings.store.schema import RELATIONS, MessageRow, RelationRow
@@ -135,6 +135,11 @@ class Relations:
         ]
         is_whole = is_whole and len(told) <= limit
         return sorted(told, key=lambda message: message.message_id)[:limit], is_whole
+
+    async def version(self, conversation: Conversation, message_id: MessageId) -> int:
+        """At which version of its conversation a message was accepted; 0 if it is not there."""
+        row = await self._log.find(conversation, message_id)
+        return 0 if row is None else row.version
 
     async def _erased(self, conversation: Conversation, row: MessageRow) -> list[Write]:
         """What erases a message, and its twin where that is what the sender was told of."""

@@ -61,10 +61,13 @@ class Sealing:
         if not send.envelopes and send.relation != Relation.DELETE and _others(known, device):
             raise ProtocolError(INVALID, "a sealed message needs envelopes")
 
-    def missing(self, conversation: Conversation, device: DeviceId, send: Send) -> list[DeviceId]:
+    def missing(
+        self, conversation: Conversation, device: DeviceId, send: Send, version: int | None = None
+    ) -> list[DeviceId]:
         """Devices that were added since the sender looked, and can therefore not read it.
 
-        In a group also those of members who joined since.
+        In a group also those of members who joined since; but nobody's to whom it is not, where it was
+        accepted before: at a `version`.
         """
         if send.relation == Relation.DELETE and not send.envelopes:
             return []
@@ -73,6 +76,8 @@ class Sealing:
             joined = group.joined
         missing: list[DeviceId] = []
         for keys in self._held(conversation) or ():
+            if version is not None and not conversation.entitled(keys.user_id, version):
+                continue
             since = -1 if joined.get(keys.user_id, 0) > send.version else send.keys_at
             if keys.newest_at > since:
                 missing += [
