@@ -9,6 +9,7 @@ from tidings.protocol.frames import (
     AnswerRequest,
     Deliver,
     Error,
+    GroupAction,
     History,
     Ok,
     Page,
@@ -21,7 +22,7 @@ from tidings.protocol.frames import (
     Set,
     SettingKind,
 )
-from tidings.protocol.ids import DeviceId, MessageId
+from tidings.protocol.ids import ClientId, DeviceId, MessageId
 from tidings.protocol.limits import Limits
 from tidings.store.schema import INBOX, MESSAGES, RELATIONS, WATERMARKS
 from tidings.testing.world import Device
@@ -85,6 +86,39 @@ async def test_who_cannot_read_a_message_asks_its_author_and_is_answered() -> No
     answer = await reader.expect(Deliver)
     assert (answer.message.relation, answer.envelope) == (Relation.KEYS, b"again for %d" % tablet.device_id)
     assert delivers(await second.settle()) == [], "it is no device of hers that lacks it"
+
+
+async def test_an_author_who_has_left_the_group_is_asked_for_nothing() -> None:
+    here = await sealed()
+    made = await here.phone.ask(
+        lambda n: frames.CreateGroup(
+            n, ClientId(b"n" * 16), scheme=Scheme.SENDER_KEY, info=b"Family", users=[here.bob.user_id]
+        ),
+        frames.Conversation,
+    )
+    group = made.conversation_id
+    sealed_so = {"scheme": Scheme.SENDER_KEY, "keys_at": await here.look(), "version": 1}
+    frame = here.other.send(group, "said", **sealed_so)
+    sent = await here.other.expect(Sent)
+    about = Reference(here.other.session.device_id, frame.client_id)
+
+    async def asked() -> list[Deliver]:
+        here.phone.send(
+            group,
+            "",
+            version=2,
+            relation=Relation.ASK,
+            relates_to=about,
+            target=sent.message_id,
+            content_type="",
+        )
+        await here.phone.expect(Sent)
+        left = delivers(await here.other.settle())
+        return [one for one in left if one.message.relation == Relation.ASK]
+
+    assert len(await asked()) == 1
+    await here.other.ask(lambda n: frames.ChangeGroup(n, group, GroupAction.LEAVE), Ok)
+    assert await asked() == []
 
 
 async def test_keys_go_to_ones_own_other_devices_too() -> None:

@@ -66,7 +66,9 @@ class Asides:
             assert related is not None
             if send.envelopes:
                 raise ProtocolError(INVALID, "an ASK has no envelopes")
-            concerned, envelopes = [related.author], {}
+            # To an author who has left the group does not exist any more; nor could they answer.
+            concerned = [related.author] if conversation.has_member(related.author) else []
+            envelopes = {}
         else:
             if not send.envelopes:
                 raise ProtocolError(INVALID, "KEYS and SENDER_KEY have envelopes")
