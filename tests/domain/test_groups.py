@@ -382,6 +382,30 @@ async def test_somebody_joins_by_a_link() -> None:
     assert not again.waiting
 
 
+async def test_who_is_removed_before_the_answer_was_let_in_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Other nodes are waited for with the answer: somebody may act on the change meanwhile."""
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    await linked(alice, group, world)
+    world.clock.advance(2)
+    peers, waiting, go_on = world.services.groups._peers, asyncio.Event(), asyncio.Event()
+
+    async def know() -> None:
+        if not waiting.is_set():
+            waiting.set()
+            await go_on.wait()
+
+    monkeypatch.setattr(peers, "know", know)
+    answer = asyncio.ensure_future(carol.ask(lambda n: Join(n, CODE), Joined))
+    await waiting.wait()
+    await change(alice, group, GroupAction.REMOVE, users=[user(carol)])
+    go_on.set()
+    assert not (await answer).waiting
+    assert await roles(alice, group) == {"alice": 2, "bob": 0}
+
+
 async def test_an_expired_a_revoked_and_a_made_up_link_lead_nowhere() -> None:
     world, (alice, bob, carol) = await people(3)
     group = await group_of(alice, [bob])

@@ -517,16 +517,22 @@ class Groups:
             some, joining = joining[: self._limits.group_users], joining[self._limits.group_users :]
             users = [one.user for one in some]
             now_ms = self._clock.wall_ms()
+            room: list[UserId] = []
 
-            def judge(roster: Roster, users: list[UserId] = users, now_ms: int = now_ms) -> Planned | None:
+            def judge(
+                roster: Roster,
+                users: list[UserId] = users,
+                now_ms: int = now_ms,
+                room: list[UserId] = room,
+            ) -> Planned | None:
                 group_changes.check_link(roster, code_hash, now_ms)
                 # Who comes first has a place, where there is not one for all.
-                room = users[: max(1, self._room(roster))]
+                room[:] = users[: max(1, self._room(roster))]
                 return group_changes.added(roster, room[0], GroupAction.JOIN, room, now_ms, self._limits)
 
             try:
                 await self._apply(conversation, judge, set(users))
-                await self._answer(conversation, some)
+                await self._answer(conversation, some, room)
             except Exception as error:
                 _refuse(some, error)
 
@@ -535,12 +541,12 @@ class Groups:
             return self._limits.group_users
         return self._limits.group_members - roster.head.count
 
-    async def _answer(self, conversation: Conversation, some: list[_Joining]) -> None:
-        """Who got in is told so; for the others there was no room."""
+    async def _answer(self, conversation: Conversation, some: list[_Joining], room: list[UserId]) -> None:
+        """Who got in is told so, if they were removed by now, too; for the others there was no room."""
         for one in some:
             if one.joined.done():
                 continue
-            if await self.is_in(conversation, one.user):
+            if one.user in room or await self.is_in(conversation, one.user):
                 one.joined.set_result(None)
             else:
                 one.joined.set_exception(ProtocolError(GROUP_FULL))
