@@ -25,8 +25,9 @@ def apply(database: sqlite3.Connection, told: Tallies) -> None:
     for one in told.items:
         where = (told.conversation_id, one.message_id)
         database.execute(
-            "INSERT INTO tallies (conversation_id, message_id, delivered, read, entitled)"
-            " VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            # (That nobody is left who could have it is news, too.)
+            "INSERT INTO tallies (conversation_id, message_id, delivered, read, entitled, told_entitled)"
+            " VALUES (?, ?, ?, ?, ?, -1) ON CONFLICT DO UPDATE SET"
             " delivered = max(delivered, excluded.delivered), read = max(read, excluded.read),"
             " entitled = max(delivered, excluded.delivered, min(entitled, excluded.entitled))",
             (*where, one.delivered, one.read, one.of),
