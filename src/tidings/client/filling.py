@@ -198,7 +198,7 @@ def _add(
         # Of what is told as the past they are a part; of what the program knows already they are news.
         consumed = is_past and not transcript.is_known(database, change.relates_to)
         _add_one(database, change, me, origin, posting, now_ms, consumed=consumed)
-    return inbox.newest_seq(database)
+    return transcript.newest_seq(database)
 
 
 def _add_one(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from tidings.client import group_info, known_groups, names, outbox
+from tidings.client import comings, group_info, known_groups, names, outbox, transcript
 from tidings.client.conversations import Ask, Conversations, Known, normal
 from tidings.client.directory import Directory
 from tidings.client.errors import ClientError, Refused
@@ -109,8 +109,9 @@ class GroupRequests:
             raise ClientError("nobody was named but yourself", "name others by their handles, like @bob")
         for first in range(0, len(users), USERS_AT_ONCE):
             some = [*users[first : first + USERS_AT_ONCE]]
+            since = await self._vault.read(transcript.newest_seq)
             await self.told(known, ChangeGroup(0, known.conversation_id, action, some))
-            await self._vault.write(_telling(known.conversation_id, action, some))
+            await self._vault.write(_telling(known.conversation_id, action, some, since))
         shown = await self.after_change(known)
         if action == GroupAction.ADD:
             await self.give_key(known)
@@ -195,15 +196,22 @@ def _sealing(database: sqlite3.Connection, conversation_id: ConversationId) -> t
     return (int(Scheme.PLAIN), 0) if row is None else (row.state.scheme, row.state.removal_at)
 
 
-def _telling(conversation_id: ConversationId, action: GroupAction, users: Sequence[UserId]) -> Job[None]:
-    """The user knows whom they themselves have added or removed."""
+def _telling(
+    conversation_id: ConversationId, action: GroupAction, users: Sequence[UserId], since: int
+) -> Job[None]:
+    """The user knows whom they themselves have added or removed, if they were not told of it before.
+
+    `since`: the newest row when that was asked for. The message by the server may be here before the answer,
+    and another one after it.
+    """
 
     def tell(database: sqlite3.Connection) -> None:
+        untold = [*set(users).difference(comings.moved_since(database, conversation_id, since))]
         if action == GroupAction.ADD:
-            rosters.tell(database, conversation_id, users)
+            rosters.tell(database, conversation_id, untold)
         elif action == GroupAction.REMOVE:
             # Where that stands says the message by the server; until it comes they may have written.
-            rosters.untell(database, conversation_id, users, SNOWFLAKE_MAX)
+            rosters.untell(database, conversation_id, untold, SNOWFLAKE_MAX)
 
     return tell
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tidings.client import (
+    comings,
     contents,
     copies,
     known_groups,
@@ -60,7 +61,6 @@ from tidings.protocol.frames import (
     Changed,
     Deliver,
     Drained,
-    GroupAction,
     HeartbeatOk,
     InboxExpired,
     Receipt,
@@ -113,7 +113,7 @@ def store(
     receipts.apply(database, [frame for frame in arrived if isinstance(frame, Receipt)], me.user_id)
     if newest_entry:
         receipts.raise_mark(database, NEWEST_ENTRY, newest_entry)
-    return newest_seq(database)
+    return transcript.newest_seq(database)
 
 
 def have(database: sqlite3.Connection) -> EntryId | None:
@@ -124,12 +124,6 @@ def have(database: sqlite3.Connection) -> EntryId | None:
     return None if found is None else EntryId(found)
 
 
-def newest_seq(database: sqlite3.Connection) -> int:
-    """The `seq` of the row that was stored last; 0 if there is none."""
-    (seq,) = database.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
-    return int(seq)
-
-
 def waiting(database: sqlite3.Connection, me: Self, limit: int) -> tuple[list[Waiting], int]:
     """The oldest rows that nobody has consumed, and the newest `seq` of all."""
     rows = database.execute(
@@ -138,7 +132,7 @@ def waiting(database: sqlite3.Connection, me: Self, limit: int) -> tuple[list[Wa
         " WHERE m.consumed = 0 ORDER BY m.seq LIMIT ?",
         (limit,),
     ).fetchall()
-    return [_waiting(database, row, me) for row in rows], newest_seq(database)
+    return [_waiting(database, row, me) for row in rows], transcript.newest_seq(database)
 
 
 def consume(database: sqlite3.Connection, one: Waiting) -> None:
@@ -182,6 +176,7 @@ def _deliver(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Po
         _take_share(database, frame, me, now_ms)
     elif contents.is_notice(message):
         notice(database, message, me, Origin.INBOX)
+        _read_who_went(database, message, me, now_ms)
     elif transcript.is_stored(database, name) and not asking.is_unopened(database, name):
         # It came before: only where it stands may be news.
         transcript.add(database, message, me, _origin(database, message, me), stands=frame.stands)
@@ -204,7 +199,7 @@ def notice(
         warn(database, "forged", message.sender_id, "no group was changed so", message.conversation_id)
         return
     if not transcript.is_stored(database, Reference(message.sender_device, message.client_id)):
-        _tell_members(database, message, me)
+        comings.tell_members(database, message, me)
     known_groups.apply(database, message, me.user_id)
     transcript.add(database, message, me, origin, consumed=consumed)
 
@@ -218,23 +213,14 @@ def _check_notice(database: sqlite3.Connection, seq: int) -> None:
         _tell_again(database, seq)
 
 
-def _tell_members(database: sqlite3.Connection, message: frames.Message, me: Self) -> None:
-    """The user is told who came and who went."""
-    change, where = contents.change_of(message), message.conversation_id
-    assert change is not None
-    match change.action:
-        case GroupAction.CREATE:
-            rosters.tell(database, where, [message.sender_id, *change.users])
-        case GroupAction.ADD | GroupAction.JOIN:
-            rosters.tell(database, where, change.users)
-            if me.user_id in change.users:
-                # Of what was said before this user came (back) nothing is missing.
-                chains.excuse_conversation(database, where)
-        case GroupAction.REMOVE | GroupAction.LEAVE:
-            gone = set(change.users or [message.sender_id])
-            rosters.untell(database, where, gone, message.message_id)
-            if me.user_id in gone:
-                rosters.forget(database, where)
+def _read_who_went(database: sqlite3.Connection, message: frames.Message, me: Self, now_ms: int) -> None:
+    """Who went may have written before, and it was not known that they had been in the group."""
+    went = comings.of(message).went
+    where = message.conversation_id
+    for name in group_asking.waiting_in(database, where) if went else ():
+        stored = transcript.stored(database, name)
+        if stored is not None and stored.sender_id in went:
+            _reopen(database, name, me, now_ms)
 
 
 def _open(database: sqlite3.Connection, frame: Deliver, me: Self, posting: Posting, now_ms: int) -> None:
@@ -264,8 +250,18 @@ def _is_grouped(database: sqlite3.Connection, conversation_id: ConversationId) -
 
 
 def _open_in_group(database: sqlite3.Connection, message: frames.Message, me: Self, now_ms: int) -> Opened:
-    is_member = rosters.may_speak(database, message.conversation_id, message.sender_id, message.message_id)
-    return open_in_group(database, sealing(me), message, now_ms, is_member=is_member)
+    if _may_speak(database, message, me):
+        return open_in_group(database, sealing(me), message, now_ms, is_member=True)
+    if message.scheme == Scheme.SENDER_KEY and comings.may_have_gone(database, message):
+        return Opened(msgspec.structs.replace(message, content=b""), Fault.NO_KEY, message.content)
+    return open_in_group(database, sealing(me), message, now_ms, is_member=False)
+
+
+def _may_speak(database: sqlite3.Connection, message: frames.Message, me: Self) -> bool:
+    where = message.conversation_id
+    return rosters.may_speak(database, where, message.sender_id, message.message_id) or (
+        rosters.was_never_told(database, where, me.user_id)
+    )
 
 
 def miss(
@@ -343,24 +339,33 @@ def _take_key(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: in
 def _take_share(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: int) -> None:
     """The sender key of a member's device, and what it opens that waited."""
     message, where = frame.message, frame.message.conversation_id
-    if not rosters.may_speak(database, where, message.sender_id, message.message_id):
+    may_speak = _may_speak(database, message, me)
+    if not (may_speak or comings.may_have_gone(database, message)):
         return
-    taken = take_share(database, sealing(me), message, frame.envelope, now_ms)
+    # (Who has gone cannot say what the group is called.)
+    taken = take_share(database, sealing(me), message, frame.envelope, now_ms, with_info=may_speak)
     if taken is None:
         return
     for name in group_asking.waiting(database, where, message.sender_device, taken.key_id):
-        sealed, stored = asking.unopened(database, name), transcript.stored(database, name)
-        if sealed is None or stored is None:
-            group_asking.keyed(database, name)
-            continue
-        whole = msgspec.structs.replace(stored, content=sealed, scheme=Scheme.SENDER_KEY)
-        opened = reopen(database, sealing(me), whole, now_ms)
-        if opened is not None:
-            asking.opened(database, name)
-            transcript.fill(database, opened.message, me, opened.fault)
+        _reopen(database, name, me, now_ms)
     if taken.info_keys:
         known_groups.read_info(database, where)
         _tell_notices_again(database, where, taken.info_keys)
+
+
+def _reopen(database: sqlite3.Connection, name: Reference, me: Self, now_ms: int) -> None:
+    """Open a message of a group that waited, if its key is there, and its author was in the group."""
+    sealed, stored = asking.unopened(database, name), transcript.stored(database, name)
+    if sealed is None or stored is None:
+        group_asking.keyed(database, name)
+        return
+    if not _may_speak(database, stored, me):
+        return
+    whole = msgspec.structs.replace(stored, content=sealed, scheme=Scheme.SENDER_KEY)
+    opened = reopen(database, sealing(me), whole, now_ms)
+    if opened is not None:
+        asking.opened(database, name)
+        transcript.fill(database, opened.message, me, opened.fault)
 
 
 def _tell_notices_again(

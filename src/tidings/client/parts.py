@@ -235,7 +235,7 @@ class Parts:
             if lock is not None:
                 await vault.write(inbox.forget_own, durable=False)
             account = msgspec.structs.replace(opened.account, token=await vault.read(access.token))
-            seq = await vault.read(inbox.newest_seq)
+            seq = await vault.read(transcript.newest_seq)
             offset_ms = await vault.read(offset_of)
             parts = cls(account, profile, opened.hold, lock, vault, seq, offset_ms, surroundings)
         except BaseException:

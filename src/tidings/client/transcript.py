@@ -179,6 +179,12 @@ def is_stored(database: sqlite3.Connection, name: Reference) -> bool:
     return row is not None
 
 
+def newest_seq(database: sqlite3.Connection) -> int:
+    """The `seq` of the row that was stored last; 0 if there is none."""
+    (seq,) = database.execute("SELECT coalesce(max(seq), 0) FROM messages").fetchone()
+    return int(seq)
+
+
 def stored(database: sqlite3.Connection, name: Reference) -> frames.Message | None:
     """A message as it crossed the wire, with the content that the profile has."""
     row = database.execute(

@@ -20,7 +20,7 @@ from tidings.client.sealing.opener import outside_of
 from tidings.client.sealing.sealer import Lacking
 from tidings.client.values import Fault
 from tidings.protocol.frames import Message, Reference, Relation, Scheme
-from tidings.protocol.ids import ClientId, ConversationId, MessageId, UserId
+from tidings.protocol.ids import TIME_SHIFT, ClientId, ConversationId, MessageId, UserId
 
 
 class Three(Group):
@@ -377,18 +377,19 @@ def test_it_is_waited_for_being_told_before_it_is_warned_of(group: Three) -> Non
 
 def test_where_somebody_went_is_remembered(group: Three) -> None:
     database, where = group.alice.database, group.conversation_id
+    moment = rosters.UNHEARD_MS << TIME_SHIFT
     rosters.untell(database, where, [UserId(3)], 500)
-    assert rosters.was_there(database, where, UserId(3), MessageId(499))
-    assert not rosters.was_there(database, where, UserId(3), MessageId(500))
-    assert not rosters.was_there(database, where, UserId(2), MessageId(1))
+    assert rosters.was_there(database, where, UserId(3), MessageId(499 + moment))
+    assert not rosters.was_there(database, where, UserId(3), MessageId(500 + moment))
+    assert not rosters.was_there(database, where, UserId(9), MessageId(1)), "of whom nothing was told"
     rosters.tell(database, where, [UserId(3)])
-    assert not rosters.was_there(database, where, UserId(3), MessageId(1))
+    assert rosters.was_there(database, where, UserId(3), MessageId(501)), "they are back, as was told"
     for user in range(100, 100 + rosters.GONE_KEPT + 9):
         rosters.tell(database, where, [UserId(user)])
         rosters.untell(database, where, [UserId(user)], 1000 + user)
     (count,) = database.execute("SELECT count(*) FROM told_members WHERE gone_at IS NOT NULL").fetchone()
     assert count == rosters.GONE_KEPT
-    rosters.forget(database, where)
+    rosters.forget(database, where, 1)
     assert rosters.untold(database, group.roster) == ([], [])
 
 

@@ -74,6 +74,15 @@ def waiting(
     return [Reference(device, ClientId(row[0])) for row in rows]
 
 
+def waiting_in(database: sqlite3.Connection, conversation_id: ConversationId) -> list[Reference]:
+    """All messages of a group that wait, in the order in which each of their devices wrote them."""
+    rows = database.execute(
+        "SELECT sender_device, client_id FROM unkeyed WHERE conversation_id = ? ORDER BY message_id",
+        (conversation_id,),
+    )
+    return [Reference(DeviceId(row[0]), ClientId(row[1])) for row in rows]
+
+
 def keyed(database: sqlite3.Connection, name: Reference) -> None:
     """A message waits for no key any more: it was opened, or is gone."""
     database.execute(

@@ -82,9 +82,17 @@ class Taken(NamedTuple):
 
 
 def take_share(
-    database: sqlite3.Connection, me: Self, message: Message, envelope: bytes | None, now_ms: int
+    database: sqlite3.Connection,
+    me: Self,
+    message: Message,
+    envelope: bytes | None,
+    now_ms: int,
+    *,
+    with_info: bool = True,
 ) -> Taken | None:
     """Keep the sender key that a SENDER_KEY, or a KEYS of a group, brings; None if it brings none.
+
+    `with_info`: also what opens the info of the group, which only members have a say in.
 
     Next, open what `group_asking.waiting` names.
     """
@@ -102,7 +110,8 @@ def take_share(
     except (Unopened, LookupError, ValueError):
         return None
     note_sealed(database, message.conversation_id)
-    return Taken(shared.key_id, infos.learn(database, message.conversation_id, shared.info_keys))
+    learned = infos.learn(database, message.conversation_id, shared.info_keys) if with_info else []
+    return Taken(shared.key_id, learned)
 
 
 def reopen(database: sqlite3.Connection, me: Self, message: Message, now_ms: int) -> Opened | None:

@@ -15,10 +15,12 @@ import msgspec
 
 from tidings.client.sealing.warnings import warn, withdraw
 from tidings.protocol.frames import Group
-from tidings.protocol.ids import ConversationId, MessageId, UserId
+from tidings.protocol.ids import TIME_SHIFT, ConversationId, MessageId, UserId
 
 GONE_KEPT = 1024
 """members of a group of whom it is remembered when they went"""
+UNHEARD_MS = 10_000
+"""until all nodes have heard that somebody went; it is not answered before"""
 ALL_TOLD = 0
 """instead of a user: those who were there when the group was met are told"""
 UNSAID = 0
@@ -55,12 +57,9 @@ def tell(database: sqlite3.Connection, conversation_id: ConversationId, users: I
 def untell(
     database: sqlite3.Connection, conversation_id: ConversationId, users: Iterable[UserId], at: int
 ) -> None:
-    """The user is told that these went, by the message at a place."""
+    """The user is told that these went, by the message at a place; that they were there, too."""
     for user in users:
-        database.execute(
-            "UPDATE told_members SET gone_at = ? WHERE conversation_id = ? AND user_id = ?",
-            (at, conversation_id, user),
-        )
+        database.execute("INSERT OR REPLACE INTO told_members VALUES (?, ?, ?)", (conversation_id, user, at))
         withdraw(database, "member_unsaid", user, conversation_id)
     database.execute(
         "DELETE FROM told_members WHERE conversation_id = ?1 AND gone_at IS NOT NULL AND user_id NOT IN"
@@ -69,9 +68,18 @@ def untell(
     )
 
 
-def forget(database: sqlite3.Connection, conversation_id: ConversationId) -> None:
-    """This user is in the group no more: who is there when they come back is told then."""
-    database.execute("DELETE FROM told_members WHERE conversation_id = ?", (conversation_id,))
+def forget(database: sqlite3.Connection, conversation_id: ConversationId, at: int) -> None:
+    """This user is in the group no more, by the message at a place: what the others say later is not heard.
+
+    Who is there when they come back is told then.
+    """
+    database.execute(
+        "DELETE FROM told_members WHERE conversation_id = ? AND user_id = ?", (conversation_id, ALL_TOLD)
+    )
+    database.execute(
+        "UPDATE told_members SET gone_at = ? WHERE conversation_id = ? AND gone_at IS NULL",
+        (at, conversation_id),
+    )
 
 
 def untold(database: sqlite3.Connection, roster: Roster) -> Untold:
@@ -102,10 +110,25 @@ def warn_of(database: sqlite3.Connection, roster: Roster, unsaid: Untold) -> Non
 def was_there(
     database: sqlite3.Connection, conversation_id: ConversationId, user: UserId, at: MessageId
 ) -> bool:
-    """Whether somebody who is a member no more may have written a message at a place."""
+    """Whether somebody who is a member no more may have written a message at a place.
+
+    They may as long as the user is not told that they went: what a group is now was asked for before all was
+    here that came before. And a node that has not heard of it takes what they write for a moment still.
+    """
     row = database.execute(
-        "SELECT gone_at FROM told_members WHERE conversation_id = ? AND user_id = ? AND gone_at > ?",
-        (conversation_id, user, at),
+        "SELECT 1 FROM told_members WHERE conversation_id = ? AND user_id = ?"
+        " AND (gone_at IS NULL OR gone_at > ?)",
+        (conversation_id, user, at - (UNHEARD_MS << TIME_SHIFT)),
+    ).fetchone()
+    return row is not None
+
+
+def was_never_told(database: sqlite3.Connection, conversation_id: ConversationId, me: UserId) -> bool:
+    """Whether this user was in a group, and is out before the server could be asked who is in it."""
+    row = database.execute(
+        "SELECT 1 FROM groups g WHERE conversation_id = ?1 AND is_left = 1 AND (version = 0 OR EXISTS"
+        " (SELECT 1 FROM told_members t WHERE t.conversation_id = ?1 AND user_id = ?2 AND gone_at IS NULL))",
+        (conversation_id, me),
     ).fetchone()
     return row is not None
 
