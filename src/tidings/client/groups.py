@@ -19,6 +19,7 @@ from tidings.client.http import Server
 from tidings.client.invite_links import CODE_BYTES, Invite, invite
 from tidings.client.messages import SomeMessage
 from tidings.client.sealing import infos
+from tidings.client.sealing.sender_keys import SMALL
 from tidings.client.server_time import ServerTime
 from tidings.client.syncing import Syncing
 from tidings.client.transcript import Self
@@ -503,7 +504,11 @@ class Groups:
             return None
         known = await self._conversations.asked(answer.conversation_id, self._ask)
         self._changed()
-        return await self._requests.shown(known)
+        shown = await self._requests.shown(known)
+        if shown.count < SMALL:
+            # This user's other devices know what opens the name by that, and not by the link.
+            await self._requests.give_key(known)
+        return shown
 
     async def let_in(self, group: SomeGroup, handles: Sequence[str]) -> Group:
         """Let those in who wait (`Group.waiting`).

@@ -265,6 +265,21 @@ async def test_who_joins_by_a_link_reads_the_name_and_what_is_said_from_then_on(
         assert preview.name == ""
 
 
+async def test_who_joins_by_a_link_knows_the_name_on_other_devices_too(devices: Devices) -> None:
+    async with (
+        await devices.register("alice") as alice,
+        await devices.register("carol") as phone,
+        await devices.login("carol") as laptop,
+    ):
+        await link(phone, laptop)
+        group = await alice.client.groups.create("Choir")
+        assert await phone.client.groups.join(await alice.client.groups.link(group)) is not None
+        async with asyncio.timeout(PATIENCE_S):
+            while not [one for one in await laptop.client.groups.list() if one.name == "Choir"]:
+                await asyncio.sleep(LOOK_S)
+        assert not any(warned(screen) for screen in (alice, phone, laptop))
+
+
 async def test_the_name_is_changed_and_has_another_key_after_a_removal(devices: Devices) -> None:
     async with (
         await devices.register("alice") as alice,
