@@ -61,7 +61,7 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 simulate: setup ## many nodes, every fault, people in pairs and in groups, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
 	@$(bin)/python -m tidings.testing.simulation $(SEEDS)
 
-simulate-sealed: setup ## the same with clients that encrypt, devices added and revoked at random (SEEDS=300)
+simulate-sealed: setup ## the same with clients that encrypt, devices and members that come and go (SEEDS=300)
 	@$(bin)/python -m tidings.testing.simulation --sealed $(SEEDS)
 
 bench: setup ## measure (BENCH=direct); JSON to stdout

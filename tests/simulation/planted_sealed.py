@@ -1,4 +1,4 @@
-"""Six bugs of clients that encrypt, planted from outside: the simulation must find each."""
+"""Ten bugs of clients that encrypt, planted from outside: the simulation must find each."""
 
 import contextlib
 import sqlite3
@@ -11,8 +11,20 @@ from tidings.client import inbox
 from tidings.client.connection import Arrival
 from tidings.client.errors import ClientClosed
 from tidings.client.outbox import Posting
-from tidings.client.sealing import asking, group_sealer, lists, press, sealer, sender_keys, sessions
+from tidings.client.sealing import (
+    asking,
+    group_opener,
+    group_sealer,
+    heard_keys,
+    infos,
+    lists,
+    press,
+    sealer,
+    sender_keys,
+    sessions,
+)
 from tidings.client.sealing.lists import Listed
+from tidings.client.sealing.opener import outside_of
 from tidings.client.transcript import Self
 from tidings.domain import sealing
 from tidings.protocol.frames import Drained, Reference
@@ -136,6 +148,49 @@ def trusts_a_refusal(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sender_keys, "doubt", forget)
 
 
+def renews_nothing_on_a_removal(patch: pytest.MonkeyPatch) -> None:
+    """When a member is removed the sender key that they have is used on."""
+    patch.setattr(group_sealer, "_is_safe", lambda *_: True)
+    is_worn = sender_keys.is_worn
+
+    def worn_by_use(mine: Any, roster: Any, now_ms: int) -> bool:
+        return is_worn(mine, roster._replace(removal_at=0), now_ms)
+
+    patch.setattr(sender_keys, "is_worn", worn_by_use)
+
+
+def gives_joiners_the_key_from_its_start(patch: pytest.MonkeyPatch) -> None:
+    """Who comes later is given the sender key as it was before its first message."""
+    shared_of = group_sealer._shared
+
+    def from_the_start(database: sqlite3.Connection, roster: Any, key_id: bytes, share: bytes) -> Any:
+        first = database.execute(
+            "SELECT share FROM spoken WHERE key_id = ? ORDER BY position LIMIT 1", (key_id,)
+        ).fetchone()
+        return shared_of(database, roster, key_id, share if first is None else first[0])
+
+    patch.setattr(group_sealer, "_shared", from_the_start)
+
+
+def keeps_the_key_of_the_name(patch: pytest.MonkeyPatch) -> None:
+    """Who edits what a group is called seals it with the key that somebody has who was removed."""
+    key_for = infos._key_for
+    patch.setattr(infos, "_key_for", lambda database, where, _: key_for(database, where, 0))
+
+
+def takes_what_is_told_again(patch: pytest.MonkeyPatch) -> None:
+    """A message counts whatever name it comes under: what the seal binds is not compared."""
+    patch.setattr(group_opener, "outside_of", _as_first_told({}))
+    patch.setattr(heard_keys, "is_read", lambda *_: False)
+
+
+def _as_first_told(first: dict[bytes, Any]) -> Callable[..., Any]:
+    def outside(message: Any, scheme: Any) -> Any:
+        return first.setdefault(message.content, outside_of(message, scheme))
+
+    return outside
+
+
 PLANTS: dict[str, Plant] = {
     plant.__name__: plant
     for plant in (
@@ -145,5 +200,9 @@ PLANTS: dict[str, Plant] = {
         saves_the_ratchet_later,
         keeps_its_sender_key,
         trusts_a_refusal,
+        renews_nothing_on_a_removal,
+        gives_joiners_the_key_from_its_start,
+        keeps_the_key_of_the_name,
+        takes_what_is_told_again,
     )
 }

@@ -6,6 +6,8 @@ from simulation.planted_sealed import PLANTS
 from simulation.test_run import simulate
 from tidings.testing.simulation import __main__ as command
 from tidings.testing.simulation.sealed.checks import LOOPS, NO_OTHER, READS
+from tidings.testing.simulation.sealed.group_checks import RENEWED
+from tidings.testing.simulation.sealed.replays import REPLAYED
 from tidings.testing.simulation.sealed.run import Options, run
 
 SEEDS = "1-8"
@@ -19,6 +21,10 @@ FOUND = {
     "saves_the_ratchet_later": (1, NO_OTHER),
     "keeps_its_sender_key": (1, NO_OTHER),
     "trusts_a_refusal": (1, NO_OTHER),
+    "renews_nothing_on_a_removal": (1, RENEWED),
+    "gives_joiners_the_key_from_its_start": (1, NO_OTHER),
+    "keeps_the_key_of_the_name": (1, NO_OTHER),
+    "takes_what_is_told_again": (1, REPLAYED),
 }
 """by which seed each is known to be found, and the rule that it breaks"""
 

@@ -14,7 +14,8 @@ import msgspec
 import tidings_core as core
 
 from tidings.client.sealing import own
-from tidings.client.sealing.inside import head_of, unwrapped_share
+from tidings.client.sealing.infos import KEY_BYTES
+from tidings.client.sealing.inside import Head, head_of, unwrapped_share
 from tidings.protocol.frames import UNSHOWN, Reference, Relation
 from tidings.protocol.ids import ConversationId, DeviceId
 from tidings.testing.simulation.sealed.disk import opened as open_copy
@@ -84,23 +85,57 @@ def opened(simulation: "Sealed") -> Iterator[tuple["Device", Written]]:
 
 
 def opened_in_group(simulation: "Sealed") -> Iterator[tuple["Device", Written]]:
-    """What devices that were taken out have a sender key to that is closed to them."""
-    model, spy = simulation.model, simulation.spy
-    group = ConversationId(bytes.fromhex(simulation.group.handle[1:]))
-    said = [
-        (written, head_of(spy.sends[written.name][-1].content))
-        for written in model.written
-        if written.is_grouped and written.name in spy.accepted and written.kind is not Kind.DELETE
-    ]
-    for device in simulation.devices:
-        wanted = [one for one in said if model.is_closed(one[0], device)]
-        if not wanted:
+    """What devices have a sender key to that is closed to them: who came later, or was out by then."""
+    model = simulation.model
+    for group in model.records:
+        said = list(_said_in(simulation, group))
+        for device in simulation.devices:
+            wanted = [one for one in said if model.is_closed(one.written, device)]
+            if wanted:
+                loot = stolen(simulation, device, group)
+                yield from ((device, one.written) for one in wanted if loot.opens(one.head))
+
+
+def stolen(simulation: "Sealed", device: "Device", group: ConversationId) -> "Loot":
+    """All keys of a group that a device's profile has or had, or can open on their way."""
+    if (device, group) not in simulation.loot:
+        loot = simulation.loot[device, group] = Loot({}, set())
+        copies = [device.disk.copied(), *(copy.data for copy in device.copies[:-COPIES:-1])]
+        for copy in (*copies, *device.seized[:-COPIES:-1]):
+            _Thief(device, copy, simulation).takes(group, loot)
+    return simulation.loot[device, group]
+
+
+class Loot(NamedTuple):
+    """What somebody has got hold of."""
+
+    sender_keys: dict[bytes, int]
+    """from where on"""
+    info_keys: set[bytes]
+
+    def opens(self, head: Head) -> bool:
+        """Whether a sender key that is here opens a message."""
+        return self.sender_keys.get(head.key_id, head.position + 1) <= head.position
+
+    def take(self, key_id: bytes, since: int) -> None:
+        """Another sender key."""
+        self.sender_keys[key_id] = min(since, self.sender_keys.get(key_id, since))
+
+
+class _Said(NamedTuple):
+    written: Written
+    head: Head
+
+
+def _said_in(simulation: "Sealed", group: ConversationId) -> Iterator[_Said]:
+    """The ciphertexts of a group that the server has, and those that it had until they were deleted."""
+    model, sends = simulation.model, simulation.spy.sends
+    for written in model.written:
+        if not written.is_grouped or written.group != group or written.kind is Kind.DELETE:
             continue
-        for copy in (device.disk.copied(), *(copy.data for copy in device.copies[:-COPIES:-1])):
-            keys = _Thief(device, copy, simulation).sender_keys(group)
-            for written, head in wanted:
-                if keys.get(head.key_id, head.position + 1) <= head.position:
-                    yield device, written
+        if written.name is not None and written.name in model.rows:
+            for row in model.rows[written.name]:
+                yield _Said(written, head_of(row.content or sends[written.name][-1].content))
 
 
 class _Thief:
@@ -120,29 +155,30 @@ class _Thief:
         """Whether anything that is here opens an envelope."""
         return self._read(envelope.sender, envelope.data) is not None
 
-    def sender_keys(self, group: ConversationId) -> dict[bytes, int]:
-        """The sender keys of a group that are here or in any envelope that can be opened; from where on."""
-        found: dict[bytes, int] = {}
+    def takes(self, group: ConversationId, loot: Loot) -> None:
+        """The keys of a group that are here, or in any envelope that can be opened."""
         rows = self._database.execute(
             "SELECT key_id, since FROM heard_keys WHERE conversation_id = ?", (group,)
         ).fetchall()
         for key_id, since in rows:
-            found[key_id] = min(since, found.get(key_id, since))
+            loot.take(key_id, since)
+        keys = self._database.execute("SELECT key FROM info_keys WHERE conversation_id = ?", (group,))
+        loot.info_keys.update(row[0] for row in keys.fetchall())
         devices = {device.device_id: device for device in self._simulation.devices}
         for name, sends in self._simulation.spy.sends.items():
             for send in sends:
                 if send.conversation_id == group and send.relation in (Relation.SENDER_KEY, Relation.KEYS):
                     for data in send.envelopes.values():
-                        self._take_share(devices[name.sender_device], data, found)
-        return found
+                        self._take_share(devices[name.sender_device], data, loot)
 
-    def _take_share(self, sender: "Device", data: bytes, found: dict[bytes, int]) -> None:
+    def _take_share(self, sender: "Device", data: bytes, loot: Loot) -> None:
         plaintext = self._read(sender, data)
         if plaintext is None:
             return
         shared = unwrapped_share(plaintext)
-        since = core.ReceivedSenderKey(shared.share).first_index
-        found[shared.key_id] = min(since, found.get(shared.key_id, since))
+        loot.take(shared.key_id, core.ReceivedSenderKey(shared.share).first_index)
+        keys = shared.info_keys
+        loot.info_keys.update(keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES))
 
     def _read(self, sender: "Device", data: bytes) -> bytes | None:
         for state in self._sessions[sender.device_id]:

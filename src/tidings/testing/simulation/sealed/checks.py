@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tidings.bus.contract import BusError
 from tidings.client import State
 from tidings.client.errors import Refused
+from tidings.client.events import WarningEvent
 from tidings.client.sealing.own import CODES
 from tidings.client.values import Fault, Message
 from tidings.directory.contract import DirectoryError
@@ -17,6 +18,7 @@ from tidings.protocol.errors import ProtocolError
 from tidings.protocol.frames import Relation
 from tidings.protocol.ids import direct_conversation_id
 from tidings.store.contract import StoreError
+from tidings.testing.simulation.groups.record import COMES, GOES
 from tidings.testing.simulation.sealed import attack
 from tidings.testing.simulation.sealed.device import Device
 from tidings.testing.simulation.sealed.model import MARK, Kind, Written
@@ -64,6 +66,9 @@ def check_refusal(simulation: "Sealed", written: Written, refusal: Refused) -> N
     model = simulation.model
     if written.about is not None and refusal.name == "no_such_message":
         return
+    is_out = not model.stays_in(written, written.device.user, simulation.loop.now_s)
+    if is_out and (refusal.name == "no_such_conversation" or "not in this group" in refusal.reason):
+        return
     if refusal.name == "unsealable" and (
         model.memberships[written.device].removal_s is not None
         or "not linked" in refusal.reason
@@ -74,14 +79,15 @@ def check_refusal(simulation: "Sealed", written: Written, refusal: Refused) -> N
     simulation.broken(KEPT, f"{written} was refused: {refusal.reason}")
 
 
-def _wanted(simulation: "Sealed") -> list[Device]:
+def wanted(simulation: "Sealed") -> list[Device]:
+    """The devices that are to be there in the end."""
     members = simulation.model.memberships
     return [one for one in simulation.devices if members[one].removal_s is None and members[one].linked_s]
 
 
 def _there(simulation: "Sealed") -> None:
     """Whoever is to be there is, and waits for nothing."""
-    for device in _wanted(simulation):
+    for device in wanted(simulation):
         final = simulation.finals.get(device)
         if final is None or device.is_out or not device.is_online:
             simulation.broken("everybody is there", f"{device.name} is not")
@@ -96,11 +102,11 @@ def _there(simulation: "Sealed") -> None:
 
 def _readable(simulation: "Sealed") -> None:
     """Every entitled device shows every message, in the clear, once."""
-    for device in _wanted(simulation):
+    for device in wanted(simulation):
         final = simulation.finals.get(device)
         if final is None:
             continue
-        shown = {one.reference: one for one in _messages(final.fresh)}
+        shown = {one.reference: one for one in messages_of(final.fresh)}
         by_text = {one.text: one for one in shown.values() if not one.fault}
         for written in simulation.model.written:
             if written.kind is not Kind.MESSAGE or not simulation.model.is_there(written):
@@ -112,11 +118,11 @@ def _readable(simulation: "Sealed") -> None:
                 continue  # who was off while it was written and deleted never hears of it, or gets no key
             if found is None:
                 simulation.broken(READS, f"{device.name} lacks {written}")
-            elif found.fault and not _is_excused(simulation, written, device, found.fault):
+            elif found.fault and not is_excused(simulation, written, device, found.fault):
                 simulation.broken(READS, f"{device.name} cannot read {written}: {found.fault!r}")
 
 
-def _is_excused(simulation: "Sealed", written: Written, device: Device, fault: Fault) -> bool:
+def is_excused(simulation: "Sealed", written: Written, device: Device, fault: Fault) -> bool:
     """Whether nobody can be asked for a key that did not come, or came before and was not kept.
 
     An author answers each device once. So a copy of a profile may lack a key that was sent to its device in
@@ -130,6 +136,11 @@ def _is_excused(simulation: "Sealed", written: Written, device: Device, fault: F
         return True  # it came and went, or came under an identity that this one could not know, being away
     if any(restored_s > written.written_s for restored_s in author.restored_s):
         return True
+    model = simulation.model
+    if fault is Fault.NO_KEY and not model.stays_in(written, author.user, written.written_s + ANSWER_S):
+        return True  # its key was to come after it, and who has left a group gives none
+    if device.restored_s and not model.stays_in(written, device.user, written.written_s + ANSWER_S):
+        return True  # the key came in its other life, and who has left a group asks nobody
     if any(restored_s > written.written_s for restored_s in device.restored_s):
         if written.is_grouped:
             # One answer brings the key of many messages: for whichever it was asked for in its other life.
@@ -146,7 +157,7 @@ def _known(simulation: "Sealed") -> None:
     model = simulation.model
     for device, final in simulation.finals.items():
         texts: Counter[str] = Counter()
-        for message in _messages(final.fresh):
+        for message in messages_of(final.fresh):
             if message.fault or message.deleted or message.change is not None:
                 continue
             texts[message.text] += 1
@@ -168,9 +179,9 @@ def _changed(simulation: "Sealed") -> None:
     """Edits, reactions and deletes have come to where what they change is."""
     model = simulation.model
     named = {one.name: one for one in model.written if one.kind is Kind.MESSAGE and one.name is not None}
-    for device in _wanted(simulation):
+    for device in wanted(simulation):
         final = simulation.finals.get(device)
-        for message in [] if final is None else _messages(final.fresh):
+        for message in [] if final is None else messages_of(final.fresh):
             written = named.get(message.reference)
             if written is None or message.fault or not model.is_owed(written, device):
                 continue
@@ -198,7 +209,7 @@ def _is_readable(simulation: "Sealed", change: Written, device: Device) -> bool:
     """Whether a device must have a change."""
     if not simulation.model.is_owed(change, device):
         return False
-    return not _is_excused(simulation, change, device, Fault.UNKNOWN_DEVICE)
+    return not is_excused(simulation, change, device, Fault.UNKNOWN_DEVICE)
 
 
 def _check_newest(
@@ -234,8 +245,9 @@ def _closed(simulation: "Sealed") -> None:
             is_own = written is not None and written.device is device
             if written is not None and not is_own and model.is_closed(written, device):
                 simulation.broken(NO_OTHER, f"{device.name} has {written}")
+        direct = _conversations(simulation, device)
         for delivered in spy.delivered[device.device_id]:
-            if delivered.message.conversation_id not in _conversations(simulation, device):
+            if delivered.message.conversation_id not in (*direct, *model.records):
                 simulation.broken(NO_OTHER, f"{device.name} was sent a message of others")
     for device, name in attack.used_twice(simulation):
         simulation.broken(NO_OTHER, f"{device.name} used a key of a ratchet twice, for {name}")
@@ -253,8 +265,7 @@ def _digits(text: str) -> int:
 
 def _conversations(simulation: "Sealed", device: Device) -> set[bytes]:
     mine = device.user.user_id
-    direct = {direct_conversation_id(mine, user.user_id) for user in simulation.users if user.user_id != mine}
-    return {*direct, bytes.fromhex(simulation.group.handle[1:])}
+    return {direct_conversation_id(mine, user.user_id) for user in simulation.users if user.user_id != mine}
 
 
 def _unreadable_to_the_server(simulation: "Sealed") -> None:
@@ -289,8 +300,8 @@ def _agrees(simulation: "Sealed") -> None:
 
 def _difference(one: State, other: State) -> str:
     """Where they differ; but no event tells that a message has got another place (spec §6.3, twins)."""
-    here = {message.reference: message for message in _messages(one)}
-    there = {message.reference: message for message in _messages(other)}
+    here = {message.reference: message for message in messages_of(one)}
+    there = {message.reference: message for message in messages_of(other)}
     found = []
     for name in {**here, **there}:
         mine, its = here.get(name), there.get(name)
@@ -304,6 +315,8 @@ def _difference(one: State, other: State) -> str:
             pairs = [(field, _without_place(mine, field), _without_place(its, field)) for field in fields]
             differing = [pair for pair in pairs if pair[1] != pair[2]]
             found += [f"{its.text}: {differing}"] if differing else []
+    if one.groups != other.groups:
+        found.append(f"{one.groups} | {other.groups}")
     if one.settings != other.settings:
         found.append(f"{one.settings} | {other.settings}")
     return "; ".join(found[:3])
@@ -338,8 +351,17 @@ def _not_warned(simulation: "Sealed") -> None:
                 expected = True  # what its sender does not know: that another seal of it was accepted, too
             if warning.kind == "device_unknown" and warning.detail in gone:
                 expected = True  # it came and went while this one was away
+            if warning.kind == "member_unsaid" and _has_moved(simulation, warning):
+                expected = True  # it wrote while it was catching up, and had not come to that
             if not expected:
                 simulation.broken(f"{WARNED} ({warning.kind})", f"{device.name}: {warning}")
+
+
+def _has_moved(simulation: "Sealed", warning: WarningEvent) -> bool:
+    """Whether somebody of whom nobody said that they came, or went, did so."""
+    states = simulation.model.records[warning.conversation_id].states
+    moves = COMES if "added" in warning.detail else GOES
+    return any(state.change.action in moves and warning.user_id in state.change.users for state in states)
 
 
 def _complaints(simulation: "Sealed") -> None:
@@ -354,5 +376,6 @@ def _complaints(simulation: "Sealed") -> None:
         simulation.broken(COMPLAINTS, text)
 
 
-def _messages(state: State) -> list[Message]:
+def messages_of(state: State) -> list[Message]:
+    """All that a program shows."""
     return [one for chat in state.chats for one in state.messages(chat.peer)]

@@ -56,6 +56,8 @@ class Device:
         self.device_id = device_id
         self.disk = disk
         self.copies: list[Copy] = []
+        self.seized: list[bytes] = []
+        """copies that nobody restores, of when its user went from a group"""
         self.calm = Calm()
         self.network = Network(simulation, random, simulation.spy.tap(self))
         self.client: Client | None = None
@@ -165,6 +167,11 @@ class Device:
         if self.state is None:
             return []
         return [one for chat in self.state.chats for one in self.state.messages(chat.peer)]
+
+    def groups(self) -> list[User]:
+        """The groups that its program shows as its user's."""
+        there = set() if self.state is None else {group.peer for group in self.state.groups}
+        return [group for group in self.simulation.groups if group.handle in there]
 
     # --- inside -----------------------------------------------------------------------------
 

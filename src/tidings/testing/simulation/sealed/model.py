@@ -5,15 +5,21 @@ true time of each; from that alone follows who must be able to read what, and wh
 
 A device is *owed* a message that was written after its link was known to have finished. One that was
 written meanwhile it may have or not. What was written after its removal was known to be done is *closed*
-to it.
+to it, and so is what was answered before it asked to be let in.
+
+In a group all of that holds for members alone: who was one follows from the group's record, which is kept as
+it is stored, and the version at which a message was accepted, which stands in the log.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tidings.client.group_values import is_group
 from tidings.protocol.frames import Reference
-from tidings.protocol.ids import ClientId, MessageId
+from tidings.protocol.ids import ClientId, ConversationId, MessageId
+from tidings.store.schema import MessageRow, RosterRow
+from tidings.testing.simulation.groups.record import Record, State
 
 if TYPE_CHECKING:
     from tidings.client.values import Message, SentMessage
@@ -46,6 +52,7 @@ class Written:
         """whom it is for; a group stands as a user here"""
         self.about = about
         self.written_s = written_s
+        self.acked_s = float("inf")
         self.name: Reference | None = None
         """once that is known"""
         self.message_id = MessageId(0)
@@ -60,17 +67,33 @@ class Written:
 
     @property
     def is_grouped(self) -> bool:
-        """Whether it was written in the group, in which all users are."""
+        """Whether it was written in a group."""
         return is_group(self.peer.handle)
 
-    def is_for(self, user: "User") -> bool:
-        """Whether a user is one of those who talk there."""
-        return self.is_grouped or user in (self.device.user, self.peer)
+    @property
+    def group(self) -> ConversationId:
+        """The group that it was written in."""
+        return group_of(self.peer.handle)
 
     @property
     def may_be(self) -> bool:
         """Whether it may have reached anybody."""
         return not self.is_refused
+
+
+def group_of(peer: str) -> ConversationId:
+    """The group that a peer is."""
+    return ConversationId(bytes.fromhex(peer[1:]))
+
+
+class Wish(NamedTuple):
+    """A change of a group that was answered with Ok."""
+
+    group: ConversationId
+    holds: Callable[[State], bool]
+    """what must have been so at some time between asking and answer"""
+    asked_s: float
+    answered_s: float
 
 
 class Membership:
@@ -95,6 +118,26 @@ class Model:
         self.written: list[Written] = []
         self.by_text: dict[str, Written] = {}
         self.memberships: dict[Device, Membership] = {}
+        self.records: dict[ConversationId, Record] = {}
+        """of the groups"""
+        self.problems: list[str] = []
+        """what was wrong with what was stored of them"""
+        self.wishes: list[Wish] = []
+        self.names: dict[str, ConversationId] = {}
+        """that groups were given, or were to be given"""
+        self.rows: dict[Reference, list[MessageRow]] = {}
+        """what is in the log of groups in the end; of a twin there are two"""
+
+    def stored(self, row: RosterRow, also: Sequence[RosterRow], now_s: float) -> None:
+        """A group was changed."""
+        record = self.records.setdefault(row.conversation_id, Record(row.conversation_id))
+        self.problems += record.add(row, also, now_s)
+
+    def logged(self, rows: Iterable[MessageRow]) -> None:
+        """The run is over, and this is in the log."""
+        for row in rows:
+            if row.conversation_id in self.records:
+                self.rows.setdefault(Reference(row.sender_device, row.client_id), []).append(row)
 
     def write(
         self,
@@ -112,9 +155,9 @@ class Model:
         self.by_text[text] = written
         return written
 
-    def acked(self, written: Written, sent: "SentMessage") -> None:
+    def acked(self, written: Written, sent: "SentMessage", now_s: float) -> None:
         """The SDK says that the server has it."""
-        written.is_acked = True
+        written.is_acked, written.acked_s = True, now_s
         written.name, written.message_id = sent.reference, sent.message_id
 
     def left_behind(self, device: "Device", outbox: list[tuple[bytes, bytes]]) -> None:
@@ -125,10 +168,35 @@ class Model:
                 written.is_stored = True
                 written.name = Reference(device.device_id, ClientId(name))
 
+    def versions(self, written: Written) -> list[int]:
+        """At which versions of its group something was accepted."""
+        return [] if written.name is None else [row.version for row in self.rows.get(written.name, ())]
+
+    def is_for(self, written: Written, user: "User") -> bool:
+        """Whether something is for a user: of those who talk there, or members when it was accepted."""
+        if not written.is_grouped:
+            return user in (written.device.user, written.peer)
+        record, versions = self.records[written.group], self.versions(written)
+        return bool(versions) and all(record.is_entitled(user.user_id, one) for one in versions)
+
+    def is_for_others(self, written: Written, user: "User") -> bool:
+        """Whether something was never for a user."""
+        if not written.is_grouped:
+            return user not in (written.device.user, written.peer)
+        record, versions = self.records[written.group], self.versions(written)
+        return bool(versions) and not any(record.is_entitled(user.user_id, one) for one in versions)
+
+    def stays_in(self, written: Written, user: "User", until_s: float = float("inf")) -> bool:
+        """Whether a user was where something was written from then on, without a break."""
+        if not written.is_grouped:
+            return True
+        states = self.records[written.group].during(written.written_s, until_s)
+        return all(user.user_id in state.roles for state in states)
+
     def is_owed(self, written: Written, device: "Device") -> bool:
         """Whether a device must be able to read something in the end."""
         member = self.memberships[device]
-        if not written.is_for(device.user) or member.removal_s is not None:
+        if not self.is_for(written, device.user) or member.removal_s is not None:
             return False
         if device is written.device:
             # A copy of a profile knows nothing of what was written since, and that was sealed for others.
@@ -137,10 +205,12 @@ class Model:
 
     def is_closed(self, written: Written, device: "Device") -> bool:
         """Whether a device must not be able to read something, whatever it gets hold of."""
-        if not written.is_for(device.user):
+        if self.is_for_others(written, device.user):
             return True
-        removed_s = self.memberships[device].removed_s
-        return removed_s is not None and removed_s < written.written_s
+        member = self.memberships[device]
+        return written.acked_s < member.began_s or (
+            member.removed_s is not None and member.removed_s < written.written_s
+        )
 
     def is_there(self, written: Written) -> bool:
         """Whether something must be on the server in the end."""
@@ -152,6 +222,7 @@ class Model:
             and not written.is_refused
             and self.memberships[device].removal_s is None
             and not any(restored_s > written.written_s for restored_s in device.restored_s)
+            and self.stays_in(written, device.user)
         )
 
     def changes(self, kind: Kind, name: Reference) -> list[Written]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tidings.client import ClientError, Message
 from tidings.client.errors import ClientClosed, Refused, SessionEnded
 from tidings.client.values import SentMessage
+from tidings.testing.simulation.sealed.members import Members
 from tidings.testing.simulation.sealed.model import Kind, Written
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ WRITES_MAX = 12
 """within which one is killed at a write"""
 NEWEST = 8
 """messages from which one is chosen to be replied to, edited, …"""
+CROSS_S = 0.5
+"""within which all write while somebody comes or goes"""
 
 
 class Deed(StrEnum):
@@ -51,6 +54,14 @@ class Deed(StrEnum):
     ADD = "people: device added"
     SIGN_OUT = "people: device signed out"
     REVOKE = "people: device revoked as stolen"
+    INVITE = "groups: somebody added"
+    PUT_OUT = "groups: somebody removed"
+    LEAVE = "groups: left"
+    LINK = "groups: link made"
+    JOIN = "groups: joined by a link"
+    ROLE = "groups: role changed"
+    RENAME = "groups: name sealed anew"
+    CROSS = "groups: all write while somebody comes or goes"
 
 
 WEIGHTS = {
@@ -70,9 +81,18 @@ WEIGHTS = {
     Deed.ADD: 5,
     Deed.SIGN_OUT: 3,
     Deed.REVOKE: 2,
+    Deed.INVITE: 6,
+    Deed.PUT_OUT: 6,
+    Deed.LEAVE: 3,
+    Deed.LINK: 4,
+    Deed.JOIN: 8,
+    Deed.ROLE: 4,
+    Deed.RENAME: 5,
+    Deed.CROSS: 8,
 }
 WRITES = (Deed.SEND, Deed.BURST, Deed.REPLY, Deed.EDIT, Deed.DELETE, Deed.REACT)
-PEACEFUL = frozenset({*WRITES, Deed.READ})
+GROUPED = (Deed.INVITE, Deed.PUT_OUT, Deed.LEAVE, Deed.LINK, Deed.JOIN, Deed.ROLE, Deed.RENAME, Deed.CROSS)
+PEACEFUL = frozenset({*WRITES, *GROUPED, Deed.READ})
 
 
 class Action(NamedTuple):
@@ -106,6 +126,7 @@ class People:
     def __init__(self, simulation: "Sealed") -> None:
         self._simulation = simulation
         self._loop = simulation.loop
+        self._members = Members(simulation)
 
     def act(self, action: Action) -> None:
         """Do it, if that can be done."""
@@ -179,7 +200,7 @@ class People:
         except ClientError as error:
             self._simulation.broken("nothing acknowledged is lost", f"{written}: {error!r}")
         else:
-            self._simulation.model.acked(written, sent)
+            self._simulation.model.acked(written, sent, self._loop.now_s)
             device.note("is told sent", written.text, sent.client_id.hex()[-6:])
 
     def _read(self, device: "Device", action: Action) -> bool:
@@ -260,14 +281,30 @@ class People:
     def _revoke(self, device: "Device", _: Action) -> bool:
         return self._simulation.linking.remove(device, stolen=True)
 
+    # --- groups -------------------------------------------------------------------------------
+
+    def _cross(self, device: "Device", action: Action) -> bool:
+        """Somebody comes or goes, and all who write there do so meanwhile, some before they know of it."""
+        deeds = (self._members.invite, self._members.put_out, self._members.leave, self._members.join)
+        group = deeds[int(action.where * 97) % len(deeds)](device, action)
+        if group is None:
+            return False
+        those = [one for one in self._simulation.devices if self._is_used(one) and group in one.groups()]
+        for number, one in enumerate(those):
+            after_s = (action.what * (number + 7)) % 1.0 * CROSS_S
+            self._loop.after(after_s, self._write, one, group)
+        return True
+
     # --- inside -----------------------------------------------------------------------------
 
     def _peer(self, device: "Device", action: Action) -> "User":
-        others = [user for user in self._simulation.peers if user != device.user]
-        return others[int(action.where * len(others))]
+        others = [user for user in self._simulation.users if user != device.user]
+        there = [*others, *device.groups(), *device.groups()]
+        return there[int(action.where * len(there))]
 
     def _user(self, message: Message) -> "User":
-        return next(user for user in self._simulation.peers if user.handle == message.peer)
+        peers = [*self._simulation.users, *self._simulation.groups]
+        return next(user for user in peers if user.handle == message.peer)
 
     def _some(self, device: "Device", action: Action, may: Callable[[Message], bool]) -> Message | None:
         peer = self._peer(device, action)
@@ -306,4 +343,12 @@ _DO: dict[Deed, Callable[[People, "Device", Action], bool]] = {
     Deed.ADD: People._add,
     Deed.SIGN_OUT: People._sign_out,
     Deed.REVOKE: People._revoke,
+    Deed.INVITE: lambda people, device, action: bool(people._members.invite(device, action)),
+    Deed.PUT_OUT: lambda people, device, action: bool(people._members.put_out(device, action)),
+    Deed.LEAVE: lambda people, device, action: bool(people._members.leave(device, action)),
+    Deed.LINK: lambda people, device, action: bool(people._members.link(device, action)),
+    Deed.JOIN: lambda people, device, action: bool(people._members.join(device, action)),
+    Deed.ROLE: lambda people, device, action: bool(people._members.role(device, action)),
+    Deed.RENAME: lambda people, device, action: bool(people._members.rename(device, action)),
+    Deed.CROSS: People._cross,
 }

@@ -1,4 +1,4 @@
-"""One run with encryption on: a seed, three users with devices that come and go, and what befalls them.
+"""One run with encryption on: a seed, four users whose devices come and go, and who come to groups and go.
 
 ```
  setting up · calm · all faults, devices come and go · settling · calm end · quiet
@@ -13,7 +13,7 @@ import logging
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -22,30 +22,34 @@ from tidings.client import State
 from tidings.client.errors import ClientError, Refused
 from tidings.client.http import Server
 from tidings.protocol.api import LoggedIn
-from tidings.protocol.ids import DeviceId, UserId
+from tidings.protocol.ids import ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.config import Config
 from tidings.server.services import Services
-from tidings.store.schema import GENERATIONS
+from tidings.store.contract import Row, Table
+from tidings.store.schema import GENERATIONS, MESSAGES, ROSTERS, RosterRow
 from tidings.testing.simulation import faults
 from tidings.testing.simulation.cluster import Broken, Cluster
 from tidings.testing.simulation.device import User
 from tidings.testing.simulation.faults import Family, Injection
+from tidings.testing.simulation.groups.record import GOES
 from tidings.testing.simulation.loop import collected_after
 from tidings.testing.simulation.machines import PROCESS
 from tidings.testing.simulation.nodes import Node
-from tidings.testing.simulation.sealed import checks, people
+from tidings.testing.simulation.sealed import checks, group_checks, people, replays
+from tidings.testing.simulation.sealed.attack import Loot
 from tidings.testing.simulation.sealed.device import SHOWN, Device
 from tidings.testing.simulation.sealed.disk import Disk
 from tidings.testing.simulation.sealed.linking import Linking
-from tidings.testing.simulation.sealed.model import Kind, Membership, Model, Written
+from tidings.testing.simulation.sealed.model import MARK, Kind, Membership, Model, Written
 from tidings.testing.simulation.sealed.network import application
 from tidings.testing.simulation.sealed.people import Action, People
 from tidings.testing.simulation.sealed.spy import Spy
 from tidings.testing.simulation.transcript import Line
 
-HANDLES = ("alice", "bob", "carol")
-NO_GROUP = User(UserId(0), "")
+HANDLES = ("alice", "bob", "carol", "dave")
+GROUPS = {"alice": ("bob", "carol"), "dave": ("alice",)}
+"""who makes one, and with whom"""
 NODES = 3
 CALM_S = 20.0
 FAULTY_S = 180.0
@@ -57,7 +61,7 @@ QUIET_S = 300.0
 HOUR_S = 3600.0
 WHOLE_HOUR = 0.03
 """of the runs are quiet for a whole hour"""
-DEEDS = {"calm": 15, "faulty": 110, "end": 15}
+DEEDS = {"calm": 20, "faulty": 130, "end": 20}
 FAULTS = (6, 22)
 REQUESTS_LOST = 0.08
 """of the requests, while there are faults"""
@@ -140,9 +144,11 @@ class Sealed(Cluster):
         self.requests_lost = 0.0
         """of the HTTP requests, or their answers"""
         self.finals: dict[Device, Final] = {}
+        self.loot: dict[tuple[Device, ConversationId], Loot] = {}
+        """what was found that a device could steal"""
         self.plan = plan(options.seed, is_cluster=options.nodes > 1)
-        self.group = NO_GROUP
-        """in which all users are"""
+        self.groups: list[User] = []
+        """as those to whom one writes"""
         self._applications: dict[str, Any] = {}
 
     # --- for the parts ------------------------------------------------------------------------
@@ -150,10 +156,20 @@ class Sealed(Cluster):
     def victims(self) -> list[Device]:
         return self.devices
 
-    @property
-    def peers(self) -> list[User]:
-        """Whom can be written to: the users, and the group."""
-        return [*self.users, self.group]
+    def was_set(self, table: Table[Any], row: Row, also: Sequence[Row]) -> None:
+        """A group was changed, or something else was set."""
+        if table is not ROSTERS:
+            return
+        assert isinstance(row, RosterRow)
+        assert row.head is not None
+        self.note("store", "group is now", row.conversation_id.hex()[-6:], row.head.change)
+        self.model.stored(row, [one for one in also if isinstance(one, RosterRow)], self.loop.now_s)
+        change = row.head.change
+        if change is not None and change.action in GOES:
+            # What who goes has at that moment is tried in the end, whatever their programs forget of it.
+            for device in self.devices:
+                if device.user.user_id in change.users:
+                    device.seized.append(device.disk.copied())
 
     def application(self, node: Node, services: Services) -> Any:
         """The HTTP side of a node that runs."""
@@ -190,7 +206,10 @@ class Sealed(Cluster):
         try:
             with _Logged(self):
                 self.loop.run_until_complete(self._run())
+            self.model.logged(self.scan(MESSAGES))
             checks.check(self)
+            group_checks.check(self)
+            replays.check(self)
             return self._outcome()
         finally:
             self.loop.close()
@@ -237,15 +256,17 @@ class Sealed(Cluster):
             if self.random.random() < 0.7:
                 await self.linking.log_in(user)
         await self._until_linked()
-        await self._found_group()
+        for handle, others in GROUPS.items():
+            await self._found_group(handle, others)
 
-    async def _found_group(self) -> None:
-        founder, others = self.devices[0], self.users[1:]
+    async def _found_group(self, handle: str, others: Sequence[str]) -> None:
+        founder = next(device for device in self.devices if device.user.handle == handle)
         client = founder.client
         assert client is not None
-        group = await founder.do(client.groups.create("Family", [f"@{user.handle}" for user in others]))
-        self.group = User(UserId(0), group.peer)
-        await self.until(lambda: all(_knows(device, group.peer) for device in self.devices))
+        group = await founder.do(client.groups.create(f"{MARK}{handle}", [f"@{other}" for other in others]))
+        self.groups.append(User(UserId(0), group.peer))
+        theirs = [device for device in self.devices if device.user.handle in (handle, *others)]
+        await self.until(lambda: all(_knows(device, group.peer) for device in theirs))
 
     async def _until_linked(self) -> None:
         members = self.model.memberships

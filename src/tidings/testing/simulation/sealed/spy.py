@@ -8,11 +8,15 @@ from tidings.protocol.codec import MSGPACK
 from tidings.protocol.frames import (
     UNSHOWN,
     Ack,
+    ChangeGroup,
     Deliver,
+    Describe,
     DeviceLists,
     DevicesChanged,
     Error,
     Heartbeat,
+    Message,
+    Page,
     Reference,
     Relation,
     Send,
@@ -34,8 +38,17 @@ class Spy:
         self.simulation = simulation
         self.sends: dict[Reference, list[Send]] = defaultdict(list)
         """by name, as they were sent; a repeat only if it differs"""
+        self.sent_s: dict[Reference, float] = {}
+        """by name, when what was sent last was sent first"""
         self.accepted: dict[Reference, Sent] = {}
+        self.accepted_s: dict[Reference, float] = {}
+        self.described_s: dict[tuple[DeviceId, ConversationId], float] = {}
+        """when a device asked last what a group is"""
+        self.sealed_s: dict[bytes, float] = {}
+        """of what a group is called: when the device that sealed it had asked last what it is"""
         self.delivered: dict[DeviceId, list[Deliver]] = defaultdict(list)
+        self.paged: dict[DeviceId, list[Message]] = defaultdict(list)
+        """what the history told"""
         self.identities: dict[UserId, dict[bytes, None]] = defaultdict(dict)
         """that a user ever had, as far as anybody was told"""
         self.quiet: Counter[tuple[str, str]] = Counter()
@@ -82,6 +95,11 @@ class _Ear(Tap):
         frame = MSGPACK.decode_client(data)
         if self._spy.is_quiet and not isinstance(frame, Heartbeat | Ack):
             self._spy.quiet[self._device.name, type(frame).__name__] += 1
+        if isinstance(frame, Describe):
+            self._spy.described_s[self._device.device_id, frame.conversation_id] = self._device.loop.now_s
+        if isinstance(frame, ChangeGroup) and frame.info:
+            asked_s = self._spy.described_s[self._device.device_id, frame.conversation_id]
+            self._spy.sealed_s.setdefault(frame.info, asked_s)
         if isinstance(frame, Send):
             name = Reference(self._device.device_id, frame.client_id)
             sent = self._spy.sends[name]
@@ -94,6 +112,7 @@ class _Ear(Tap):
             )
             if not sent or sent[-1].envelopes != frame.envelopes or sent[-1].content != frame.content:
                 sent.append(frame)
+                self._spy.sent_s[name] = self._device.loop.now_s
                 if frame.relation in UNSHOWN:
                     self._spy.simulation.tally.count(f"keys: {Relation(frame.relation).name}")
 
@@ -109,13 +128,18 @@ class _Ear(Tap):
                 "of",
                 message.sender_device,
             )
+        elif isinstance(frame, Page):
+            told = [*(item.message for item in frame.items), *frame.relations]
+            self._spy.paged[self._device.device_id] += told
         elif isinstance(frame, DeviceLists | DevicesChanged):
             for signed in frame.lists:
                 self._spy.identities[signed.user_id][decode_list(signed.body, DEVICES_MAX).identity] = None
         elif isinstance(frame, Error):
             self._device.note("is answered", frame.code, frame.message, frame.client_id)
         elif isinstance(frame, Sent):
-            self._spy.accepted[Reference(self._device.device_id, ClientId(frame.client_id))] = frame
+            name = Reference(self._device.device_id, ClientId(frame.client_id))
+            self._spy.accepted[name] = frame
+            self._spy.accepted_s.setdefault(name, self._device.loop.now_s)
 
     def asked(self, method: str, path: str) -> None:
         self._device.note("asks", method, path)
