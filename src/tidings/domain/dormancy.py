@@ -84,12 +84,14 @@ class Dormancy:
 
         Raises ProtocolError, StoreError.
         """
-        asleep_ms = self._limits.dormant_s * 1000
+        asleep_ms, now_ms = self._limits.dormant_s * 1000, self._ids.now_ms()
+        young_ms = now_ms - asleep_ms + min(EARLY_MS, asleep_ms // 2)
         is_new = int(start) == int(device)
-        now_ms = self._ids.now_ms()
-        if not is_new and now_ms - unix_ms(start) < asleep_ms - min(EARLY_MS, asleep_ms // 2):
+        if not is_new and unix_ms(start) > young_ms:
             return None
-        await self._commit.write([Raise(SEEN, SeenRow(user, device, now_ms))])
+        if await self._seen_ms(user) <= young_ms:
+            # Somebody may be about to put the user to sleep.
+            await self._commit.write([Raise(SEEN, SeenRow(user, device, now_ms))])
         row = await self._store.get(SLEEPS, (user,))
         if row is None:
             return None
