@@ -15,12 +15,12 @@ LOOK_ON = 12
 """seeds from the one that is known on, in which a planted bug is looked for"""
 
 FOUND = {
-    "seals_for_the_removed": (1, NO_OTHER),
+    "seals_for_the_removed": (2, NO_OTHER),
     "never_answers": (2, READS),
     "asks_and_answers_without_end": (1, LOOPS),
-    "saves_the_ratchet_later": (1, NO_OTHER),
-    "keeps_its_sender_key": (1, NO_OTHER),
-    "trusts_a_refusal": (1, NO_OTHER),
+    "saves_the_ratchet_later": (3, NO_OTHER),
+    "keeps_its_sender_key": (3, NO_OTHER),
+    "trusts_a_refusal": (3, NO_OTHER),
     "renews_nothing_on_a_removal": (1, RENEWED),
     "gives_joiners_the_key_from_its_start": (1, NO_OTHER),
     "keeps_the_key_of_the_name": (1, NO_OTHER),
