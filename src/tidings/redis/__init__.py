@@ -1,0 +1,1 @@
+"""What bus and directory share when they live in Redis: its addresses, its connections, its masters."""
