@@ -10,10 +10,22 @@ from hypothesis import settings
 from client.rig import People, ServerProcess
 from durability.shim import compile_shim
 from integration.server import MakeServer, Server
+from redis.servers import redis_server as redis_server
 
 # A busy machine is not a fault of the code: pytest's timeout bounds a test as a whole.
 settings.register_profile("tidings", deadline=None, print_blob=True)
 settings.load_profile("tidings")
+
+
+NEEDS_SERVERS = {"redis", "redis cluster"}
+"""backends of the conformance suites that are servers of others"""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """What runs over such a backend is marked."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if any(isinstance(value, str) and value in NEEDS_SERVERS for value in parameters.values()):
+        item.add_marker(pytest.mark.cluster)
 
 
 @pytest.hookimpl(trylast=True)
