@@ -5,15 +5,18 @@ time is the clock that it is given. Whoever opens an end closes it.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-from hub.rig import clocks_of, running_hub
+from hub.rig import clocks_of, running_hub, silent_log
+from redis.servers import Server, ShownClock, ToldCluster
 from tidings.directory.contract import Directory
 from tidings.directory.memory import MemoryDirectory, Places
+from tidings.directory.redis import RedisDirectory
 from tidings.hub.directory import HubDirectory
+from tidings.redis.config import RedisConfig
 from tidings.store.memory import MemoryStore
 from tidings.testing.clock import FakeClock
 
@@ -59,7 +62,75 @@ async def hub(place: Path, clock: FakeClock) -> AsyncIterator[Shared]:
         yield Shared(join, forget, running.restart, lambda: len(running.server.places))
 
 
+@contextlib.asynccontextmanager
+async def redis(place: Path, clock: FakeClock) -> AsyncIterator[Shared]:
+    """Connections to one Redis, whose clock is this one."""
+    shown = ShownClock(place, clock.wall_ms())
+    server = Server(place, clock=shown.environment)
+    server.start()
+    try:
+        with following(clock, shown):
+            yield shared_by([server], RedisConfig(addresses=(server.address,)))
+    finally:
+        server.stop()
+
+
+@contextlib.asynccontextmanager
+async def redis_cluster(place: Path, clock: FakeClock) -> AsyncIterator[Shared]:
+    """Connections to all masters of one Redis Cluster, whose clock is this one."""
+    cluster, shown = ToldCluster.lasting()
+    with following(clock, shown):
+        shared = shared_by(cluster.masters, RedisConfig(mode="cluster", addresses=cluster.addresses))
+        shared.forget()
+        yield shared
+
+
+@contextlib.contextmanager
+def following(clock: FakeClock, shown: ShownClock) -> Iterator[None]:
+    """What the first one is advanced by, the other one shows."""
+
+    advance = clock.advance
+
+    def advance_both(seconds: float) -> None:
+        advance(seconds)
+        shown.show(clock.wall_ms())
+
+    shown.show(clock.wall_ms())
+    clock.advance = advance_both  # type: ignore[method-assign]
+    yield
+
+
+def shared_by(servers: Sequence[Server], config: RedisConfig) -> Shared:
+    """What these servers hold together."""
+
+    async def join() -> Directory:
+        return await RedisDirectory.open(config, silent_log())
+
+    def forget() -> None:
+        for server in servers:
+            server.run("FLUSHALL")
+
+    async def interrupt() -> None:
+        for server in servers:
+            server.interrupt()
+
+    def held() -> int:
+        return sum(map(places_of, servers))
+
+    return Shared(join, forget, interrupt, held)
+
+
+def places_of(server: Server) -> int:
+    """How many places a server holds."""
+    control = server.control()
+    places = sum(control("HLEN", key) for key in control("KEYS", "*"))
+    control.close()
+    return places
+
+
 BACKENDS: dict[str, Callable[[Path, FakeClock], AbstractAsyncContextManager[Shared]]] = {
     "memory": memory,
     "hub": hub,
+    "redis": redis,
+    "redis cluster": redis_cluster,
 }
