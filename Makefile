@@ -10,7 +10,7 @@ SEEDS ?= 300
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-tests core core-check wasm wasm-check run dev test test-long check simulate simulate-sealed bench bench-peers fmt spec lock audit clean help
+.PHONY: setup setup-tests core core-check wasm wasm-check run dev test test-long test-cluster check simulate simulate-sealed bench bench-peers fmt spec lock audit clean help
 
 setup: ## make .venv from the lock; quick when nothing changed
 	@scripts/setup
@@ -57,6 +57,9 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 		$(bin)/tidings bench crash --workers 2 --fault $$fault || exit 1; done
 	$(bin)/pytest -m long tests/simulation
 	$(bin)/pytest -m long -s tests/integration
+
+test-cluster: setup-tests ## the tests on Redis: single, Sentinel, Cluster; installs it as root on Debian (no service)
+	TIDINGS_REDIS=$$(scripts/redis) $(bin)/pytest -m "cluster and not long" $(PYTEST)
 
 simulate: setup ## many nodes, every fault, people in pairs and in groups, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
 	@$(bin)/python -m tidings.testing.simulation $(SEEDS)

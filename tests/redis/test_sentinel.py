@@ -1,0 +1,130 @@
+"""Redis with Sentinels: three of them, a master and a replica; the master dies."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from redis.rig import SHORT_S, TOPIC, arrives, nodes, place, reaches, until
+from redis.servers import Refused, Sentinel, Server, waits
+from tidings.bus.contract import BusUnavailable
+from tidings.directory.contract import Entered, Found
+from tidings.redis import link
+from tidings.redis.config import RedisConfig
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+OWN, NOTHING = Entered(Found.OWN), Entered(Found.NOTHING)
+
+
+class Watched(NamedTuple):
+    """What the Sentinels watch, and they."""
+
+    master: Server
+    replica: Server
+    sentinels: list[Sentinel]
+
+    def config(self, **options: object) -> RedisConfig:
+        addresses = tuple(sentinel.address for sentinel in self.sentinels)
+        options = {"addresses": addresses, "timeout_s": SHORT_S, **options}
+        return RedisConfig(mode="sentinel", service="chat", **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    """Servers with a password, Sentinels with another."""
+    secret = ("--requirepass", "secret", "--masterauth", "secret", "--repl-diskless-sync-delay", "0")
+    master = Server(tmp_path, *secret)
+    replica = Server(tmp_path, *secret, "--replicaof", "127.0.0.1", str(master.port))
+    sentinels = [Sentinel(tmp_path, master, 2, "secret", "watch") for _ in range(3)]
+    started: list[Server] = [master, replica, *sentinels]
+    try:
+        for server in started:
+            server.start()
+        waits(lambda: b"master_link_status:up" in replica.run("INFO", "replication", password="secret"))
+        for sentinel in sentinels:
+            waits(lambda sentinel=sentinel: sentinel.knows_all(2, 1))
+        yield Watched(master, replica, sentinels)
+    finally:
+        for server in started:
+            server.stop()
+
+
+OPTIONS = {"password": "secret", "sentinel_password": "watch"}
+
+
+async def test_the_master_dies(watched: Watched) -> None:
+    async with nodes(watched.config(**OPTIONS)) as [here, there]:
+        await there.listen(TOPIC)
+        await here.directory.enter([place()])
+        await arrives(here, there)
+        watched.master.kill()
+        await until(lambda: min(here.gaps, there.gaps, here.forgets, there.forgets) == 1)
+        await arrives(here, there)
+        # It had been passed on to the replica, or had not.
+        assert await here.directory.enter([place()]) in ([OWN], [NOTHING])
+        assert await reaches(there) == [place()]
+        assert watched.replica.run("EXISTS", "presence:{1}", password="secret") == 1
+        assert "secret" not in str(here.lines + there.lines)
+
+
+async def test_the_master_freezes_and_comes_back_as_a_replica(watched: Watched) -> None:
+    async with nodes(watched.config(**OPTIONS)) as [here, there]:
+        await there.listen(TOPIC)
+        watched.master.freeze()
+        await until(lambda: min(here.gaps, there.gaps, here.forgets, there.forgets) == 1)
+        await arrives(here, there)
+        watched.master.thaw()
+        waits(lambda: watched.master.run("ROLE", password="secret")[0] == b"slave")
+        await arrives(here, there)
+        await here.directory.enter([place()])
+        assert await there.finds() == [place()]
+        assert (here.gaps, there.gaps) == (1, 1)
+
+
+async def test_another_is_made_master_while_the_old_one_lives(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "CHECK_S", 0.1)
+    async with nodes(watched.config(**OPTIONS)) as [here, there]:
+        await there.listen(TOPIC)
+        watched.sentinels[0].run("SENTINEL", "FAILOVER", "chat", password="watch")
+        await until(lambda: min(here.gaps, there.gaps, here.forgets, there.forgets) >= 1)
+        await arrives(here, there)
+        await here.directory.enter([place()])
+        assert await there.finds() == [place()]
+        assert watched.replica.run("EXISTS", "presence:{1}", password="secret") == 1
+
+
+async def test_one_sentinel_is_enough_to_find_the_master(watched: Watched) -> None:
+    for sentinel in watched.sentinels[:2]:
+        sentinel.kill()
+    async with nodes(watched.config(**OPTIONS), 1) as [node]:
+        await node.directory.enter([place()])
+
+
+async def test_what_is_wrong_is_said(watched: Watched) -> None:
+    for options, why in (
+        ({**OPTIONS, "sentinel_password": "wrong"}, "WRONGPASS"),
+        ({**OPTIONS, "password": "wrong"}, "WRONGPASS"),
+        ({"password": "secret"}, "NOAUTH"),
+    ):
+        with pytest.raises(BusUnavailable, match=why):
+            async with nodes(watched.config(**options), 1):
+                pass
+    config = RedisConfig(
+        mode="sentinel",
+        service="mail",
+        addresses=(watched.sentinels[0].address,),
+        sentinel_password="watch",
+        timeout_s=SHORT_S,
+    )
+    with pytest.raises(BusUnavailable, match="knows no master called 'mail'"):
+        async with nodes(config, 1):
+            pass
+
+
+def test_the_sentinels_ask_for_their_password(watched: Watched) -> None:
+    with pytest.raises(Refused, match="NOAUTH"):
+        watched.sentinels[0].run("SENTINEL", "MASTERS")
