@@ -8,6 +8,7 @@ import pytest
 
 from redis.rig import PATIENCE_S, SHORT_S, Node, arrives, nodes, place, reaches, until
 from redis.servers import Cluster, Server
+from redis.test_single import RULES
 from tidings.bus.contract import BusUnavailable
 from tidings.directory.contract import DirectoryUnavailable, Entered, Found, Place
 from tidings.redis.config import RedisConfig
@@ -100,6 +101,24 @@ async def test_one_address_is_enough(lasting: Cluster) -> None:
         await there.listen(*TOPICS)
         for topic in TOPICS:
             await arrives(here, there, topic)
+
+
+async def test_a_user_that_may_do_what_is_needed_and_no_more(lasting: Cluster) -> None:
+    rules = f"{RULES} +spublish +ssubscribe +sunsubscribe +cluster|slots +cluster|info +asking"
+    for server in lasting.masters:
+        server.run("ACL", "SETUSER", "tidings", "on", ">secret", *rules.split())
+    config = RedisConfig(
+        mode="cluster", addresses=lasting.addresses, username="tidings", password="secret", timeout_s=SHORT_S
+    )
+    async with nodes(config) as [here, there]:
+        await there.listen(*TOPICS)
+        await here.directory.enter(EVERYBODY)
+        assert await finds(there, EVERYBODY) == [[one] for one in EVERYBODY]
+        await here.directory.leave(EVERYBODY)
+        for topic in TOPICS:
+            await arrives(here, there, topic)
+        await there.bus.unsubscribe(TOPICS[0])
+        assert [server.run("ACL", "LOG") for server in lasting.masters] == [[], [], []]
 
 
 async def test_what_is_no_cluster_is_refused(redis_server: Server) -> None:

@@ -104,6 +104,15 @@ async def test_one_sentinel_is_enough_to_find_the_master(watched: Watched) -> No
         await node.directory.enter([place()])
 
 
+async def test_a_user_of_the_sentinels_that_may_ask_and_no_more(watched: Watched) -> None:
+    rules = "-@all +hello +auth +ping +client|setname +sentinel|get-master-addr-by-name"
+    for sentinel in watched.sentinels:
+        sentinel.run("ACL", "SETUSER", "tidings", "on", ">ask", *rules.split(), password="watch")
+    config = watched.config(password="secret", sentinel_username="tidings", sentinel_password="ask")
+    async with nodes(config, 1) as [node]:
+        await node.directory.enter([place()])
+
+
 async def test_what_is_wrong_is_said(watched: Watched) -> None:
     for options, why in (
         ({**OPTIONS, "sentinel_password": "wrong"}, "WRONGPASS"),

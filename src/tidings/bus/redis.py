@@ -175,16 +175,15 @@ class RedisBus:
 
     def pushed(self, push: Sequence[Any]) -> None:
         kind, channel, data = push
-        if kind != self._message:
-            if self._held.pop(channel, None) is not None:
-                self._mend_soon()  # its slot has moved away
-            return
-        receive = self._receivers.get(channel)
-        if receive is not None:
-            try:
-                receive(data)
-            except Exception as bug:
-                self._log.error("a publication could not be taken", exc_info=bug)
+        if kind == self._message:
+            receive = self._receivers.get(channel)
+            if receive is not None:
+                try:
+                    receive(data)
+                except Exception as bug:
+                    self._log.error("a publication could not be taken", exc_info=bug)
+        elif self._held.pop(channel, None) is not None:
+            self._mend_soon()  # its slot has moved away
 
     # --- inside -----------------------------------------------------------------------------
 

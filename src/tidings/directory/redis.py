@@ -154,7 +154,8 @@ class RedisDirectory:
         if link is None:
             raise DirectoryUnavailable("the Cluster is not complete: some slots have no server")
         try:
-            return await time_of((await link.ready(PATIENCE_S)).time())
+            wire = await link.ready(PATIENCE_S)
+            return time_of((await wire.time())[0])
         except RedisUnavailable as error:
             raise DirectoryUnavailable(str(error)) from None
 

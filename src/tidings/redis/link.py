@@ -57,6 +57,7 @@ class Link:
         self._where = where
         self._dialer = dialer
         self._user = user
+        self.pushed = user.pushed
         self._jitter = jitter
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -95,18 +96,16 @@ class Link:
 
     async def ready(self, patience_s: float) -> Wire:
         """The connection; it is waited for until there was none for so long. Raises RedisUnavailable."""
-        if self.wire is None and self._task is not None:
+        until_s = self._down_s + patience_s
+        if self.wire is None and self._task is not None and self._loop.time() < until_s:
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(self._down_s + patience_s):
+                async with asyncio.timeout_at(until_s):
                     await self._up.wait()
         if self.wire is None:
             raise RedisUnavailable(self.why)
         return self.wire
 
     # --- for the wire (Owner) ---------------------------------------------------------------
-
-    def pushed(self, wire: Wire, push: Sequence[Any]) -> None:  # noqa: ARG002 - there is one at a time
-        self._user.pushed(push)
 
     def ended(self, wire: Wire, why: str) -> None:
         if wire is self.wire:
@@ -128,6 +127,10 @@ class Link:
                 await self._connect_once()
             except (RedisUnavailable, RedisMisconfigured) as error:
                 self._fail(str(error))
+            except Exception as bug:
+                # Whatever is wrong with one connection, the next one may be right.
+                self._log.error("a connection to Redis failed", exc_info=bug)
+                self._fail(str(bug))
             if self._loop.time() - began_s > BACKOFF_MOST_S + self._dialer.config.timeout_s:
                 backoff_s = BACKOFF_FIRST_S  # it lasted
             await asyncio.sleep(backoff_s * (1 - self._jitter() / 2))

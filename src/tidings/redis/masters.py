@@ -1,11 +1,10 @@
 """What bus and directory see of Redis: its masters, and whose a key or channel is."""
 
-import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
 from tidings.redis.link import Link, User
-from tidings.redis.wire import Command, RedisUnavailable, Reply, Wire
+from tidings.redis.wire import TIME, Command, RedisUnavailable, Reply, Wire
 
 PATIENCE_S = 0.5
 """How long a command waits for a connection that has just broken. It is short: whoever asks has another
@@ -49,21 +48,17 @@ class Masters(Protocol):
 
 async def timed(wire: Wire, commands: Sequence[Command]) -> tuple[list[Reply], int]:
     """The replies to commands, and what the server's clock showed before them. Raises RedisUnavailable."""
-    before = wire.time()
-    asked = wire.ask(commands)
-    now_ms = await time_of(before)
-    replies = await asked
-    for reply in replies:
+    time, *replies = await wire.ask([TIME, *commands])
+    for reply in (time, *replies):
         if isinstance(reply, wire.error_type) and str(reply).startswith(UNABLE):
             # Others need not find out, too. The next connection is made when it can again.
             wire.abort(str(reply))
             raise RedisUnavailable(str(reply))
-    return replies, now_ms
+    return replies, time_of(time)
 
 
-async def time_of(asked: "asyncio.Future[list[Reply]]") -> int:
-    """Unix ms, of the reply to a TIME, which others may wait for too. Raises RedisUnavailable."""
-    reply = (await asyncio.shield(asked))[0]
+def time_of(reply: Reply) -> int:
+    """Unix ms, of the reply to TIME. Raises RedisUnavailable."""
     if isinstance(reply, Exception):
         raise RedisUnavailable(str(reply))
     seconds, microseconds = reply

@@ -198,6 +198,8 @@ class Slots:
                 if self._is_open:
                     self._log.info("the Cluster's slots have moved", masters=len(self._links))
                     self._user.moved()
+        except Exception as bug:
+            self._log.error("who has which slots could not be made out", exc_info=bug)
         finally:
             self._looking = None
 

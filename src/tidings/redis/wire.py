@@ -26,6 +26,7 @@ SWEEPS = 2
 """looks at a connection within the time in which something must come"""
 
 Command = tuple[str | bytes | int, ...]
+TIME: Command = (b"TIME",)
 Reply = Any
 """What Redis answers; `ReplyError` is a value like others."""
 Take = Callable[[Reply], None]
@@ -39,7 +40,8 @@ class RedisUnavailable(Exception):
 class Owner(Protocol):
     """Whose connection it is."""
 
-    def pushed(self, wire: "Wire", push: Sequence[Any]) -> None:
+    @property
+    def pushed(self) -> Callable[[Sequence[Any]], None]:
         """Redis says something that answers no command: a publication, or the end of a subscription."""
 
     def ended(self, wire: "Wire", why: str) -> None:
@@ -49,7 +51,7 @@ class Owner(Protocol):
 class _Nobody:
     """Owns connections on which nothing is heard but replies."""
 
-    def pushed(self, wire: "Wire", push: Sequence[Any]) -> None:
+    def pushed(self, push: Sequence[Any]) -> None:
         """There are no subscriptions."""
 
     def ended(self, wire: "Wire", why: str) -> None:
@@ -69,15 +71,22 @@ def hiredis() -> ModuleType:
         ) from None
 
 
-class _Confirmed:
-    """Among what is owed: not a reply, but that a channel is subscribed to, or is no more."""
+class _Confirmation:
+    """Takes not a reply, but that a channel is subscribed to, or is no more."""
 
-    __slots__ = ("channel", "kind", "take")
+    __slots__ = ("_channel", "_kind", "_take")
 
     def __init__(self, kind: bytes, channel: bytes, take: Take) -> None:
-        self.kind = kind
-        self.channel = channel
-        self.take = take
+        self._kind = kind
+        self._channel = channel
+        self._take = take
+
+    def is_it(self, push: Sequence[Any]) -> bool:
+        """Whether this is what is waited for."""
+        return bool(push[0] == self._kind and push[1] == self._channel)
+
+    def __call__(self, reply: Reply) -> None:
+        self._take(reply)
 
 
 class _Answers:
@@ -95,6 +104,7 @@ class _Answers:
             return  # whoever asked waits no more, or knows already
         if type(reply) is RedisUnavailable:
             self.future.set_exception(reply)
+            self.future.exception()  # whoever asked more than this may have heard it already
             return
         self._replies.append(reply)
         if len(self._replies) == self._count:
@@ -107,15 +117,16 @@ class Wire(asyncio.Protocol):
     def __init__(self, owner: Owner, timeout_s: float) -> None:
         library = hiredis()
         self._owner = owner
+        self._pushed = owner.pushed
         self._loop = asyncio.get_running_loop()
-        self._more = object()
+        self._more: Any = object()
         self._reader = library.Reader(notEnoughData=self._more)
         self._pack: Callable[[Command], bytes] = library.pack_command
-        self._push_type: type = library.PushNotification
+        self._push_type: type[list[Any]] = library.PushNotification
         self._protocol_error: type[Exception] = library.ProtocolError
         self.error_type: type[Exception] = library.ReplyError
         self._transport: asyncio.Transport | None = None
-        self._owed: deque[Take | _Confirmed] = deque()
+        self._owed: deque[Take] = deque()
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
         self._time: asyncio.Future[list[Reply]] | None = None
@@ -152,7 +163,7 @@ class Wire(asyncio.Protocol):
     def send_channel(self, command: bytes, channel: bytes, take: Take) -> None:
         """(S)SUBSCRIBE or (S)UNSUBSCRIBE; `take` is given the confirmation, or an error."""
         if self._may_owe(take):
-            self._owed.append(_Confirmed(command.lower(), channel, take))
+            self._owed.append(_Confirmation(command.lower(), channel, take))
             self._say(self._pack((command, channel)))
 
     def ask(self, commands: Sequence[Command]) -> "asyncio.Future[list[Reply]]":
@@ -166,10 +177,10 @@ class Wire(asyncio.Protocol):
         return answers.future
 
     def time(self) -> "asyncio.Future[list[Reply]]":
-        """The reply to a TIME that is sent in this turn, before what is sent from now on."""
+        """The reply to a TIME that is sent with this turn, for all that ask in it."""
         if self._time is None:
-            self._time = self.ask([(b"TIME",)])
-        return self._time
+            self._time = self.ask([TIME])
+        return asyncio.shield(self._time)
 
     def _may_owe(self, take: Take) -> bool:
         if self._transport is None:
@@ -196,28 +207,23 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        reader, more, push_type, owed = self._reader, self._more, self._push_type, self._owed
+        reply: Reply
+        gets, more, push_type, owed = self._reader.gets, self._more, self._push_type, self._owed
         try:
-            reader.feed(data)
-            while (reply := reader.gets()) is not more:
+            self._reader.feed(data)
+            while (reply := gets()) is not more:
                 if type(reply) is push_type:
-                    self._take_push(cast(Sequence[Any], reply))
+                    if owed and type(first := owed[0]) is _Confirmation and first.is_it(reply):
+                        owed.popleft()(reply)
+                    else:
+                        self._pushed(reply)
                 elif owed:
-                    take = owed.popleft()
-                    (take.take if type(take) is _Confirmed else cast(Take, take))(reply)
+                    owed.popleft()(reply)
                 else:
                     self.abort(f"Redis said what nobody asked for: {reply!r:.200}")
                     return
         except self._protocol_error as error:
             self.abort(f"what came is not Redis' protocol: {error}")
-
-    def _take_push(self, push: Sequence[Any]) -> None:
-        first = self._owed[0] if self._owed else None
-        if type(first) is _Confirmed and first.kind == push[0] and first.channel == push[1]:
-            self._owed.popleft()
-            first.take(push)
-        else:
-            self._owner.pushed(self, push)
 
     # --- its life -------------------------------------------------------------------------
 
@@ -255,8 +261,8 @@ class Wire(asyncio.Protocol):
             self._why = why
             self.lost.set_result(why)
             owed, self._owed = self._owed, deque()
-            for one in owed:
-                (one.take if type(one) is _Confirmed else cast(Take, one))(RedisUnavailable(why))
+            for take in owed:
+                take(RedisUnavailable(why))
             self._owner.ended(self, why)
 
     def _sweep(self) -> None:
