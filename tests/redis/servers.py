@@ -4,13 +4,16 @@ The program is the `redis-server` on the PATH, or what TIDINGS_REDIS names.
 """
 
 import atexit
+import contextlib
 import itertools
+import mmap
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -222,14 +225,33 @@ class ShownClock:
 
     def __init__(self, folder: Path, now_ms: int) -> None:
         """Skips the test where there is no C compiler."""
-        self._file = folder / "clock"
+        file = folder / "clock"
+        file.write_bytes(bytes(8))
+        with file.open("r+b") as opened:
+            self._shown = memoryview(mmap.mmap(opened.fileno(), 8)).cast("q")
         self.show(now_ms)
-        self.environment = {"LD_PRELOAD": str(shown_clock()), "SHOWN_CLOCK": str(self._file)}
+        self.environment = {"LD_PRELOAD": str(shown_clock()), "SHOWN_CLOCK": str(file)}
 
     def show(self, now_ms: int) -> None:
         """What it shows from now on."""
-        with self._file.open("r+b" if self._file.exists() else "wb", buffering=0) as file:
-            file.write(now_ms.to_bytes(8, "little", signed=True))
+        self._shown[0] = now_ms
+
+    @contextlib.contextmanager
+    def following(self, now_ms: Callable[[], int]) -> Iterator[None]:
+        """Have it show what another clock does, to within some milliseconds."""
+        is_over = threading.Event()
+
+        def follow() -> None:
+            while not is_over.wait(0.001):
+                self.show(now_ms())
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
 
 class Cluster:

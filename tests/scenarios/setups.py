@@ -9,17 +9,21 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from hub.rig import running_hub
+from hub.rig import running_hub, silent_log
+from redis.servers import Server, ShownClock
+from tidings.bus.redis import RedisBus
+from tidings.directory.redis import RedisDirectory
 from tidings.hub.bus import HubBus
 from tidings.hub.clocks import Clocks
 from tidings.hub.directory import HubDirectory
 from tidings.hub.store import HubStore
+from tidings.redis.config import RedisConfig
 from tidings.server.cluster import Shared
 from tidings.store.memory import MemoryStore, Tables
 from tidings.store.rocks import RocksStore
 from tidings.store.schema import TABLES
 from tidings.testing.nodes import Backends, Ground
-from tidings.testing.pace import PacedClock
+from tidings.testing.pace import PACE, PacedClock
 
 
 @contextlib.asynccontextmanager
@@ -59,8 +63,42 @@ async def hub(folder: Path, clock: PacedClock) -> AsyncIterator[Ground]:
     await store.close()
 
 
+@contextlib.asynccontextmanager
+async def redis(folder: Path, clock: PacedClock) -> AsyncIterator[Ground]:
+    """Three nodes whose bus and directory are in Redis, on a store in memory. What restarts is Redis."""
+    tables = Tables(clock.wall_ms)
+    shown = ShownClock(folder, clock.wall_ms())
+    server = Server(folder, clock=shown.environment)
+    # Time goes fast: so many of its seconds are a few of the server's.
+    config = RedisConfig(addresses=(server.address,), timeout_s=5.0 * PACE)
+
+    async def open_backends() -> Backends:
+        store = MemoryStore(tables)
+        bus = await RedisBus.open(config, silent_log())
+        directory = await RedisDirectory.open(config, silent_log())
+
+        async def close() -> None:
+            await bus.close()
+            await directory.close()
+            await store.close()
+
+        return Backends(store, Shared(bus, directory), close)
+
+    async def restart() -> None:
+        server.kill()
+        server.start()
+
+    with shown.following(clock.wall_ms):
+        server.start()
+        try:
+            yield Ground([open_backends] * 3, restart)
+        finally:
+            server.stop()
+
+
 SETUPS: dict[str, Callable[[Path, PacedClock], AbstractAsyncContextManager[Ground]]] = {
     "memory": memory,
     "rocks": rocks,
     "hub": hub,
+    "redis": redis,
 }
