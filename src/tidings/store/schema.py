@@ -8,6 +8,8 @@ the clear.
 ARCHITECTURE.md has the picture.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from tidings.protocol.api import Kdf, SignedKey
@@ -17,6 +19,9 @@ from tidings.store.contract import Row, Table
 
 FORMAT = 4
 """The number of this schema. A store of a greater number is refused, of a lesser one migrated."""
+
+UnixMs = Annotated[int, msgspec.Meta(description="Unix time, ms")]
+"""A moment, which a backend may keep as one. A plain int holds any number."""
 
 DAY_S = 86_400
 INBOX_BUCKET_S = 2 * DAY_S
@@ -40,8 +45,8 @@ class MessageRow(Row):
     scheme: int
     content_type: str
     content: bytes
-    created_at: int
-    """wall clock, Unix ms"""
+    created_at: UnixMs
+    """by the wall clock"""
     relates_to: Reference | None = None
     expires_at: int | None = None
     silent: bool = False
@@ -120,7 +125,7 @@ class SendRow(Row):
     """the random part of the client_id"""
     counter: int
     message_id: MessageId
-    created_at: int
+    created_at: UnixMs
     attempt: int = 0
     """which one was accepted; 0: not noted"""
 
@@ -392,7 +397,7 @@ class UserRow(Row):
     handle: str
     password_hash: str
     """argon2id of the login secret, in PHC format"""
-    created_at: int
+    created_at: UnixMs
     kdf: Kdf | None = None
     """how the client makes the secret; None: the secret is what the user types"""
     phone: str = ""
@@ -430,7 +435,7 @@ class DeviceRow(Row):
     token_hash: bytes
     """SHA-256"""
     name: str
-    created_at: int
+    created_at: UnixMs
     keys_at: int = 0
     """the version of the device list that it came with"""
     next_hash: bytes = b""
@@ -636,7 +641,7 @@ class ReportRow(Row):
     reported: UserId
     reason: str
     messages: list[Reference] = []
-    created_at: int = 0
+    created_at: UnixMs = 0
 
 
 REPORTS = Table("reports", ReportRow, partition=("bucket",), clustering=("report_id",), descending=True)

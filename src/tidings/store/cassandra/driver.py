@@ -1,0 +1,230 @@
+"""The connection to the cluster: the only module that knows the driver, acsylla.
+
+Bounds. At most `in_flight` requests are at the cluster; further ones wait here in their order. Each
+is answered, or fails, within `request_s`. Statements are prepared at their first use and kept: as many
+as there are texts. A result is fetched in pages of `PAGE_ROWS`.
+
+What fails is raised as a StoreError, see `refusals`.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from tidings.store.cassandra.columns import Values
+from tidings.store.cassandra.config import CassandraConfig
+from tidings.store.cassandra.refusals import refusal
+from tidings.store.contract import StoreUnavailable
+
+try:
+    import acsylla
+except ImportError:  # an extra, `tidings[cluster]`
+    acsylla = None
+
+PAGE_ROWS = 200
+
+Prepared = Any
+Statement = Any
+Result = Any
+
+
+class Driver:
+    """A session with the cluster. Make one with `connect`."""
+
+    def __init__(self, config: CassandraConfig, cluster: Any, session: Any) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._session = session
+        self._prepared: dict[str, Prepared] = {}
+        self._preparing: dict[str, asyncio.Future[Prepared]] = {}
+        self._free = config.in_flight
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        local = config.consistency == "local_quorum"
+        levels = acsylla.Consistency
+        self._serial = levels.LOCAL_SERIAL if local else levels.SERIAL
+
+    @classmethod
+    async def connect(cls, config: CassandraConfig) -> "Driver":
+        """Connect to the cluster. Raises StoreUnavailable."""
+        if acsylla is None:
+            raise StoreUnavailable(
+                "the driver for Cassandra is not installed\nhint: run pip install 'tidings[cluster]'"
+            )
+        logging.getLogger("acsylla").addFilter(_is_news)
+        try:
+            cluster = _cluster(config)
+        except acsylla.errors.CassException as error:
+            raise refusal(error, config) from None
+        try:
+            session = await cluster.create_session()
+        except acsylla.errors.CassException as error:
+            cluster.destroy()
+            raise refusal(error, config) from None
+        return cls(config, cluster, session)
+
+    # --- requests ---------------------------------------------------------------------------
+
+    async def query(self, cql: str) -> list[tuple[Any, ...]]:
+        """Send a statement as it is; its rows. For what is sent once. Raises StoreError."""
+        result = await self._settled(self._session.execute(acsylla.create_statement(cql)))
+        return [row.as_tuple() for row in result]
+
+    async def prepared(self, cql: str) -> Prepared:
+        """The statement of a text, for `bind`. Raises StoreError."""
+        found = self._prepared.get(cql)
+        if found is not None:
+            return found
+        preparing = self._preparing.get(cql)
+        if preparing is None:
+            preparing = self._preparing[cql] = asyncio.ensure_future(self._prepare(cql))
+            preparing.add_done_callback(lambda _: self._preparing.pop(cql, None))
+        # Shielded: others may be waiting for the same one.
+        return await asyncio.shield(preparing)
+
+    async def _prepare(self, cql: str) -> Prepared:
+        prepared = await self._settled(self._session.create_prepared(cql, timeout=self._config.request_s))
+        self._prepared[cql] = prepared
+        return prepared
+
+    async def write(self, statements: Sequence[Statement]) -> None:
+        """Send writes of one partition, all of them or none. They may be sent again. Raises StoreError."""
+        if len(statements) == 1:
+            statements[0].set_is_idempotent(True)
+            await self._settled(self._session.execute(statements[0]))
+            return
+        batch = acsylla.create_batch_unlogged()
+        batch.set_is_idempotent(True)
+        for statement in statements:
+            batch.add_statement(statement)
+        await self._settled(self._session.execute_batch(batch))
+
+    async def write_if(self, statements: Sequence[Statement]) -> tuple[bool, list[dict[str, Any]]]:
+        """Send writes of one partition with a condition: whether they were done, else what was found.
+
+        Never sent twice. Raises OutcomeUnknown, StoreError.
+        """
+        if len(statements) == 1:
+            first = statements[0]
+            first.set_serial_consistency(self._serial)
+            first.set_retry_policy("fallthrough")
+            result = await self._settled(self._session.execute(first), conditional=True)
+        else:
+            batch = acsylla.create_batch_unlogged()
+            batch.set_serial_consistency(self._serial)
+            batch.set_retry_policy("fallthrough")
+            for statement in statements:
+                batch.add_statement(statement)
+            result = await self._settled(self._session.execute_batch(batch), conditional=True)
+        names = result.columns_names()
+        rows = [dict(zip(names, row.as_tuple(), strict=True)) for row in result]
+        return bool(rows[0]["[applied]"]), rows
+
+    async def read(
+        self, cql: str, values: Values, *, limit: int | None = None, serial: bool = False
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a query, at most `limit`. Raises StoreError.
+
+        `serial`: as they are after every conditional write that was begun before.
+        """
+        prepared = await self.prepared(cql)
+        size = PAGE_ROWS if limit is None else min(limit, PAGE_ROWS)
+        found: list[tuple[Any, ...]] = []
+        state = None
+        while True:
+            statement = prepared.bind(
+                values, page_size=size, page_state=state, consistency=self._serial if serial else None
+            )
+            statement.set_is_idempotent(True)
+            result = await self._settled(self._session.execute(statement))
+            found += [row.as_tuple() for row in result]
+            if not result.has_more_pages() or (limit is not None and len(found) >= limit):
+                return found[:limit]
+            state = result.page_state()
+
+    async def close(self) -> None:
+        """Take leave of the cluster. Nothing may be on its way."""
+        try:
+            await self._session.close()
+        finally:
+            self._cluster.destroy()
+
+    # --- inside -----------------------------------------------------------------------------
+
+    async def _settled(self, request: Awaitable[Any], *, conditional: bool = False) -> Result:
+        """The answer to a request, once there is room for it."""
+        if self._free:
+            self._free -= 1
+        else:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                request.close()  # type: ignore[attr-defined]
+                if turn.done() and not turn.cancelled():
+                    self._leave()
+                raise
+        try:
+            return await request
+        except acsylla.errors.CassException as error:
+            raise refusal(error, self._config, conditional=conditional) from None
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Give the place to who waits longest."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of the driver's log says more than that Cassandra is not ScyllaDB."""
+    return "SHARD-AWARENESS" not in record.getMessage()
+
+
+def _cluster(config: CassandraConfig) -> Any:
+    if config.tls and not config.tls_ca:
+        raise StoreUnavailable(
+            "tls to the cluster without tls_ca would trust anybody\n"
+            "hint: set tls_ca to the file of the certificate that signs those of its nodes"
+        )
+    return acsylla.create_cluster(
+        list(config.contact_points),
+        port=config.port,
+        username=config.user or None,
+        password=config.password or None,
+        connect_timeout=config.connect_s,
+        request_timeout=config.request_s,
+        log_level="error",
+        ssl_enabled=config.tls,
+        ssl_trusted_cert=_file(config.tls_ca),
+        ssl_cert=_file(config.tls_cert),
+        ssl_private_key=_file(config.tls_key),
+        ssl_verify_flags=acsylla.SSLVerifyFlags.PEER_IDENTITY,
+        consistency=config.consistency,
+        serial_consistency="local_serial" if config.consistency == "local_quorum" else "serial",
+        load_balance_dc_aware=config.datacenter or None,
+        # How long a node that was lost stays away at most, once it is back.
+        exponential_reconnect_base_delay_ms=250,
+        exponential_reconnect_max_delay_ms=5000,
+        heartbeat_interval_sec=5,
+        idle_timeout_sec=15,
+        application_name="tidings",
+    )
+
+
+def _file(path: str) -> str | None:
+    """The text of a PEM file. Raises StoreUnavailable."""
+    if not path:
+        return None
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreUnavailable(f"cannot read {path}: {error}") from None

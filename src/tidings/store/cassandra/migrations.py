@@ -1,0 +1,178 @@
+"""Keyspace and tables: made by the node that comes first, and brought to a newer format by one node.
+
+What format the tables have is a row of `schema_version`, which is compared and set. Who would change
+it takes the row `lock` first, for `LOCK_S`: a node that dies in the middle is followed by another,
+so every step may be run again. The format is set last.
+
+A table that is new is created, and a column that was added to a row is added to its table, without a
+step. What else a format needs is a `Migration`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from tidings.store.cassandra.columns import RowColumns
+from tidings.store.cassandra.config import CassandraConfig
+from tidings.store.cassandra.driver import Driver
+from tidings.store.cassandra.statements import Statements
+from tidings.store.contract import StoreTooNew, StoreUnavailable, Table
+
+LOCK_S = 60
+"""A lock that was taken longer ago is nobody's; it is taken again at each step."""
+LOOK_S = 0.25
+"""between two looks at what another node has done"""
+
+Migration = Callable[[Driver, str], Awaitable[None]]
+"""Of the cluster and the keyspace's name. May be run again, also after it was half done."""
+
+MIGRATIONS: Mapping[int, Migration] = {}
+"""from each older format to the one that follows it; the first one on a cluster was 4"""
+
+
+class Schema:
+    """The tables of a keyspace."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        config: CassandraConfig,
+        tables: Sequence[Table[Any]],
+        format_number: int,
+        migrations: Mapping[int, Migration] = MIGRATIONS,
+    ) -> None:
+        self._driver = driver
+        self._config = config
+        self._tables = tables
+        self._format = format_number
+        self._migrations = migrations
+        self._versions = f'"{config.keyspace}"."schema_version"'
+        self._me = uuid4().hex
+
+    async def prepare(self) -> None:
+        """See to it that the tables are there and of this format. Raises StoreError, StoreTooNew."""
+        await self._make_keyspace()
+        deadline = time.monotonic() + self._config.migrate_s
+        while (found := await self._version()) != self._format:
+            if found is not None and found > self._format:
+                raise StoreTooNew(
+                    f"the keyspace {self._config.keyspace} has format {found}, this version knows"
+                    f" {self._format}\nhint: start a version that is at least as new as the one that wrote it"
+                )
+            if await self._lock():
+                try:
+                    await self._change(found)
+                finally:
+                    await self._unlock()
+            elif time.monotonic() > deadline:
+                raise StoreUnavailable(
+                    f"another node has been changing the tables for over {self._config.migrate_s:g} s\n"
+                    "hint: look at its log; once it is gone, start again"
+                )
+            else:
+                await asyncio.sleep(LOOK_S)
+
+    async def _make_keyspace(self) -> None:
+        keyspace = self._config.keyspace
+        # Looked for first: who may not make one can use one that an operator made.
+        there = await self._driver.query(
+            f"SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{keyspace}'"
+        )
+        if ("schema_version",) in there:
+            return
+        found = await self._driver.query(
+            f"SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'"
+        )
+        if not found:
+            await self._driver.query(
+                f'CREATE KEYSPACE IF NOT EXISTS "{keyspace}" WITH replication = {replication(self._config)}'
+            )
+        await self._driver.query(
+            f"CREATE TABLE IF NOT EXISTS {self._versions} (name text PRIMARY KEY, format int, holder text)"
+            " WITH comment = 'What format the tables have, and who is changing it.'"
+        )
+
+    async def _version(self) -> int | None:
+        rows = await self._driver.read(
+            f"SELECT format FROM {self._versions} WHERE name = ?",
+            ("format",),
+            serial=True,
+        )
+        return rows[0][0] if rows else None
+
+    async def _set_if(self, cql: str, *values: Any) -> bool:
+        prepared = await self._driver.prepared(cql)
+        done, _ = await self._driver.write_if([prepared.bind(values)])
+        return done
+
+    async def _lock(self) -> bool:
+        return await self._set_if(
+            f"INSERT INTO {self._versions} (name, holder) VALUES (?, ?) IF NOT EXISTS USING TTL {LOCK_S}",
+            "lock",
+            self._me,
+        )
+
+    async def _hold(self) -> None:
+        """Take the lock anew. Raises StoreUnavailable if it was lost."""
+        cql = f"UPDATE {self._versions} USING TTL {LOCK_S} SET holder = ? WHERE name = ? IF holder = ?"
+        if not await self._set_if(cql, self._me, "lock", self._me):
+            raise StoreUnavailable("another node took over changing the tables\nhint: start again")
+
+    async def _unlock(self) -> None:
+        await self._set_if(
+            f"DELETE FROM {self._versions} WHERE name = ? IF holder = ?",
+            "lock",
+            self._me,
+        )
+
+    async def _change(self, found: int | None) -> None:
+        """Under the lock: make what is missing, then say that it is there."""
+        if await self._version() != found:
+            return  # somebody else did
+        for table in self._tables:
+            await self._make(table)
+        for number in range(found or self._format, self._format):
+            await self._hold()
+            if number in self._migrations:
+                await self._migrations[number](self._driver, self._config.keyspace)
+        await self._hold()
+        if found is None:
+            await self._set_if(
+                f"INSERT INTO {self._versions} (name, format) VALUES (?, ?) IF NOT EXISTS",
+                "format",
+                self._format,
+            )
+        else:
+            await self._set_if(
+                f"UPDATE {self._versions} SET format = ? WHERE name = ? IF format = ?",
+                self._format,
+                "format",
+                found,
+            )
+
+    async def _make(self, table: Table[Any]) -> None:
+        """Make a table, or add the columns that it lacks."""
+        await self._hold()
+        columns = RowColumns(table)
+        statements = Statements(self._config.keyspace, columns)
+        there = await self._driver.query(
+            "SELECT column_name FROM system_schema.columns WHERE"
+            f" keyspace_name = '{self._config.keyspace}' AND table_name = '{table.name}'"
+        )
+        if not there:
+            await self._driver.query(statements.create())
+            return
+        names = {name for (name,) in there}
+        for column in columns.all:
+            if column.name not in names:
+                await self._driver.query(statements.add(column))
+
+
+def replication(config: CassandraConfig) -> str:
+    """The replication of a keyspace that is made."""
+    if config.replication:
+        each = "".join(f", '{name}': {copies}" for name, copies in config.replication.items())
+        return f"{{'class': 'NetworkTopologyStrategy'{each}}}"
+    return f"{{'class': 'SimpleStrategy', 'replication_factor': {config.copies}}}"

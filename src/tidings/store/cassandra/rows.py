@@ -1,0 +1,148 @@
+"""A table's rows as statements: what is sent for each write, and what the answers say.
+
+Nothing is sent here.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Generic
+
+from tidings.store.cassandra import times
+from tidings.store.cassandra.columns import Kind, RowColumns, Values, encoded_row
+from tidings.store.cassandra.statements import Statements
+from tidings.store.contract import Key, PutEach, R, Row, Table
+
+Sent = tuple[str, Values]
+"""a statement's text and its values"""
+Place = tuple[str, Values]
+"""a table and the key of a partition in it"""
+ByPlace = defaultdict[Place, list[Sent]]
+"""what is to be sent for each partition"""
+
+
+class Rows(Generic[R]):
+    """A table: its rows as values, and the statements that they go into."""
+
+    def __init__(self, table: Table[R], keyspace: str) -> None:
+        self.columns = RowColumns(table)
+        self.statements = Statements(keyspace, self.columns)
+        self.name = table.name
+        self.is_contested = table.contested
+        self._takes_puts = not table.grows and not table.contested
+        self._expires = self.statements.expires
+        self._ranges: dict[tuple[bool, bool, bool], str] = {}
+        self._growing = [column for column in self.columns.all if column.name in table.grows]
+        self._beside = [column for column in self.columns.others if column.name not in table.grows]
+        self._raise_beside = self.statements.raising(self._beside) if self._beside else ""
+        self._raising = {column.name: self.statements.raising([column]) for column in self._growing}
+
+    def is_nobodys(self, partition: Values) -> bool:
+        """Whether no partition can have this key: Cassandra refuses to look for an empty one."""
+        return len(self.columns.partition) == 1 and not partition[0]
+
+    def range(self, *, after: bool, before: bool, backwards: bool) -> str:
+        """See `Statements.range`."""
+        which = after, before, backwards
+        cql = self._ranges.get(which)
+        if cql is None:
+            cql = self._ranges[which] = self.statements.range(after=after, before=before, backwards=backwards)
+        return cql
+
+    def _stamp(self, cause: int, now_ms: Callable[[], int]) -> Values | None:
+        """The timestamp of a row, and its TTL if it has one; None if its time is over."""
+        if not self._expires:
+            return (times.of_cause(cause),)
+        keep_s = self.columns.table.keep_s
+        assert keep_s is not None
+        ttl = times.left_s(cause, keep_s, now_ms())
+        return (times.of_cause(cause), ttl) if ttl else None
+
+    def put(
+        self,
+        found: ByPlace,
+        row: Row,
+        cause: int,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Add what puts a row."""
+        assert self._takes_puts, self.columns.table
+        values = encoded_row(self.columns, row)
+        stamp = self._stamp(cause, now_ms)
+        if stamp is not None:
+            found[self.name, self.columns.partition_of(values)].append((self.statements.put, values + stamp))
+
+    def put_each(self, found: ByPlace, each: PutEach, now_ms: Callable[[], int]) -> None:
+        """Add what puts a row once for each value."""
+        columns = self.columns
+        assert self._takes_puts, columns.table
+        assert each.column in columns.table.partition, each.column
+        values = encoded_row(columns, each.row)
+        stamp = self._stamp(each.cause, now_ms)
+        if stamp is None:
+            return
+        at = columns.at[each.column]
+        before, behind = values[:at], values[at + 1 :]
+        for value in each.values:
+            copy = (*before, columns.of_column(each.column, value), *behind)
+            found[self.name, columns.partition_of(copy)].append((self.statements.put, copy + stamp))
+
+    def raise_to(self, found: ByPlace, row: Row, now_us: Callable[[], int]) -> None:
+        """Add what raises a row."""
+        columns, table = self.columns, self.columns.table
+        assert table.grows, table
+        values = encoded_row(columns, row)
+        key = columns.key_of(values)
+        sent = found[self.name, columns.partition_of(values)]
+        is_there = bool(self._beside)
+        for column in self._growing:
+            value = getattr(row, column.name)
+            # What has the default need not be written, but that there is a row.
+            if column.default is None or value != column.default():
+                one = values[columns.at[column.name]]
+                sent.append((self._raising[column.name], (times.of_value(value), one, *key)))
+                is_there = True
+        if self._beside:
+            others = [values[columns.at[column.name]] for column in self._beside]
+            sent.append((self._raise_beside, (now_us(), *others, *key)))
+        if not is_there:
+            column = self._growing[0]
+            stamp = times.of_value(getattr(row, column.name))
+            sent.append((self._raising[column.name], (stamp, values[columns.at[column.name]], *key)))
+
+    def erase(self, found: ByPlace, key: Key, cause: int) -> None:
+        """Add what erases a partition or a row."""
+        columns, table = self.columns, self.columns.table
+        assert not table.contested, table
+        assert len(key) in (len(table.partition), len(table.key)), key
+        values = columns.of_key(key)
+        whole = len(key) == len(table.key)
+        cql = self.statements.erase_row if whole else self.statements.erase_partition
+        # The timestamps of what grows are its values: nothing else is above them all.
+        stamp = times.TIMESTAMP_MAX if table.grows else times.of_cause(cause)
+        found[self.name, values[: len(table.partition)]].append((cql, (stamp, *values)))
+
+    def compared(self, values: Values, expected: Values | None, absent: frozenset[str]) -> Sent:
+        """What sets a row if it is as expected (None: absent)."""
+        if expected is None:
+            return self.statements.insert_if_absent, values
+        columns = self.columns
+        at = [columns.at[column.name] for column in columns.others]
+        conditions = [
+            expected[columns.at[column.name]] for column in columns.others if column.name not in absent
+        ]
+        sent = (*(values[index] for index in at), *columns.key_of(values), *conditions)
+        return self.statements.replace(absent), sent
+
+    def found(self, answers: list[dict[str, Any]], values: Values) -> Values | None:
+        """The row that was there instead, of the answers to a statement with a condition."""
+        columns = self.columns
+        key = {column.name: values[columns.at[column.name]] for column in columns.key}
+        for column in columns.key:
+            if column.kind is Kind.TEXT:  # which goes out as bytes
+                key[column.name] = key[column.name].decode()
+        for answer in answers:
+            if all(answer.get(column.name) is None for column in columns.others):
+                continue
+            if all(answer.get(name, value) == value for name, value in key.items()):
+                return tuple([key.get(column.name, answer.get(column.name)) for column in columns.all])
+        return None
