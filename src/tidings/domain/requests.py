@@ -260,14 +260,18 @@ class Requests:
         They have their ids and have joined the commit before this waits for anything. What came too
         late for readers is written once more, under ids of then.
         """
-        while not await self._copied_in_time(rows, user):
-            pass
-        self._drop_envelopes(rows)
+        in_time = False
+        while not in_time:
+            copied = self._copied_in_time(rows, user)
+            # A cause of its own, else either row may stay; of now, else it would undo what erases them.
+            dropping = self._ids.next()
+            in_time = await copied
+        self._drop_envelopes(rows, dropping)
 
-    def _drop_envelopes(self, rows: list[MessageRow]) -> None:
+    def _drop_envelopes(self, rows: list[MessageRow], cause: int) -> None:
         """They are where they belong, which is durable: only then the log loses them."""
         dropped: list[Write] = [
-            Put(MESSAGES, msgspec.structs.replace(row, envelopes={}), row.entry_ids[-1])
+            Put(MESSAGES, msgspec.structs.replace(row, envelopes={}), cause)
             for row in rows
             if row.envelopes
         ]
