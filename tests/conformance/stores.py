@@ -4,6 +4,7 @@ A further backend is one more function in `BACKENDS`: given a place, it returns 
 the same data again and again.
 """
 
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -169,3 +170,14 @@ BACKENDS: dict[str, Callable[[Path], Opener]] = {
     "hub-memory": over_hub(memory),
     "hub-rocks": over_hub(rocks),
 }
+
+# Where a Cassandra is, host:port; see `make test-cluster`.
+if "TIDINGS_CASSANDRA" in os.environ:
+    from conformance.cassandra import backend
+
+    BACKENDS["cassandra"] = backend(os.environ["TIDINGS_CASSANDRA"], TEST_TABLES)
+
+ORDERED = ("rocks", "hub-rocks")
+"""whose writes have an order of calls: what is later stays at a tie, and comes back after an erasure"""
+SWEPT = tuple(name for name in BACKENDS if name != "cassandra")
+"""whose old rows are dropped by `expire`; of others they go by themselves"""

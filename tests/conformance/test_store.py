@@ -25,8 +25,10 @@ from conformance.stores import (
     KEPT_LONGER,
     KEPT_VERSIONS,
     LONE,
+    ORDERED,
     STRS,
     STRS_DOWN,
+    SWEPT,
     VERSIONS,
     VERSIONS_DOWN,
     BytesRow,
@@ -70,6 +72,11 @@ async def store(opener: Opener) -> AsyncIterator[Store]:
     store = await opener()
     yield store
     await store.close()
+
+
+in_the_order_of_calls = pytest.mark.parametrize("opener", ORDERED, indirect=True)
+"""What such backends do besides; no rule may lean on it."""
+dropped_by_expire = pytest.mark.parametrize("opener", SWEPT, indirect=True)
 
 
 def int_row(at: int, text: str = "", *, user: int = 7, part: int = 1) -> IntRow:
@@ -243,14 +250,35 @@ async def test_a_late_repeat_never_resurrects(store: Store) -> None:
     assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "")
 
 
+@in_the_order_of_calls
 async def test_at_a_tie_the_later_write_stays(store: Store) -> None:
     await put(store, ASCENDING, int_row(1, "first"), cause=5)
     await put(store, ASCENDING, int_row(1, "second"), cause=5)
     assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "second")
 
 
+async def test_at_a_tie_each_column_is_of_one_of_the_rows(store: Store) -> None:
+    texts, datas = ("first", "second"), (b"2", b"1")
+    for text, data in zip(texts, datas, strict=True):
+        await put(store, ASCENDING, IntRow(UserId(7), 1, MessageId(1), text, data), cause=5)
+    found = await store.get(ASCENDING, (7, 1, 1))
+    assert found is not None
+    assert found.text in texts
+    assert found.data in datas
+    await put(store, ASCENDING, int_row(1, "greater"), cause=6)
+    assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "greater")
+
+
+async def test_causes_that_differ_by_one_are_no_tie(store: Store) -> None:
+    cause = ids.snowflake(time.time_ns() // 1_000_000, 7, 5)
+    for at, order in enumerate(itertools.permutations((0, 1, 2))):
+        for step in order:
+            await put(store, ASCENDING, int_row(at, "zyx"[step]), cause=cause + step)
+        assert await store.get(ASCENDING, (7, 1, at)) == int_row(at, "x")
+
+
 async def test_causes_hold_within_a_batch(store: Store) -> None:
-    causes = [(3, "c"), (9, "i"), (4, "d"), (9, "j"), (0, "z")]
+    causes = [(3, "c"), (9, "i"), (4, "d"), (10, "j"), (0, "z")]
     await store.write([Put(ASCENDING, int_row(1, text), cause) for cause, text in causes])
     assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "j")
 
@@ -265,8 +293,16 @@ async def test_causes_hold_over_a_reopening(opener: Opener) -> None:
     await store.close()
 
 
+@in_the_order_of_calls
 async def test_writes_apply_in_the_order_of_the_calls(store: Store) -> None:
     await asyncio.gather(*[put(store, ASCENDING, int_row(1, str(number))) for number in range(50)])
+    assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "49")
+
+
+async def test_of_writes_at_once_that_of_the_greatest_cause_stays(store: Store) -> None:
+    await asyncio.gather(
+        *[put(store, ASCENDING, int_row(1, str(cause)), cause=cause) for cause in shuffled(list(range(50)))]
+    )
     assert await store.get(ASCENDING, (7, 1, 1)) == int_row(1, "49")
 
 
@@ -316,6 +352,23 @@ async def test_a_row_for_each_is_as_many_puts(
     assert sorted(await all_of(store, table), key=table.key_of) == sorted(rows, key=table.key_of)
 
 
+async def test_a_row_for_each_heeds_causes(store: Store) -> None:
+    for user, cause in ((1, 9), (2, 4), (3, 3)):
+        await put(store, ASCENDING, int_row(1, "old", user=user), cause=cause)
+    batch: list[Write] = [
+        Put(ASCENDING, int_row(1, "greater", user=4), 6),
+        Put(ASCENDING, int_row(1, "lesser", user=5), 4),
+        PutEach(ASCENDING, int_row(1, "each"), "partition", [1, 2, 3, 4, 5, 6, 7], 5),
+        Put(ASCENDING, int_row(1, "behind", user=6), 6),
+        Erase(ASCENDING, (7, 1), 5),
+    ]
+    for _ in range(2):
+        await store.write(batch)
+        texts = [row.text for user in range(1, 8) for row in await store.range(ASCENDING, (user, 1), limit=9)]
+        assert texts == ["old", "each", "each", "greater", "each", "behind"]
+
+
+@in_the_order_of_calls
 async def test_a_row_for_each_heeds_causes_and_the_order_of_a_batch(store: Store) -> None:
     for user, cause in ((1, 9), (2, 5), (3, 4)):
         await put(store, ASCENDING, int_row(1, "old", user=user), cause=cause)
@@ -656,6 +709,7 @@ async def test_an_erasure_spares_rows_of_a_greater_cause(store: Store) -> None:
     assert await all_of(store, BYTES) == [BytesRow(HERE, b"\6" * 4)]
 
 
+@in_the_order_of_calls
 async def test_within_a_batch_an_erasure_sees_what_is_before_it_only(store: Store) -> None:
     await put(store, ASCENDING, int_row(1, "old"), int_row(2, "old"))
     await store.write(
@@ -678,12 +732,28 @@ async def test_within_a_batch_an_erasure_sees_what_is_before_it_only(store: Stor
     assert await all_of(store, ASCENDING) == [int_row(2, "after")]
 
 
+async def test_an_erasure_of_what_is_behind_it_keeps_nothing_of_a_greater_cause_away(store: Store) -> None:
+    await put(store, ASCENDING, *map(int_row, (1, 2, 3)), cause=4)
+    batch: list[Write] = [
+        Erase(ASCENDING, (7, 1), 5),
+        Put(ASCENDING, int_row(1, "again"), 6),
+        Erase(ASCENDING, (7, 1, 2), 6),
+        Put(ASCENDING, int_row(2, "again"), 7),
+        Put(ASCENDING, int_row(4, "new"), 6),
+    ]
+    for _ in range(2):
+        await store.write(batch)
+        assert await all_of(store, ASCENDING) == [int_row(1, "again"), int_row(2, "again"), int_row(4, "new")]
+
+
+@in_the_order_of_calls
 async def test_a_row_that_was_erased_in_a_batch_may_come_back_with_any_cause(store: Store) -> None:
     await put(store, ASCENDING, int_row(1, "old"), cause=9)
     await store.write([Erase(ASCENDING, (7, 1, 1), 9), Put(ASCENDING, int_row(1, "new"), 3)])
     assert await all_of(store, ASCENDING) == [int_row(1, "new")]
 
 
+@in_the_order_of_calls
 async def test_writes_and_erasures_apply_in_the_order_of_the_calls(store: Store) -> None:
     await asyncio.gather(
         put(store, ASCENDING, int_row(1)),
@@ -695,6 +765,27 @@ async def test_writes_and_erasures_apply_in_the_order_of_the_calls(store: Store)
     assert await all_of(store, ASCENDING) == [int_row(3)]
 
 
+async def test_writes_and_erasures_at_once_are_ordered_by_cause(store: Store) -> None:
+    await asyncio.gather(
+        put(store, ASCENDING, int_row(3), cause=5),
+        store.write([Erase(ASCENDING, (7, 1, 2), 4)]),
+        put(store, ASCENDING, int_row(1), cause=1),
+        store.write([Erase(ASCENDING, (7, 1), 2)]),
+        put(store, ASCENDING, int_row(2, "again"), cause=5),
+        put(store, ASCENDING, int_row(4), cause=3),
+    )
+    assert await all_of(store, ASCENDING) == [int_row(2, "again"), int_row(3), int_row(4)]
+
+
+async def test_growing_rows_are_gone_once_erased(store: Store) -> None:
+    await store.write([Raise(GROWING, GrowingRow(HERE, UserId(user), 5, 1 << 62)) for user in (1, 2, 3)])
+    await store.write([Erase(GROWING, (HERE, 1), 0), Erase(GROWING, (HERE, 3), 9)])
+    assert await all_of(store, GROWING) == [GrowingRow(HERE, UserId(2), 5, 1 << 62)]
+    await store.write([Erase(GROWING, (HERE,), 0)])
+    assert await all_of(store, GROWING) == []
+
+
+@in_the_order_of_calls
 async def test_growing_rows_begin_anew_once_erased(store: Store) -> None:
     await store.write([Raise(GROWING, GrowingRow(HERE, UserId(user), 5)) for user in (1, 2, 3)])
     await store.write(
@@ -746,6 +837,7 @@ async def test_what_was_erased_stays_away_after_a_reopening(opener: Opener) -> N
     await store.close()
 
 
+@in_the_order_of_calls
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -774,6 +866,35 @@ async def test_any_writes_leave_what_a_dictionary_would_hold(
                     del model[erased]
         await store.write(writes)
     found = {row.at: int(row.text) for row in await store.range(ASCENDING, (7, part), limit=99)}
+    assert found == model
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.sampled_from("pre"), st.integers(0, 3), st.integers(0, 9)), max_size=20),
+    st.booleans(),
+)
+async def test_writes_in_the_order_of_their_causes_leave_what_a_dictionary_would_hold(
+    store: Store, steps: list[tuple[str, int, int]], joined: bool
+) -> None:
+    part = next(UNUSED)
+    model: dict[int, str] = {}
+    writes: list[Write] = []
+    cause = 0
+    for kind, at, more in steps:
+        cause += 1 + more
+        if kind == "p":
+            writes.append(Put(ASCENDING, int_row(at, str(cause), part=part), cause))
+            model[at] = str(cause)
+        elif kind == "r":
+            writes.append(Erase(ASCENDING, (7, part, at), cause))
+            model.pop(at, None)
+        else:
+            writes.append(Erase(ASCENDING, (7, part), cause))
+            model.clear()
+    for batch in [writes] if joined else [[write] for write in writes]:
+        await store.write(batch)
+    found = {row.at: row.text for row in await store.range(ASCENDING, (7, part), limit=99)}
     assert found == model
 
 
@@ -827,6 +948,7 @@ def ago(seconds: float) -> int:
     return ids.first_at(NOW_MS - int(seconds * 1000))
 
 
+@dropped_by_expire
 async def test_only_rows_past_their_time_are_dropped(store: Store) -> None:
     for at, seconds in enumerate((3601, 61, 60.001, 60, 59, -5)):
         await put(store, KEPT, int_row(at), cause=ago(seconds))
@@ -849,12 +971,14 @@ async def test_growing_and_contested_rows_have_no_age(store: Store) -> None:
     assert await all_of(store, KEPT_VERSIONS) == versions(1, 0, 1)
 
 
+@dropped_by_expire
 async def test_before_the_epoch_nothing_is_old(store: Store) -> None:
     await put(store, KEPT, int_row(1), cause=0)
     assert await store.expire(ids.EPOCH_MS + 1000) == 0
     assert len(await all_of(store, KEPT)) == 1
 
 
+@dropped_by_expire
 async def test_a_row_that_is_written_anew_meanwhile_stays(store: Store) -> None:
     await put(store, KEPT, *map(int_row, range(50)), cause=ago(99))
     expiring = asyncio.ensure_future(store.expire(NOW_MS))
@@ -865,6 +989,7 @@ async def test_a_row_that_is_written_anew_meanwhile_stays(store: Store) -> None:
     assert await store.expire(NOW_MS) == 0
 
 
+@dropped_by_expire
 async def test_what_was_dropped_stays_away_after_a_reopening(opener: Opener) -> None:
     store = await opener()
     await put(store, KEPT, *map(int_row, range(3000)), cause=ago(99))

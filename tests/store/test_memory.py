@@ -4,12 +4,32 @@ import random
 
 import pytest
 
-from conformance.stores import ASCENDING, CONTESTED, VERSIONS, ContestedRow, IntRow, VersionRow
-from tidings.protocol.ids import MessageId, UserId
-from tidings.store.contract import OutcomeUnknown, Put, PutEach, StoreError, StoreFull, StoreUnavailable
+from conformance.stores import (
+    ASCENDING,
+    CONTESTED,
+    GROWING,
+    VERSIONS,
+    ContestedRow,
+    GrowingRow,
+    IntRow,
+    VersionRow,
+)
+from tidings.protocol.ids import ConversationId, MessageId, UserId
+from tidings.store.contract import (
+    Erase,
+    Key,
+    OutcomeUnknown,
+    Put,
+    PutEach,
+    Raise,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from tidings.store.memory import Fault, MemoryStore, PlannedFaults, Tables
 
 ALICE = ContestedRow("alice", 1, b"request 1")
+HERE = ConversationId(b"c" * 16)
 
 
 @pytest.fixture
@@ -121,3 +141,30 @@ async def test_of_rows_that_are_set_together_a_fault_leaves_all_or_none(
         await store.compare_and_set(VERSIONS, before[0], after[0], after[1:])
     reopened = MemoryStore(tables)
     assert await reopened.range(VERSIONS, ("alice",), limit=9) == (after if done else before)
+
+
+async def test_a_tie_leaves_some_columns_of_each_row(store: MemoryStore) -> None:
+    rows = [IntRow(UserId(7), 1, MessageId(1), "b", b"1"), IntRow(UserId(7), 1, MessageId(1), "a", b"2")]
+    for row in rows:
+        await store.write([Put(ASCENDING, row, 5)])
+    mixed = IntRow(UserId(7), 1, MessageId(1), "b", b"2")
+    assert await store.get(ASCENDING, (7, 1, 1)) == mixed
+    for row in rows:
+        await store.write([Put(ASCENDING, row, 5)])
+    assert await store.get(ASCENDING, (7, 1, 1)) == mixed
+
+
+@pytest.mark.parametrize("key", [(7, 1), (7, 1, 1)], ids=["partition", "row"])
+async def test_what_was_erased_comes_back_with_a_greater_cause_only(
+    store: MemoryStore, tables: Tables, key: Key
+) -> None:
+    row = IntRow(UserId(7), 1, MessageId(1))
+    await store.write([Erase(ASCENDING, key, 5)])
+    for cause, there in ((4, None), (5, None), (6, row)):
+        await store.write([Put(ASCENDING, row, cause)])
+        assert await MemoryStore(tables).get(ASCENDING, (7, 1, 1)) == there
+
+
+async def test_what_grew_is_erased_for_good(store: MemoryStore) -> None:
+    await store.write([Erase(GROWING, (HERE, 1), 0), Raise(GROWING, GrowingRow(HERE, UserId(1), 1 << 63))])
+    assert await store.get(GROWING, (HERE, 1)) is None

@@ -3,8 +3,9 @@
 Order. Rows of a partition come back in the table's clustering order.
 
 Atomicity. A batch is atomic within a partition only. After a crash some partitions of an
-unfinished batch may be there and others not; no rule may lean on more. Batches of one store
-object are applied in the order in which `write` was called.
+unfinished batch may be there and others not; no rule may lean on more. Of two batches the second is
+behind the first if `write` was called for it after it had returned for the first; of those under way at
+the same time readers may see either first.
 
 Durability. When `write` or `compare_and_set` returns, the rows survive the loss of the
 process and of power. When it raises, rows may or may not be there: repeat the batch or give up.
@@ -15,11 +16,15 @@ came after the read has returned, or the row's own rules say that all it stands 
 
 Repeats. A batch written twice is written once. Each put names its *cause*, a snowflake: of two
 puts to one row the one with the greater cause stays, whoever writes last, so a late repeat
-never resurrects what was overwritten. At a tie the later write stays.
+never resurrects what was overwritten. At a tie of different rows either stays, or some columns of
+each: a change has a cause of its own.
+
+Erasures have causes, too. What was erased comes back with a greater cause; with one that is not greater,
+put later, it may or may not. Growing rows, which have no cause, are erased for good: do not raise one again.
 
 Growing columns. Tables with `grows` columns are written by `Raise` only: each such column
 keeps the highest value ever written, whoever writes last; other columns of such a row come
-from the raise that was applied last.
+from the raise that was applied last, as far as machines keep time.
 
 Compare-and-set. Tables with `contested` are written by `compare_and_set` only. Those of one
 partition happen one after another. Further rows of the partition may be written with the row:
@@ -139,8 +144,8 @@ class Raise(msgspec.Struct, gc=False):
 class Erase(msgspec.Struct, gc=False):
     """Remove rows: of a partition, or (with a full key) one row. Not for contested tables.
 
-    Removes what was written before it in this store's order and, of rows that are Put, only those
-    with a cause up to `cause`.
+    Removes what was written before it and, of rows that are Put, only those with a cause up to `cause`;
+    see the module's text for what is put later.
     """
 
     table: Table[Any]

@@ -2,9 +2,9 @@
 
 `Tables` are the disk: hand the same ones to a new `MemoryStore` to reopen it. `Faults` decide
 what goes wrong: a batch is torn between its partitions, the disk is full, a compare-and-set
-ends unknown. Rows are kept encoded, so that nobody shares an object with the store, and ordered
-by their columns' own values, so that this is a model which the byte order of RocksDB is
-compared with.
+ends unknown. As on a cluster, what was erased stays away, and a tie leaves some columns of each row.
+Rows are kept encoded, so that nobody shares an object with the store, and ordered by their columns' own
+values, so that this is a model which the byte order of RocksDB is compared with.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from tidings.store.contract import (
     Erase,
     Key,
     OutcomeUnknown,
+    Put,
     R,
     Raise,
     Row,
@@ -34,6 +35,11 @@ from tidings.store.contract import (
     singly,
 )
 from tidings.store.growing import grown
+
+NEVER = -1
+"""below every cause"""
+FOR_GOOD = 1 << 64
+"""above every cause: what grows has none, and is not raised again once it was erased"""
 
 _encode = msgspec.msgpack.encode
 
@@ -110,6 +116,14 @@ class _Partition:
     def __init__(self) -> None:
         self.rows: dict[Key, _Stored] = {}
         self.order: list[Key] = []
+        self.erased_up_to = NEVER
+        """the greatest cause with which all of it was erased"""
+        self.erased: dict[Key, int] = {}
+        """the same of single rows"""
+
+    def is_erased(self, clustering: Key, cause: int) -> bool:
+        """Whether a row that is written with this cause was erased before."""
+        return cause <= max(self.erased_up_to, self.erased.get(clustering, NEVER))
 
     def put(self, clustering: Key, stored: _Stored) -> None:
         if clustering not in self.rows:
@@ -260,21 +274,32 @@ class MemoryStore:
             self._erase(write)
             return
         table, row = write.table, write.row
+        partition, clustering = _split(table, table.key_of(row))
+        if self._partitions[table.name, partition].is_erased(clustering, cause=_cause_of(write)):
+            return
         stored = self._find(table, table.key_of(row))
         if isinstance(write, Raise):
             old = None if stored is None else _decode(table, stored)
             self._store(table, grown(table, old, row), cause=0)
-        elif stored is None or stored.cause <= write.cause:
+        elif stored is None or stored.cause < write.cause:
             self._store(table, row, write.cause)
+        elif stored.cause == write.cause:
+            self._store(table, _mixed(_decode(table, stored), row), write.cause)
 
     def _erase(self, write: Erase) -> None:
-        columns = len(write.table.partition)
-        rows = self._partitions.get((write.table.name, write.key[:columns]))
-        if rows is None:
-            return
-        for clustering in [write.key[columns:]] if len(write.key) > columns else list(rows.order):
+        table, columns = write.table, len(write.table.partition)
+        self._written[table.name] = table
+        rows = self._partitions[table.name, write.key[:columns]]
+        cause = FOR_GOOD if table.grows else write.cause
+        if len(write.key) == len(table.key):
+            keys = [write.key[columns:]]
+            rows.erased[keys[0]] = max(cause, rows.erased.get(keys[0], NEVER))
+        else:
+            keys = list(rows.order)
+            rows.erased_up_to = max(cause, rows.erased_up_to)
+        for clustering in keys:
             stored = rows.rows.get(clustering)
-            if stored is not None and stored.cause <= write.cause:
+            if stored is not None and stored.cause <= cause:
                 rows.remove(clustering)
 
     def _find(self, table: Table[Any], key: Key) -> _Stored | None:
@@ -298,6 +323,16 @@ def _raise(fault: Fault | None) -> None:
         raise StoreUnavailable("the store crashed")
     if fault is not None:
         raise OutcomeUnknown("the store did not answer")
+
+
+def _cause_of(write: Put | Raise) -> int:
+    return write.cause if isinstance(write, Put) else 0
+
+
+def _mixed(one: Row, other: Row) -> Row:
+    """What two rows of one key and cause leave: of each column one of them, whichever came last."""
+    fields = one.__struct_fields__
+    return type(one)(*[max(getattr(one, name), getattr(other, name), key=_encode) for name in fields])
 
 
 def _partition_of(write: Single) -> tuple[str, Key]:
