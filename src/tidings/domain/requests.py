@@ -271,9 +271,7 @@ class Requests:
     def _drop_envelopes(self, rows: list[MessageRow], cause: int) -> None:
         """They are where they belong, which is durable: only then the log loses them."""
         dropped: list[Write] = [
-            Put(MESSAGES, msgspec.structs.replace(row, envelopes={}), cause)
-            for row in rows
-            if row.envelopes
+            Put(MESSAGES, msgspec.structs.replace(row, envelopes={}), cause) for row in rows if row.envelopes
         ]
         if dropped:
             self._commit.add(dropped, lambda _: None)
