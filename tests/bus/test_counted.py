@@ -158,6 +158,18 @@ async def test_a_node_that_is_not_heard_may_live_and_misses_what_is_lost_on_the_
     assert rig.other.gaps == 1
 
 
+async def test_who_does_not_hear_its_own_beats_is_cut_off(rig: Rig) -> None:
+    rig.one.bus.loses = lambda _: True
+    await rig.beat()
+    assert not rig.one.counted.is_cut_off
+    await rig.beat()
+    assert rig.one.counted.is_cut_off
+    assert not rig.other.counted.is_cut_off
+    rig.one.bus.loses = lambda _: False
+    await rig.beat()
+    assert not rig.one.counted.is_cut_off
+
+
 async def test_a_node_that_has_left_does_not_live(rig: Rig) -> None:
     await rig.other.counted.close()
     await rig.pass_on()

@@ -12,6 +12,7 @@ from tidings.protocol.close import CloseCode
 from tidings.protocol.frames import Presence, SettingKind
 from tidings.protocol.limits import Limits
 from tidings.server.cluster import Shared
+from tidings.server.upkeep import rounds
 from tidings.store.memory import MemoryStore, Tables
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import World
@@ -139,3 +140,32 @@ async def test_after_a_gap_inboxes_are_read_again(
     other.services.connections.sweep(other.services.loop.time() + 1)
     assert await bob.texts(1) == ["lost on the way"]
     assert isinstance(await bob.expect(frames.Stale), frames.Stale)
+
+
+async def test_without_the_bus_inboxes_are_read_again_and_again(
+    start_node: StartNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await start_node(), await start_node()
+    alice_account, bob_account = await one.register("alice"), await one.register("bob")
+    alice, bob = await one.online(alice_account), await other.online(bob_account)
+    chat = await alice.open("bob")
+    monkeypatch.setattr("tidings.server.cluster.BEAT_S", 0.01)
+    monkeypatch.setattr("tidings.server.cluster.POLL_S", 0.0)
+    monkeypatch.setattr(Topics, "pass_on", lambda *_: None)
+    assert other.services.cluster is not None
+    other.services.cluster.start()
+    sweeping = other.services.loop.create_task(rounds(sweep(other), lambda: 0.01, 0.0, other.services.log))
+    for text in ("first", "second"):
+        alice.send(chat, text)
+        await alice.expect(frames.Sent)
+        assert await bob.texts(1) == [text]
+    sweeping.cancel()
+
+
+def sweep(world: World) -> Callable[[], Awaitable[None]]:
+    """What upkeep does each second, as if the last second had passed."""
+
+    async def work() -> None:
+        world.services.connections.sweep(world.services.loop.time() + 1)
+
+    return work

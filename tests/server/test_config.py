@@ -27,6 +27,10 @@ def test_a_file_changes_the_default_and_the_command_line_the_file(tmp_path: Path
         ("[limits]\nframe_byte = 1", "frame_byte"),
         ('log = "loud"', "log"),
         ("listen =", "at end of document"),
+        ("[cassandra]\nport = 9042", r"\[cassandra\] without \[redis\]"),
+        ("[redis]\ndb = 1", r"\[redis\] without \[cassandra\]"),
+        ("workers = 2\n[cassandra]\n[redis]", "`workers` with"),
+        ("[cassandra]\nhost = 'x'\n[redis]", "host"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -34,6 +38,16 @@ def test_a_mistake_is_named(tmp_path: Path, text: str, named: str) -> None:
     file.write_text(text)
     with pytest.raises(ConfigError, match=named):
         load(file, {})
+
+
+def test_no_text_of_a_config_shows_a_password(tmp_path: Path) -> None:
+    file = tmp_path / "tidings.toml"
+    file.write_text('[cassandra]\npassword = "dont"\n[redis]\npassword = "tell"\n')
+    config = load(file, {})
+    assert config.cassandra is not None
+    assert config.redis is not None
+    assert (config.cassandra.password, config.redis.password) == ("dont", "tell")
+    assert not any(word in repr(config) for word in ("dont", "tell"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ COUNTED_NODES = 8192
 """Nodes whose counts are remembered, the dead ones included."""
 UNHEARD_NODES = 64
 """Of those that fell silent: so many, the last ones, are taken for nodes that may live."""
+CUT_OFF_BEATS = 2
+"""A node that has not heard so many of its own last beats is cut off from the bus."""
 ALL: Topic = "nodes"
 
 
@@ -96,6 +98,8 @@ class CountedBus:
         self._recent: dict[int, int] = {}
         """nodes that were published to within the last beats, and the number of that beat"""
         self._beats = 0
+        self._unheard = 0
+        """own beats since the last one that came back"""
         self._count_all = 0
         self._peers: dict[int, _Peer] = {}
         self._dead: dict[int, bool] = {}
@@ -142,6 +146,11 @@ class CountedBus:
         self._count_all += 1
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether not even this node's own beats come back: what others publish does not come, either."""
+        return self._unheard >= CUT_OFF_BEATS
+
+    @property
     def peers(self) -> list[int]:
         """The other nodes that live, as far as is known."""
         return list(self._peers)
@@ -162,6 +171,7 @@ class CountedBus:
     def beat(self) -> None:
         """Called each `BEAT_S`: say how far we have counted, and see who has died."""
         self._beats += 1
+        self._unheard += 1
         for node, beats in list(self._recent.items()):
             if self._beats - beats > COUNTED_BEATS:
                 del self._recent[node]
@@ -213,6 +223,7 @@ class CountedBus:
     def _take_beat(self, data: bytes) -> None:
         beat = _beat(data)
         if beat.publisher == self.node:
+            self._unheard = 0
             return
         peer = self._peer(beat.publisher)
         missed = False

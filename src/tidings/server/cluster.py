@@ -51,6 +51,9 @@ HELD_UP_S = 2.5
 """A node whose rounds are so late was stopped, or its loop was: what its sockets hold is old."""
 OLD_FRAMES_S = 10.0
 """how long it may take until that has been read"""
+POLL_S = 3.0
+"""Without the bus, or while a node is silent that lives, inboxes are read so often: the store is all
+that reaches everybody then."""
 EARLIER_S = 1.2
 """From Hello on until a repeat may be taken. Of an earlier attempt on another node some rows may be there,
 and of twins the greater is shown, so that must be the one that is acknowledged: by then this node's
@@ -120,6 +123,7 @@ class Cluster:
         shared.directory.on_loss(self._directory_lost)
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat_s = loop.time()
+        self._polled_s = 0.0
         self._old_until_s = 0.0
         self._was_right = guard.agreed
         self._in_doubt = False
@@ -243,6 +247,8 @@ class Cluster:
             _ = self.was_held_up
             self._beat_s = self._loop.time()
             try:
+                if self.bus.is_cut_off:
+                    self._poll()
                 self.bus.beat()
                 self.whereabouts.sweep()
                 self._check_soon()
@@ -270,12 +276,18 @@ class Cluster:
         elif not was_right and self._was_right:
             self._log.warning("this node's clock is right again")
 
+    def _poll(self) -> None:
+        """Look for what nobody tells, if that was not done lately."""
+        now_s = self._loop.time()
+        if now_s - self._polled_s >= POLL_S:
+            self._polled_s = now_s
+            self._may_have_lost()
+
     async def _look_at_silent(self) -> None:
         """A node that fell silent may only be cut off from the bus.
 
-        It goes on accepting messages, and nobody hears of them; should it die before it is heard again,
-        nobody would look. So it is looked once more when the lease of its number has ended, and with it
-        all that it may have accepted.
+        It goes on accepting messages, and nobody hears of them. So it is looked for them as long as the lease
+        of its number holds, and once more when that has ended, and with it all that it may have accepted.
         """
         if self._one_machine or not self.bus.silent:
             return  # on one machine the way to the bus is also that to the store
@@ -285,6 +297,8 @@ class Cluster:
                 if await has_ended(self._store, node, now_ms - int(LATE_S * 1000)):
                     self.bus.silent.pop(node, None)
                     self._may_have_lost()
+                else:
+                    self._poll()
         except StoreError:
             return  # the next round looks again
 

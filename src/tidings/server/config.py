@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from tidings.protocol.limits import Limits
+from tidings.redis.config import RedisConfig
+from tidings.store.cassandra.config import CassandraConfig
 
 WORKERS_MAX = 64
 """the most workers of one hub"""
@@ -54,6 +56,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """how codes reach phones: empty (off), `log` (trials only), an http(s) URL or smtp(s)://…"""
     workers: Annotated[int, msgspec.Meta(ge=1, le=WORKERS_MAX)] = 1
     """processes that share the port; with 1 the server is one process, with more they have a hub"""
+    cassandra: CassandraConfig | None = None
+    """the store that many nodes share, instead of the embedded one; needs `redis`, too"""
+    redis: RedisConfig | None = None
+    """the bus and the directory of the nodes that share `cassandra`"""
     limits: Limits = Limits()
     """every bound, see the reference"""
 
@@ -70,9 +76,25 @@ def load(path: Path | None, overrides: dict[str, object]) -> Config:
             raise ConfigError(f"cannot read {path}: {error}") from None
     values.update({key: value for key, value in overrides.items() if value is not None})
     try:
-        return msgspec.convert(values, Config, strict=True)
+        return checked(msgspec.convert(values, Config, strict=True))
     except msgspec.ValidationError as error:
         raise ConfigError(f"config: {error}") from None
+
+
+def checked(config: Config) -> Config:
+    """The config as it is. Raises ConfigError if parts of it do not go together."""
+    if (config.cassandra is None) != (config.redis is None):
+        there, missing = ("redis", "cassandra") if config.cassandra is None else ("cassandra", "redis")
+        raise ConfigError(
+            f"config: [{there}] without [{missing}]\n"
+            "hint: nodes that share a store need both; a server that is alone needs neither"
+        )
+    if config.cassandra is not None and config.workers > 1:
+        raise ConfigError(
+            "config: `workers` with [cassandra]\n"
+            "hint: start one server for each core, each with a `listen`, `admin` and `data` of its own"
+        )
+    return config
 
 
 def address(listen: str) -> tuple[str, int]:

@@ -21,7 +21,7 @@ S = TypeVar("S")
 
 COME_BACK_PER_S = 400
 """Reconnects a second that a node takes in its stride (each costs 0.2 ms)."""
-LOOK_AGAIN_PER_S = 400
+LOOK_AGAIN_PER_S = 1000
 """Inboxes read again a second, of all that may have lost something; but"""
 LOOK_AGAIN_S = 10.0
 """all within so long."""

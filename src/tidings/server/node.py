@@ -65,6 +65,7 @@ from tidings.server.admin.app import Node
 from tidings.server.admin.app import application as administration
 from tidings.server.admin.port import AdminPort
 from tidings.server.audit import Audit
+from tidings.server.backends import open_backends, store_name
 from tidings.server.cluster import Cluster, Shared
 from tidings.server.commands import COMMANDS
 from tidings.server.config import Config, ConfigError, address
@@ -84,7 +85,6 @@ from tidings.server.session import Session
 from tidings.server.tls import Certificate
 from tidings.server.upkeep import Upkeep
 from tidings.store.contract import Store
-from tidings.store.rocks import RocksStore
 
 DAY_MS = 86_400_000
 
@@ -262,14 +262,14 @@ async def wire(
 
 
 async def _run(config: Config, log: FilteringBoundLogger) -> None:
-    """A lone node on its own store."""
+    """A node on what its config names: alone on a store of its own, or one of many."""
     host, port = address(config.listen)
     limits = config.limits
     raise_file_limit()
     certificate = Certificate.of(config)
     sock = listen(host, port, limits)
     admin = AdminPort.open(config.admin, Path(config.data), limits)
-    store = RocksStore.open(Path(config.data), sync=config.sync, min_free_bytes=limits.store_free_bytes)
+    backends = await open_backends(config, log)
     scheme = "http" if certificate is None else "https"
     url = f"{scheme}://{host}:{sock.getsockname()[1]}"
     try:
@@ -277,7 +277,8 @@ async def _run(config: Config, log: FilteringBoundLogger) -> None:
             config,
             log,
             sock,
-            store,
+            backends.store,
+            shared=backends.shared,
             certificate=certificate,
             administer=None if admin is None else lambda node: admin.start(administration(node, admin.token)),
             ready=lambda: log.info("listening", url=url, data=config.data),
@@ -285,7 +286,7 @@ async def _run(config: Config, log: FilteringBoundLogger) -> None:
     finally:
         if admin is not None:
             await admin.stop()
-        await store.close()
+        await backends.close()
         log.info("stopped")
 
 
@@ -322,7 +323,7 @@ async def serve_node(
         def health() -> Health:
             failure = services.commit.failure
             status = "ok" if failure is None else refusal(failure).kind.name
-            return Health(status, __version__, "rocksdb", gateway.connections)
+            return Health(status, __version__, store_name(config), gateway.connections)
 
         about = ServerInfo(__version__, config.registration, phone=bool(config.phone_hook))
         app = http.application(services, clock, limits, about, health, log, config.origins)
