@@ -57,6 +57,7 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 		$(bin)/tidings bench crash --workers 2 --fault $$fault || exit 1; done
 	$(bin)/pytest -m long tests/simulation
 	$(bin)/pytest -m long -s tests/integration
+	TIDINGS_REDIS=$$(scripts/redis) $(bin)/pytest -m long tests/redis
 
 test-cluster: setup-tests ## the tests on Redis: single, Sentinel, Cluster; installs it as root on Debian (no service)
 	TIDINGS_REDIS=$$(scripts/redis) $(bin)/pytest -m "cluster and not long" $(PYTEST)

@@ -70,6 +70,10 @@ class Control:
     def __call__(self, *command: str | bytes | int) -> Any:
         """Have a command carried out; its reply. Raises Refused."""
         self._socket.sendall(hiredis.pack_command(command))
+        return self.next()
+
+    def next(self) -> Any:
+        """The next reply, or publication. Raises Refused."""
         while (reply := self._reader.gets()) is False:
             data = self._socket.recv(1 << 16)
             if not data:

@@ -69,6 +69,32 @@ async def test_broken_connections_lose_publications_and_no_places(
         assert (here.forgets, there.forgets) == (0, 0)
 
 
+async def test_what_comes_late_or_twice_is_left_out(redis_server: Server, config: RedisConfig) -> None:
+    async with nodes(config) as [here, there]:
+        control = redis_server.control()
+        control("SUBSCRIBE", TOPIC)
+        await there.listen(TOPIC)
+        for data in (b"one", b"two", b"three"):
+            here.bus.publish(TOPIC, data)
+        await until(lambda: len(there.heard) == 3)
+        one, two, three = (control.next()[2] for _ in range(3))
+        for raw in (one, two, two, three):
+            redis_server.run("PUBLISH", TOPIC, raw)
+        await arrives(here, there)
+        assert [data for data in there.heard if not data.startswith(b"news")] == [b"one", b"two", b"three"]
+        control.close()
+
+
+async def test_what_others_publish_there_harms_nobody(redis_server: Server, config: RedisConfig) -> None:
+    async with nodes(config) as [here, there]:
+        await there.listen(TOPIC)
+        redis_server.run("PUBLISH", TOPIC, "garbage")
+        await arrives(here, there)
+        told = [line.event for line in there.lines if line.level == "error"]
+        assert told == ["a publication could not be taken"]
+        assert there.gaps == 0
+
+
 async def test_killed_and_started_again(redis_server: Server, config: RedisConfig) -> None:
     async with nodes(config) as [here, there]:
         await there.listen(TOPIC)

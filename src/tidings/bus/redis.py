@@ -4,14 +4,19 @@ A topic is a channel; in a Redis Cluster one of sharded publications, which the 
 passes on. One connection to each master carries both ways, so that what one turn of the event loop publishes
 goes out in one write.
 
+A publication carries who published it and a counter: what comes late or twice is left out. For a master
+that was frozen until its replica had taken over passes on to that one what it then finds in its sockets.
+
 Redis keeps nothing for who is away. So whenever a connection had to be made again, all subscriptions are
 made anew, and once Redis has confirmed them a loss is told of: whoever then reads anew misses nothing.
 """
 
 import asyncio
+import os
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
+from struct import Struct
 from typing import Any
 
 from structlog.typing import FilteringBoundLogger
@@ -33,8 +38,34 @@ from tidings.redis.wire import RedisUnavailable, Reply, Wire
 
 GIVE_UP_S = 4.0
 """How long a subscription waits to be confirmed, reconnecting included."""
+PUBLISHERS = 4096
+"""of so many the last publication to a topic is remembered; nodes that were started anew are others"""
 AGAIN_S = 0.5
 """from a subscribing anew that failed to the next"""
+
+
+_STAMP = Struct(">8sQ")
+"""before each publication: the bus that it came from, and how many that had published by then"""
+
+
+class _Receiver:
+    """Who is given a channel's publications."""
+
+    __slots__ = ("_newest", "receive")
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive = receive
+        self._newest: dict[bytes, int] = {}
+        """of each publisher: the counter of its last publication"""
+
+    def is_news(self, publisher: bytes, count: int) -> bool:
+        """Whether nothing that was published later, nor this, has come yet."""
+        if count <= self._newest.get(publisher, 0):
+            return False
+        self._newest[publisher] = count
+        if len(self._newest) > PUBLISHERS:
+            del self._newest[next(iter(self._newest))]
+        return True
 
 
 class _Held:
@@ -55,6 +86,7 @@ class RedisBus:
         dialer: Dialer,
         log: FilteringBoundLogger,
         *,
+        random_bytes: Callable[[int], bytes] = os.urandom,
         jitter: Random = random.random,
         give_up_s: float = GIVE_UP_S,
     ) -> None:
@@ -68,7 +100,10 @@ class RedisBus:
         self._subscribe = b"SSUBSCRIBE" if sharded else b"SUBSCRIBE"
         self._unsubscribe = b"SUNSUBSCRIBE" if sharded else b"UNSUBSCRIBE"
         self._message = b"smessage" if sharded else b"message"
-        self._receivers: dict[bytes, Receive] = {}
+        self._publisher = random_bytes(8)
+        self._count = 0
+        """publications so far"""
+        self._receivers: dict[bytes, _Receiver] = {}
         """by channel"""
         self._held: dict[bytes, _Held] = {}
         """by channel"""
@@ -106,18 +141,20 @@ class RedisBus:
         link = self._masters.of(channel)
         wire = link.wire if link is not None else None
         if wire is not None and not self._closed and wire.waiting_bytes + len(data) <= WAITING_BYTES:
-            wire.send((self._publish, channel, data), self._published)
+            self._count += 1
+            stamped = _STAMP.pack(self._publisher, self._count) + data
+            wire.send((self._publish, channel, stamped), self._published)
 
     async def subscribe(self, topic: Topic, receive: Receive) -> None:
         if self._closed:
             raise BusUnavailable("the bus is closed")
         channel = self._channel(topic)
-        self._receivers[channel] = receive
+        receiver = self._receivers[channel] = _Receiver(receive)
         try:
             async with asyncio.timeout(self._give_up_s):
                 await self._have_confirmed(channel)
         except BaseException as error:
-            if self._receivers.get(channel) is receive:
+            if self._receivers.get(channel) is receiver:
                 del self._receivers[channel]
                 self._held.pop(channel, None)
             if isinstance(error, TimeoutError):
@@ -176,16 +213,20 @@ class RedisBus:
     def pushed(self, push: Sequence[Any]) -> None:
         kind, channel, data = push
         if kind == self._message:
-            receive = self._receivers.get(channel)
-            if receive is not None:
-                try:
-                    receive(data)
-                except Exception as bug:
-                    self._log.error("a publication could not be taken", exc_info=bug)
+            receiver = self._receivers.get(channel)
+            if receiver is not None:
+                self._pass_on(receiver, data)
         elif self._held.pop(channel, None) is not None:
             self._mend_soon()  # its slot has moved away
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _pass_on(self, receiver: _Receiver, data: bytes) -> None:
+        try:
+            if receiver.is_news(*_STAMP.unpack_from(data)):
+                receiver.receive(data[_STAMP.size :])
+        except Exception as bug:
+            self._log.error("a publication could not be taken", exc_info=bug)
 
     def _channel(self, topic: Topic) -> bytes:
         return (self._prefix + topic).encode()
