@@ -1,5 +1,6 @@
 """What an operator decides, and what of it cannot be used."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tidings.redis.config import (
     sentinel_login,
     tls_context,
 )
+from tidings.redis.dial import Dialer
 from tidings.redis.slots import ranges_of, slot_of
 
 SECRET = "correct horse"
@@ -112,3 +114,9 @@ def test_who_has_what() -> None:
         (5461, 10922, Address("10.0.0.2", 6379)),
         (10923, 16383, Address("asked", 6380)),
     )
+
+
+def test_without_its_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hiredis", None)
+    with pytest.raises(RedisMisconfigured, match=r"pip install 'tidings\[cluster\]'"):
+        Dialer(RedisConfig())

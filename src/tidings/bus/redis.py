@@ -32,7 +32,7 @@ from tidings.bus.contract import (
 from tidings.redis.config import RedisConfig
 from tidings.redis.dial import Dialer
 from tidings.redis.link import Link, Random
-from tidings.redis.masters import Masters
+from tidings.redis.masters import UNABLE, Masters
 from tidings.redis.reach import reach
 from tidings.redis.wire import RedisUnavailable, Reply, Wire
 
@@ -235,7 +235,7 @@ class RedisBus:
         if isinstance(reply, Exception) and not isinstance(reply, RedisUnavailable):
             if str(reply).startswith("MOVED "):
                 self._mend_soon()
-            elif str(reply) != self._refused:
+            elif str(reply) != self._refused and not str(reply).startswith(UNABLE):
                 self._refused = str(reply)
                 self._log.error("Redis refuses publications", reason=self._refused)
 

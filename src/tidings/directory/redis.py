@@ -112,6 +112,7 @@ class RedisDirectory:
             directory._is_open = True
             # What its user must not do is found out now. Nobody has these numbers.
             nobody = Place(UserId(0), DeviceId(0), 0, 0)
+            await directory.enter([nobody])
             await directory.leave([nobody])
             await directory.look_up([nobody.user_id])
             await directory.time_ms()

@@ -12,7 +12,7 @@ from tidings.redis.config import (
     sentinel_login,
     tls_context,
 )
-from tidings.redis.wire import Command, Owner, RedisUnavailable, Reply, Wire
+from tidings.redis.wire import Command, Owner, RedisUnavailable, Reply, Wire, hiredis
 
 NAME = b"tidings"
 """what our connections are called in Redis' CLIENT LIST"""
@@ -32,9 +32,10 @@ class Dialer:
 
     def __init__(self, config: RedisConfig) -> None:
         """Raises RedisMisconfigured."""
+        hiredis()  # that it is there is seen now
         self.config = checked(config)
         self._tls = tls_context(config)
-        # That they can be read is seen now. They are read again for each connection: they may change.
+        # So is it whether these can be read. They are read again for each connection: they may change.
         login(config)
         sentinel_login(config)
         self.who_are_you: list[Command] = [

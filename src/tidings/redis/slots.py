@@ -110,6 +110,8 @@ class Slots:
             if not todo:
                 return replies, times
             todo = [number for number in todo if not await self._follow(number, commands, replies)]
+            if not todo:
+                return replies, times
         raise RedisUnavailable("keys move from server to server")
 
     async def look(self) -> None:

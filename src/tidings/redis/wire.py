@@ -112,7 +112,7 @@ class _Answers:
 
 
 class Wire(asyncio.Protocol):
-    """See the module's text. Made by `dial.dial`."""
+    """See the module's text. A `Dialer` makes them."""
 
     def __init__(self, owner: Owner, timeout_s: float) -> None:
         library = hiredis()
@@ -178,7 +178,7 @@ class Wire(asyncio.Protocol):
 
     def time(self) -> "asyncio.Future[list[Reply]]":
         """The reply to a TIME that is sent with this turn, for all that ask in it."""
-        if self._time is None:
+        if self._time is None or self._time.done():  # done before it was sent: it could not be
             self._time = self.ask([TIME])
         return asyncio.shield(self._time)
 
@@ -220,7 +220,7 @@ class Wire(asyncio.Protocol):
                 elif owed:
                     owed.popleft()(reply)
                 else:
-                    self.abort(f"Redis said what nobody asked for: {reply!r:.200}")
+                    self.abort("Redis said what nobody asked for")
                     return
         except self._protocol_error as error:
             self.abort(f"what came is not Redis' protocol: {error}")
