@@ -21,6 +21,7 @@ from tidings.bench.link import ClosedForGood
 from tidings.bench.offline import OfflineOptions, offline
 from tidings.bench.pairs import Spread
 from tidings.bench.progress import Progress
+from tidings.bench.redis import RedisOptions, redis
 from tidings.bench.storm import StormOptions, storm
 from tidings.cli.failure import Failure
 
@@ -217,6 +218,17 @@ def bench_storm(
     result = _run(lambda place, progress: storm(place, options, progress), "storm", folder, as_json=as_json)
     if not result["back"]:
         raise Failure("not all clients came back", hint="try fewer --clients")
+
+
+@app.command("redis")
+def bench_redis(
+    as_json: AsJson = False,
+    address: Annotated[str, typer.Option(help="host:port of a Redis.")] = RedisOptions().address,
+    operations: Annotated[int, typer.Option(help="Of each kind.", min=100)] = RedisOptions().operations,
+) -> None:
+    """What bus and directory on Redis cost a node: CPU of its side, where 1, 3, 10 and 50 go out together."""
+    options = RedisOptions(address, operations)
+    _run(lambda _, progress: redis(options, progress), "redis", None, as_json=as_json)
 
 
 def _run(bench: Bench, name: str, folder: Path | None, *, as_json: bool) -> dict[str, object]:
