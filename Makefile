@@ -50,6 +50,13 @@ test: setup-tests check ## check, then all tests (PYTEST='-k codec' passes argum
 	cd crypto && node --test test/
 	PYTHON=$(bin)/python scripts/tests $(PYTEST)
 
+# One Cassandra for the suite of the store; what dies or freezes are others, of the tests' own.
+test-cluster: setup-tests ## the tests that need real Cassandras (sets up Java and Cassandra itself)
+	@scripts/cassandra start build/cassandra/node
+	TIDINGS_CASSANDRA=127.0.0.1:19042 $(bin)/pytest tests/conformance/test_store.py -k cassandra; \
+		result=$$?; scripts/cassandra stop build/cassandra/node; exit $$result
+	$(bin)/pytest -m cluster tests/cluster
+
 test-long: setup-tests ## the endless variants: power cuts and crashes by the dozen, planted bugs from the first seed
 	TIDINGS_CUTS=20 $(bin)/pytest --timeout 1200 tests/durability/test_server.py
 	$(bin)/tidings bench crash --times 40
