@@ -58,9 +58,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield given
         return
     ring = Ring(tmp_path_factory.mktemp("cassandra"))
-    ring.start()
-    yield f"127.0.0.1:{ring.port}"
-    ring.stop()
+    try:
+        ring.start()
+        yield f"127.0.0.1:{ring.port}"
+    finally:
+        ring.stop()
 
 
 @pytest.fixture
@@ -123,7 +125,10 @@ OLD_PLAIN = Table("plain", OldPlainRow, partition=("at",))
 NEW_PLAIN = Table("plain", NewPlainRow, partition=("at",))
 
 
-async def test_nodes_that_start_at_once_make_one_store(config: CassandraConfig, driver: Driver) -> None:
+@pytest.mark.parametrize("again", range(3))
+async def test_nodes_that_start_at_once_make_one_store(
+    config: CassandraConfig, driver: Driver, again: int
+) -> None:
     tables = (ASCENDING, CONTESTED, GROWING)
     stores = await asyncio.gather(*[CassandraStore.open(config, tables=tables) for _ in range(4)])
     for at, store in enumerate(stores):

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -31,9 +32,11 @@ REQUEST_S = 5.0
 @pytest.fixture(scope="module")
 def ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ring]:
     ring = Ring(tmp_path_factory.mktemp("ring"), 3, HEAP="400M")
-    ring.start()
-    yield ring
-    ring.stop()
+    try:
+        ring.start()
+        yield ring
+    finally:
+        ring.stop()
 
 
 @pytest.fixture
@@ -62,6 +65,17 @@ async def until_written(store: CassandraStore, timeout_s: float = 90) -> None:
 
 def int_row(at: int, text: str = "", *, part: int = 1) -> IntRow:
     return IntRow(UserId(7), part, MessageId(at), text)
+
+
+async def test_nodes_that_start_at_once_on_several_coordinators_make_one_store(ring: Ring) -> None:
+    config = ring.config("at_once", request_s=3 * REQUEST_S)
+    apart = [msgspec.structs.replace(config, contact_points=(point,)) for point in config.contact_points]
+    stores = await asyncio.gather(*[CassandraStore.open(one, tables=TABLES) for one in apart])
+    for at, one in enumerate(stores):
+        await one.write([Put(ASCENDING, int_row(at), 1)])
+    for one in stores:
+        assert [row.at for row in await one.range(ASCENDING, (7, 1), limit=9)] == [0, 1, 2]
+        await one.close()
 
 
 async def test_one_node_may_die_unnoticed(ring: Ring, store: CassandraStore) -> None:
@@ -212,8 +226,8 @@ async def test_a_password_and_tls(tmp_path: Path) -> None:
     cert, key = write_certificate(tmp_path / "tls")
     other, _ = write_certificate(tmp_path / "other")
     guarded = Ring(tmp_path / "node", AUTH="yes", TLS_CERT=str(cert), TLS_KEY=str(key))
-    await asyncio.to_thread(guarded.start)
     try:
+        await asyncio.to_thread(guarded.start)
         known = {"user": "cassandra", "password": "cassandra", "tls": True, "tls_ca": str(cert)}
         store = await CassandraStore.open(guarded.config("guarded", **known), tables=[ASCENDING])
         await store.write([Put(ASCENDING, int_row(1), 1)])
@@ -226,13 +240,13 @@ async def test_a_password_and_tls(tmp_path: Path) -> None:
         assert await store.compare_and_set(CONTESTED, None, ContestedRow("alice", 1, b"r")) is None
         await store.close()
         for wrong, said in (
-            ({"password": "sword"}, "user and password"),
+            ({"password": "xyzzy"}, "user and password"),
             ({"tls_ca": str(other)}, "failed"),
             ({"tls": False}, "failed"),
         ):
             config = guarded.config("guarded", connect_s=3.0, **{**known, **wrong})
             with pytest.raises(StoreUnavailable, match=said) as refused:
                 await CassandraStore.open(config, tables=[ASCENDING])
-            assert "sword" not in str(refused.value)
+            assert "xyzzy" not in str(refused.value)
     finally:
         guarded.stop()

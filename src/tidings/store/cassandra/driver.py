@@ -66,10 +66,19 @@ class Driver:
 
     # --- requests ---------------------------------------------------------------------------
 
-    async def query(self, cql: str) -> list[tuple[Any, ...]]:
-        """Send a statement as it is; its rows. For what is sent once. Raises StoreError."""
-        result = await self._settled(self._session.execute(acsylla.create_statement(cql)))
+    async def query(self, cql: str, *, host: str = "") -> list[tuple[Any, ...]]:
+        """Send a statement as it is, to some host; its rows. For what is sent once. Raises StoreError."""
+        statement = acsylla.create_statement(cql)
+        if host:
+            statement.set_host(host, self._config.port)
+        result = await self._settled(self._session.execute(statement))
         return [row.as_tuple() for row in result]
+
+    async def least_host(self) -> str:
+        """The address of the cluster's first host, the same for whoever asks. Raises StoreError."""
+        ((own,),) = await self.query("SELECT rpc_address FROM system.local")
+        peers = await self.query("SELECT rpc_address FROM system.peers", host=str(own))
+        return min([str(own), *(str(peer) for (peer,) in peers)])
 
     async def prepared(self, cql: str) -> Prepared:
         """The statement of a text, for `bind`. Raises StoreError."""

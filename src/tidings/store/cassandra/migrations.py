@@ -9,8 +9,10 @@ step. What else a format needs is a `Migration`.
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -18,12 +20,17 @@ from tidings.store.cassandra.columns import RowColumns
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.cassandra.driver import Driver
 from tidings.store.cassandra.statements import Statements
-from tidings.store.contract import StoreTooNew, StoreUnavailable, Table
+from tidings.store.contract import OutcomeUnknown, StoreError, StoreTooNew, StoreUnavailable, Table
 
 LOCK_S = 60
 """A lock that was taken longer ago is nobody's; it is taken again at each step."""
+SEEN_S = 30
+"""until what was made has to be there for everybody"""
 LOOK_S = 0.25
 """between two looks at what another node has done"""
+
+_UNHEARD = re.compile(r"does not exist|doesn't exist|unconfigured table|timed out", re.IGNORECASE)
+"""what hosts say, or those who ask them, that have not heard of a table yet"""
 
 Migration = Callable[[Driver, str], Awaitable[None]]
 """Of the cluster and the keyspace's name. May be run again, also after it was half done."""
@@ -50,10 +57,13 @@ class Schema:
         self._migrations = migrations
         self._versions = f'"{config.keyspace}"."schema_version"'
         self._me = uuid4().hex
+        self._host = ""
+        """Who is asked for every change of tables, by every node: of two hosts each would make its own."""
 
     async def prepare(self) -> None:
         """See to it that the tables are there and of this format. Raises StoreError, StoreTooNew."""
-        await self._make_keyspace()
+        self._host = await self._driver.least_host()
+        await self._be_there()
         deadline = time.monotonic() + self._config.migrate_s
         while (found := await self._version()) != self._format:
             if found is not None and found > self._format:
@@ -74,6 +84,21 @@ class Schema:
             else:
                 await asyncio.sleep(LOOK_S)
 
+    async def _be_there(self) -> None:
+        """Make what is needed to agree on anything else, and wait until it is known everywhere."""
+        deadline = time.monotonic() + SEEN_S
+        while True:
+            try:
+                await self._make_keyspace()
+                await self._version()
+            except StoreUnavailable as error:
+                # Another node has just made it, and who was asked has not heard of that yet.
+                if not _UNHEARD.search(str(error)) or time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(LOOK_S)
+            else:
+                return
+
     async def _make_keyspace(self) -> None:
         keyspace = self._config.keyspace
         # Looked for first: who may not make one can use one that an operator made.
@@ -86,13 +111,16 @@ class Schema:
             f"SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = '{keyspace}'"
         )
         if not found:
-            await self._driver.query(
+            await self._change_schema(
                 f'CREATE KEYSPACE IF NOT EXISTS "{keyspace}" WITH replication = {replication(self._config)}'
             )
-        await self._driver.query(
+        await self._change_schema(
             f"CREATE TABLE IF NOT EXISTS {self._versions} (name text PRIMARY KEY, format int, holder text)"
             " WITH comment = 'What format the tables have, and who is changing it.'"
         )
+
+    async def _change_schema(self, cql: str) -> None:
+        await self._driver.query(cql, host=self._host)
 
     async def _version(self) -> int | None:
         rows = await self._driver.read(
@@ -108,7 +136,8 @@ class Schema:
         return done
 
     async def _lock(self) -> bool:
-        return await self._set_if(
+        """Take the lock, if nobody has it."""
+        return await self._taken(
             f"INSERT INTO {self._versions} (name, holder) VALUES (?, ?) IF NOT EXISTS USING TTL {LOCK_S}",
             "lock",
             self._me,
@@ -117,15 +146,22 @@ class Schema:
     async def _hold(self) -> None:
         """Take the lock anew. Raises StoreUnavailable if it was lost."""
         cql = f"UPDATE {self._versions} USING TTL {LOCK_S} SET holder = ? WHERE name = ? IF holder = ?"
-        if not await self._set_if(cql, self._me, "lock", self._me):
+        if not await self._taken(cql, self._me, "lock", self._me):
             raise StoreUnavailable("another node took over changing the tables\nhint: start again")
 
+    async def _taken(self, cql: str, *values: Any) -> bool:
+        try:
+            return await self._set_if(cql, *values)
+        except OutcomeUnknown:
+            rows = await self._driver.read(
+                f"SELECT holder FROM {self._versions} WHERE name = ?", ("lock",), serial=True
+            )
+            return rows == [(self._me,)]
+
     async def _unlock(self) -> None:
-        await self._set_if(
-            f"DELETE FROM {self._versions} WHERE name = ? IF holder = ?",
-            "lock",
-            self._me,
-        )
+        # If it fails, the lock ends by itself.
+        with suppress(StoreError):
+            await self._set_if(f"DELETE FROM {self._versions} WHERE name = ? IF holder = ?", "lock", self._me)
 
     async def _change(self, found: int | None) -> None:
         """Under the lock: make what is missing, then say that it is there."""
@@ -138,19 +174,18 @@ class Schema:
             if number in self._migrations:
                 await self._migrations[number](self._driver, self._config.keyspace)
         await self._hold()
+        # Whatever became of it, the format is read next.
+        with suppress(OutcomeUnknown):
+            await self._say(found)
+
+    async def _say(self, found: int | None) -> None:
+        """Note the format, in the place of the one that was found."""
         if found is None:
-            await self._set_if(
-                f"INSERT INTO {self._versions} (name, format) VALUES (?, ?) IF NOT EXISTS",
-                "format",
-                self._format,
-            )
+            cql = f"INSERT INTO {self._versions} (name, format) VALUES (?, ?) IF NOT EXISTS"
+            await self._set_if(cql, "format", self._format)
         else:
-            await self._set_if(
-                f"UPDATE {self._versions} SET format = ? WHERE name = ? IF format = ?",
-                self._format,
-                "format",
-                found,
-            )
+            cql = f"UPDATE {self._versions} SET format = ? WHERE name = ? IF format = ?"
+            await self._set_if(cql, self._format, "format", found)
 
     async def _make(self, table: Table[Any]) -> None:
         """Make a table, or add the columns that it lacks."""
@@ -162,12 +197,12 @@ class Schema:
             f" keyspace_name = '{self._config.keyspace}' AND table_name = '{table.name}'"
         )
         if not there:
-            await self._driver.query(statements.create())
+            await self._change_schema(statements.create())
             return
         names = {name for (name,) in there}
         for column in columns.all:
             if column.name not in names:
-                await self._driver.query(statements.add(column))
+                await self._change_schema(statements.add(column))
 
 
 def replication(config: CassandraConfig) -> str:

@@ -14,10 +14,8 @@ from tidings.store.contract import Key, PutEach, R, Row, Table
 
 Sent = tuple[str, Values]
 """a statement's text and its values"""
-Place = tuple[str, Values]
-"""a table and the key of a partition in it"""
-ByPlace = defaultdict[Place, list[Sent]]
-"""what is to be sent for each partition"""
+ByPartition = defaultdict[Values, list[Sent]]
+"""What is to be sent for each partition key: rows of several tables that share one go together."""
 
 
 class Rows(Generic[R]):
@@ -26,7 +24,6 @@ class Rows(Generic[R]):
     def __init__(self, table: Table[R], keyspace: str) -> None:
         self.columns = RowColumns(table)
         self.statements = Statements(keyspace, self.columns)
-        self.name = table.name
         self.is_contested = table.contested
         self._takes_puts = not table.grows and not table.contested
         self._expires = self.statements.expires
@@ -59,7 +56,7 @@ class Rows(Generic[R]):
 
     def put(
         self,
-        found: ByPlace,
+        found: ByPartition,
         row: Row,
         cause: int,
         now_ms: Callable[[], int],
@@ -69,9 +66,9 @@ class Rows(Generic[R]):
         values = encoded_row(self.columns, row)
         stamp = self._stamp(cause, now_ms)
         if stamp is not None:
-            found[self.name, self.columns.partition_of(values)].append((self.statements.put, values + stamp))
+            found[self.columns.partition_of(values)].append((self.statements.put, values + stamp))
 
-    def put_each(self, found: ByPlace, each: PutEach, now_ms: Callable[[], int]) -> None:
+    def put_each(self, found: ByPartition, each: PutEach, now_ms: Callable[[], int]) -> None:
         """Add what puts a row once for each value."""
         columns = self.columns
         assert self._takes_puts, columns.table
@@ -84,15 +81,15 @@ class Rows(Generic[R]):
         before, behind = values[:at], values[at + 1 :]
         for value in each.values:
             copy = (*before, columns.of_column(each.column, value), *behind)
-            found[self.name, columns.partition_of(copy)].append((self.statements.put, copy + stamp))
+            found[columns.partition_of(copy)].append((self.statements.put, copy + stamp))
 
-    def raise_to(self, found: ByPlace, row: Row, now_us: Callable[[], int]) -> None:
+    def raise_to(self, found: ByPartition, row: Row, now_us: Callable[[], int]) -> None:
         """Add what raises a row."""
         columns, table = self.columns, self.columns.table
         assert table.grows, table
         values = encoded_row(columns, row)
         key = columns.key_of(values)
-        sent = found[self.name, columns.partition_of(values)]
+        sent = found[columns.partition_of(values)]
         is_there = bool(self._beside)
         for column in self._growing:
             value = getattr(row, column.name)
@@ -109,7 +106,7 @@ class Rows(Generic[R]):
             stamp = times.of_value(getattr(row, column.name))
             sent.append((self._raising[column.name], (stamp, values[columns.at[column.name]], *key)))
 
-    def erase(self, found: ByPlace, key: Key, cause: int) -> None:
+    def erase(self, found: ByPartition, key: Key, cause: int) -> None:
         """Add what erases a partition or a row."""
         columns, table = self.columns, self.columns.table
         assert not table.contested, table
@@ -119,7 +116,7 @@ class Rows(Generic[R]):
         cql = self.statements.erase_row if whole else self.statements.erase_partition
         # The timestamps of what grows are its values: nothing else is above them all.
         stamp = times.TIMESTAMP_MAX if table.grows else times.of_cause(cause)
-        found[self.name, values[: len(table.partition)]].append((cql, (stamp, *values)))
+        found[values[: len(table.partition)]].append((cql, (stamp, *values)))
 
     def compared(self, values: Values, expected: Values | None, absent: frozenset[str]) -> Sent:
         """What sets a row if it is as expected (None: absent)."""

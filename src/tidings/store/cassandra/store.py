@@ -1,6 +1,6 @@
 """The store on a cluster: Cassandra, or ScyllaDB.
 
-Writes. What a batch writes to one partition of a table goes out as one request, all partitions at once;
+Writes. What a batch writes under one partition key goes out as one request, all of these at once;
 each row with a timestamp made from its cause (see `times`), so that order, repeats and two writers do not
 matter. Nothing is read for a write.
 
@@ -22,7 +22,7 @@ from tidings.store.cassandra.columns import Values, encoded_row
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.cassandra.driver import Driver
 from tidings.store.cassandra.migrations import MIGRATIONS, Migration, Schema
-from tidings.store.cassandra.rows import ByPlace, Rows, Sent
+from tidings.store.cassandra.rows import ByPartition, Rows, Sent
 from tidings.store.cassandra.turns import Door, Turns
 from tidings.store.contract import (
     Batch,
@@ -94,16 +94,15 @@ class CassandraStore:
 
     async def write(self, batch: Batch) -> None:
         with self._door:
-            by_place = self._sorted(batch)
-            bound = [await self._bound(sent) for sent in by_place.values()]
+            bound = [await self._bound(sent) for sent in self._sorted(batch).values()]
             if len(bound) == 1:
                 await self._driver.write(bound[0])
             elif bound:
                 await _all([self._driver.write(statements) for statements in bound])
 
-    def _sorted(self, batch: Batch) -> ByPlace:
+    def _sorted(self, batch: Batch) -> ByPartition:
         """What is to be sent for each partition. AssertionError, TypeError for what is no batch."""
-        found: ByPlace = defaultdict(list)
+        found: ByPartition = defaultdict(list)
         for write in batch:
             rows = self._tables[write.table]
             if type(write) is Put:

@@ -6,8 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 
-from tidings.store.cassandra.rows import Place
+from tidings.store.cassandra.columns import Values
 from tidings.store.contract import StoreUnavailable
+
+Place = tuple[str, Values]
+"""a table and the key of a partition in it"""
 
 
 class Door:
