@@ -26,7 +26,7 @@ LOCK_S = 60
 """A lock that was taken longer ago is nobody's; it is taken again at each step."""
 SEEN_S = 30
 """until what was made has to be there for everybody"""
-LOOK_S = 0.25
+LOOK_S = 0.5
 """between two looks at what another node has done"""
 
 _UNHEARD = re.compile(r"does not exist|doesn't exist|unconfigured table|timed out", re.IGNORECASE)
@@ -71,7 +71,8 @@ class Schema:
                     f"the keyspace {self._config.keyspace} has format {found}, this version knows"
                     f" {self._format}\nhint: start a version that is at least as new as the one that wrote it"
                 )
-            if await self._lock():
+            # Looked at first: who only waits must not get in the way of who sets.
+            if await self._holder() is None and await self._lock():
                 try:
                     await self._change(found)
                 finally:
@@ -123,10 +124,13 @@ class Schema:
         await self._driver.query(cql, host=self._host)
 
     async def _version(self) -> int | None:
+        rows = await self._driver.read(f"SELECT format FROM {self._versions} WHERE name = ?", ("format",))
+        return rows[0][0] if rows else None
+
+    async def _holder(self, *, serial: bool = False) -> str | None:
+        """Who has the lock; `serial` if it may be undecided."""
         rows = await self._driver.read(
-            f"SELECT format FROM {self._versions} WHERE name = ?",
-            ("format",),
-            serial=True,
+            f"SELECT holder FROM {self._versions} WHERE name = ?", ("lock",), serial=serial
         )
         return rows[0][0] if rows else None
 
@@ -153,10 +157,7 @@ class Schema:
         try:
             return await self._set_if(cql, *values)
         except OutcomeUnknown:
-            rows = await self._driver.read(
-                f"SELECT holder FROM {self._versions} WHERE name = ?", ("lock",), serial=True
-            )
-            return rows == [(self._me,)]
+            return await self._holder(serial=True) == self._me
 
     async def _unlock(self) -> None:
         # If it fails, the lock ends by itself.
