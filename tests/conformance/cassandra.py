@@ -36,19 +36,23 @@ class _Keyspace:
     async def fresh(self) -> None:
         """Without rows; the first time without tables."""
         driver = await Driver.connect(self._config)
-        if not self._is_made:
-            await driver.query(f"DROP KEYSPACE IF EXISTS {KEYSPACE}")
-            self._is_made = True
-        for name in _NotingStore.written:
-            await driver.query(f'TRUNCATE "{KEYSPACE}"."{name}"')
-        _NotingStore.written.clear()
-        await driver.close()
+        try:
+            if not self._is_made:
+                await driver.query(f"DROP KEYSPACE IF EXISTS {KEYSPACE}")
+                self._is_made = True
+            for name in _NotingStore.written:
+                await driver.query(f'TRUNCATE "{KEYSPACE}"."{name}"')
+            _NotingStore.written.clear()
+        finally:
+            await driver.close()
 
 
 def config_of(address: str, keyspace: str = KEYSPACE, **options: Any) -> CassandraConfig:
     """How to reach the Cassandra at host:port."""
     host, _, port = address.partition(":")
-    return CassandraConfig(contact_points=(host,), port=int(port), keyspace=keyspace, copies=1, **options)
+    # A busy machine is not a fault of the code: pytest's timeout bounds a test as a whole.
+    settings: dict[str, Any] = {"copies": 1, "request_s": 60.0, "connect_s": 30.0, **options}
+    return CassandraConfig(contact_points=(host,), port=int(port), keyspace=keyspace, **settings)
 
 
 def backend(address: str, tables: Sequence[Table[Any]]) -> Callable[[Path], Callable[[], Awaitable[Store]]]:

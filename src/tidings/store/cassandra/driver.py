@@ -66,9 +66,14 @@ class Driver:
 
     # --- requests ---------------------------------------------------------------------------
 
-    async def query(self, cql: str, *, host: str = "") -> list[tuple[Any, ...]]:
-        """Send a statement as it is, to some host; its rows. For what is sent once. Raises StoreError."""
-        statement = acsylla.create_statement(cql)
+    async def query(
+        self, cql: str, *, host: str = "", timeout_s: float | None = None
+    ) -> list[tuple[Any, ...]]:
+        """Send a statement as it is; its rows. For what is sent once. Raises StoreError.
+
+        `host` is who to ask, `timeout_s` how long to wait instead of `request_s`.
+        """
+        statement = acsylla.create_statement(cql, timeout=timeout_s)
         if host:
             statement.set_host(host, self._config.port)
         result = await self._settled(self._session.execute(statement))

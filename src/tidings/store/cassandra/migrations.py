@@ -121,7 +121,8 @@ class Schema:
         )
 
     async def _change_schema(self, cql: str) -> None:
-        await self._driver.query(cql, host=self._host)
+        # All hosts have to agree on it, which takes longer than any other request.
+        await self._driver.query(cql, host=self._host, timeout_s=self._config.migrate_s)
 
     async def _version(self) -> int | None:
         rows = await self._driver.read(f"SELECT format FROM {self._versions} WHERE name = ?", ("format",))
