@@ -59,11 +59,11 @@ def test_what_is_after_a_place() -> None:
 
 def test_one_message_under_two_names_is_seen() -> None:
     shown = transcript((ALICE, 0, 10), (BOB, 0, 20))
-    assert shown.shown_twice() == 0
+    assert shown.twice() == []
     shown.add(name(ALICE, 99), Line(MessageId(30), 0))
-    assert shown.shown_twice() == 1
+    assert shown.twice() == [name(ALICE, 99)]
 
 
 def test_overtaking_counts_among_messages_of_one_writer() -> None:
     shown = transcript((ALICE, 0, 10), (BOB, 1, 20), (ALICE, 1, 30), (BOB, 0, 40))
-    assert (shown.overtaken(ALICE), shown.overtaken(BOB)) == (0, 1)
+    assert (shown.overtaken(ALICE), shown.overtaken(BOB)) == ([], [name(BOB, 0)])

@@ -1,6 +1,5 @@
 """What a device shows of a conversation: each message once, of twins the greater, in order. spec §6.3"""
 
-from collections import Counter
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -53,12 +52,22 @@ class Transcript:
         """The names of what is shown, from the oldest to the newest."""
         return sorted(self.lines, key=lambda name: self.lines[name].message_id)
 
-    def shown_twice(self) -> int:
-        """How many messages stand there under a second name, too."""
-        written = Counter((device, line.number) for (device, _), line in self.lines.items())
-        return sum(times - 1 for times in written.values())
+    def twice(self) -> list[Name]:
+        """Messages that stand there under an earlier name, too."""
+        written: set[tuple[DeviceId, int]] = set()
+        found = []
+        for name in self.order():
+            device, number = name[0], self.lines[name].number
+            if (device, number) in written:
+                found.append(name)
+            written.add((device, number))
+        return found
 
-    def overtaken(self, writer: DeviceId) -> int:
-        """How many of a device's messages stand before one that it wrote earlier."""
-        numbers = [self.lines[name].number for name in self.order() if name[0] == writer]
-        return sum(later < earlier for earlier, later in pairwise(numbers))
+    def overtaken(self, writer: DeviceId) -> list[Name]:
+        """A device's messages that stand behind one that it wrote later."""
+        names = [name for name in self.order() if name[0] == writer]
+        return [
+            later
+            for earlier, later in pairwise(names)
+            if self.lines[later].number < self.lines[earlier].number
+        ]
