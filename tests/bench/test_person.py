@@ -10,7 +10,9 @@ import pytest
 
 from bench.scripted import Caller, Scripted, scripted
 from tidings.bench.link import ClosedForGood, Link
+from tidings.bench.load import local
 from tidings.bench.person import Person, Side
+from tidings.bench.process import free_port
 from tidings.client.backoff import Backoff
 from tidings.protocol.api import LoggedIn
 from tidings.protocol.close import CloseCode
@@ -35,7 +37,7 @@ async def connected(server: Scripted) -> AsyncIterator[tuple[Person, Side, "asyn
     link = Link("token", Backoff(Random(1)), heartbeat_s=SOON_S)
     person = Person(LoggedIn("1", str(ME), "me", "token"), link, 50)
     side = person.join(WHERE)
-    running = asyncio.create_task(link.run(server.port))
+    running = asyncio.create_task(link.run(local(server.port)))
     try:
         yield person, side, running
     finally:
@@ -202,3 +204,34 @@ async def test_it_leaves_a_server_that_does_not_answer_heartbeats(server: Script
     async with connected(server):
         await until_drained(server)  # and reads nothing from now on
         assert (await server.caller()).hello.token == "token"
+
+
+async def test_it_leaves_when_told_to_and_that_is_no_break(server: Scripted) -> None:
+    async with connected(server) as (person, _, _):
+        await until_drained(server)
+        while person.link.device is None:
+            await asyncio.sleep(0)
+        began_s = time.monotonic()
+        person.link.leave(0.2)
+        assert person.link.is_away
+        await until_drained(server)
+        assert time.monotonic() - began_s >= 0.19
+        assert (person.link.breaks, person.link.is_away) == (0, False)
+
+
+async def test_it_goes_to_the_next_address_when_one_does_not_answer(server: Scripted) -> None:
+    link = Link("token", Backoff(Random(1)), heartbeat_s=SOON_S)
+    troubles: list[str] = []
+    link.on_trouble = troubles.append
+    running = asyncio.create_task(link.run(local(free_port()), local(server.port)))
+    try:
+        caller = await until_drained(server)
+        while link.device is None:
+            await asyncio.sleep(0)
+        assert troubles == ["connection refused"]
+        await caller.close(CloseCode.UNAVAILABLE)
+        await server.caller()  # it tried the first one before
+        assert troubles == ["connection refused", "closed with 4006", "connection refused"]
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

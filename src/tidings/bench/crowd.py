@@ -7,6 +7,7 @@ from random import Random
 from typing import NamedTuple
 
 from tidings.bench.link import Link
+from tidings.bench.load import local
 from tidings.bench.person import Person, Side
 from tidings.client.backoff import Backoff
 from tidings.protocol.api import LoggedIn
@@ -66,7 +67,7 @@ class Crowd:
     @contextmanager
     def connected(self, port: int) -> Iterator[None]:
         """They are connected, or try to be."""
-        self._tasks = [asyncio.create_task(person.link.run(port)) for person in self.people]
+        self._tasks = [asyncio.create_task(person.link.run(local(port))) for person in self.people]
         try:
             yield
         finally:

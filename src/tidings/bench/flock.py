@@ -14,7 +14,7 @@ import msgspec
 
 from tidings.bench.holding import PER_PROCESS, source
 from tidings.bench.link import Link
-from tidings.bench.load import Device
+from tidings.bench.load import Device, local
 from tidings.bench.remote import Remote, serve
 from tidings.client.backoff import Backoff
 
@@ -130,7 +130,7 @@ class Clients:
     async def _arrive(self) -> None:
         until_s = time.monotonic() + ARRIVE_S
         for link in self._links:
-            self._running.append(asyncio.create_task(link.run(self._port)))
+            self._running.append(asyncio.create_task(link.run(local(self._port))))
             await asyncio.sleep(1 / PER_S)
         while self._up < len(self._links) and time.monotonic() < until_s:
             await asyncio.sleep(POLL_S)

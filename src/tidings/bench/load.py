@@ -17,6 +17,7 @@ from tidings.protocol.codec import MSGPACK, MSGPACK_SUBPROTOCOL
 from tidings.protocol.frames import (
     Ack,
     Bundles,
+    ConversationList,
     Deliver,
     DeviceLists,
     Drained,
@@ -26,6 +27,7 @@ from tidings.protocol.frames import (
     Read,
     Receipt,
     Sent,
+    Synced,
     Tallies,
 )
 from tidings.protocol.ids import ConversationId, EntryId, MessageId
@@ -37,8 +39,23 @@ BROKEN = 1006
 CLOSE_CODE_BYTES = 2
 PASSING = frozenset({frames.Welcome, frames.Stale, frames.Changed, frames.Presence, frames.Typed})
 """what a light client has no use for"""
-ANSWERS = frozenset({frames.Ok, frames.Conversation, DeviceLists, Bundles})
+ANSWERS = frozenset(
+    {frames.Ok, frames.Conversation, DeviceLists, Bundles, Page, Tallies, Synced, ConversationList}
+)
 """what it may have asked for"""
+
+
+class Refusal(RuntimeError):
+    """The server refused what was asked for."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(f"the server refused: {error}")
+        self.error = error
+
+
+def local(port: int) -> str:
+    """Where a server on this machine lets WebSockets in."""
+    return f"ws://127.0.0.1:{port}/v1/ws"
 
 
 class Device(picows.WSListener):
@@ -62,6 +79,8 @@ class Device(picows.WSListener):
         self.on_page: Callable[[Page], None] = lambda _: None
         self.on_tallies: Callable[[Tallies], None] = lambda _: None
         self.on_error: Callable[[Error], None] = _unexpected
+        self.on_passing: Callable[[frames.Frame], None] = lambda _: None
+        """told what a light client has no use for"""
         self.marks_read = False
         self.holds_back = False
         """nothing is acknowledged but by `acknowledge` and `acknowledge_one`"""
@@ -77,13 +96,19 @@ class Device(picows.WSListener):
     async def connect(
         self, port: int, *, timeout_s: float = CONNECT_TIMEOUT_S, source: str | None = None
     ) -> "Device":
+        """As `connect_to`, on this machine."""
+        return await self.connect_to(local(port), timeout_s=timeout_s, source=source)
+
+    async def connect_to(
+        self, url: str, *, timeout_s: float = CONNECT_TIMEOUT_S, source: str | None = None
+    ) -> "Device":
         """Connect and say Hello; `drained` is done once the inbox was sent. Raises OSError, WSError.
 
         `source` is the address to come from: one address has about 28,000 ports for one server.
         """
         await picows.ws_connect(
             lambda: self,
-            f"ws://127.0.0.1:{port}/v1/ws",
+            url,
             extra_headers={"Sec-WebSocket-Protocol": MSGPACK_SUBPROTOCOL},
             websocket_handshake_timeout=timeout_s,
             local_addr=None if source is None else (source, 0),
@@ -113,11 +138,19 @@ class Device(picows.WSListener):
         return frames.Send(name, 1, conversation, 1, ids.EntryId(0), frames.Scheme.PLAIN, "text", content)
 
     async def ask(self, make: Callable[[int], frames.Frame]) -> object:
-        """Ask for something, and wait for the answer. Raises RuntimeError if it is refused."""
+        """Ask for something, and wait for the answer. Raises Refusal, ConnectionResetError."""
+        return await self.asking(make)
+
+    def asking(self, make: Callable[[int], frames.Frame]) -> "asyncio.Future[object]":
+        """As `ask`: it is said at once, and the answer is to be waited for."""
         request_id = self.next_request()
-        asked = self._asked[request_id] = self.loop.create_future()
+        asked = self.loop.create_future()
+        if self.closed.done():
+            asked.set_exception(ConnectionResetError("the connection is gone"))
+            return asked
+        self._asked[request_id] = asked
         self.say(make(request_id))
-        return await asked
+        return asked
 
     def next_request(self) -> int:
         """The number of another request."""
@@ -148,6 +181,10 @@ class Device(picows.WSListener):
         for waiting in (self.drained, self.closed):
             if not waiting.done():
                 waiting.set_result(None)
+        asked, self._asked = self._asked, {}
+        for answer in asked.values():
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the connection broke"))
 
     def on_ws_frame(self, transport: picows.WSTransport, frame: picows.WSFrame) -> None:
         if frame.msg_type != BINARY:
@@ -169,12 +206,9 @@ class Device(picows.WSListener):
             self._refused(received)  # type: ignore[arg-type]
         elif kind in ANSWERS:
             self._answered(received)
-        elif kind is Page:
-            self.on_page(received)  # type: ignore[arg-type]
-        elif kind is Tallies:
-            self.on_tallies(received)  # type: ignore[arg-type]
         else:
             assert kind in PASSING, received
+            self.on_passing(received)
 
     def disconnect(self) -> None:
         """Drop the connection without a word, unless it is gone."""
@@ -189,15 +223,21 @@ class Device(picows.WSListener):
 
     def _answered(self, received: frames.Frame) -> None:
         asked = self._asked.pop(received.request_id, None)  # type: ignore[attr-defined]
-        if asked is not None:  # else it is of something that is told again until it is answered
-            asked.set_result(received)
+        if asked is not None:
+            if not asked.done():
+                asked.set_result(received)
+        elif isinstance(received, Page):
+            self.on_page(received)
+        elif isinstance(received, Tallies):
+            self.on_tallies(received)
+        # Else it is of something that is told again until it is answered.
 
     def _refused(self, error: Error) -> None:
         asked = self._asked.pop(error.request_id or 0, None)
         if asked is None:
             self.on_error(error)
-        else:
-            asked.set_exception(RuntimeError(f"the server refused: {error}"))
+        elif not asked.done():
+            asked.set_exception(Refusal(error))
 
     def _complete(self, received: Drained | HeartbeatOk) -> None:
         self.complete_to = received.complete_to
@@ -227,4 +267,4 @@ class Device(picows.WSListener):
 
 
 def _unexpected(error: Error) -> None:
-    raise RuntimeError(f"the server refused: {error}")
+    raise Refusal(error)
