@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from tidings.bench.holding import AT_ONCE
 from tidings.bench.load import Device
@@ -13,6 +14,7 @@ from tidings.protocol.frames import (
     Conversation,
     CreateGroup,
     Deliver,
+    Frame,
     GroupAction,
     MessageTally,
     Sent,
@@ -147,8 +149,15 @@ async def connected(port: int, tokens: Sequence[str]) -> list[Device]:
     return devices
 
 
-async def made(maker: Device, users: Sequence[UserId]) -> ConversationId:
-    """A group of a device's user and these others."""
+class Asker(Protocol):
+    """Somebody who asks for things."""
+
+    async def ask(self, make: Callable[[int], Frame]) -> object:
+        """The answer."""
+
+
+async def made(maker: Asker, users: Sequence[UserId]) -> ConversationId:
+    """A group of somebody and these others."""
     at_once = Limits().group_users
     nonce = ClientId(os.urandom(CLIENT_ID_BYTES))
     first = list(users[:at_once])
