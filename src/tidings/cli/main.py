@@ -44,6 +44,7 @@ VERBS = {
     "replay": "Play an exported WhatsApp chat through a server, and check it.",
     "admin": "Look after a running server.",
     "bench": "Measure a server.",
+    "chaos": "Chat on a running server while you break it, and check its promises.",
     "completion": "Make your shell complete verbs and options.",
 }
 """The verbs and their line in `tidings --help`, in its order."""
