@@ -1,0 +1,82 @@
+"""Real servers that are killed and stopped under the feet of people who chat: all is clean in the end."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import uvloop
+
+from bench.chaos.rig import broken, serving, small
+from tidings.bench.chaos.run import ChaosOptions, Outcome, chaos
+from tidings.bench.faults import Fault, Saboteur
+from tidings.bench.process import ServerProcess
+from tidings.bench.progress import Progress
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.hookimpl
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+class Chatting(Progress):
+    """Tells when the chat has begun."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self.begun = asyncio.Event()
+
+    def say(self, step: str) -> None:
+        super().say(step)
+        if step.startswith("chatting"):
+            self.begun.set()
+
+
+async def broken_meanwhile(
+    server: ServerProcess, folder: Path, options: ChaosOptions, *faults: Fault
+) -> Outcome:
+    """A run during which this happens, one after the other; it ends a moment after the last one."""
+    stop, chatting = asyncio.Event(), Chatting()
+    running = asyncio.ensure_future(chaos(options, chatting, stop))
+    try:
+        begun = asyncio.ensure_future(chatting.begun.wait())
+        await asyncio.wait([running, begun], return_when=asyncio.FIRST_COMPLETED)
+        assert begun.done(), running.result()
+        for fault in faults:
+            await asyncio.sleep(0.5)  # people have written by then
+            await Saboteur(fault, folder, Random(1)).strike(server, lambda: None)
+        await asyncio.sleep(1.0)
+        stop.set()
+        return await running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_lone_server_is_killed(tmp_path: Path) -> None:
+    async with serving(tmp_path) as server:
+        options = small(server.url, for_s=60.0, groups=(4, 3))
+        outcome = await broken_meanwhile(server, tmp_path, options, Fault.KILLED, Fault.KILLED)
+        result: dict[str, Any] = outcome.result
+        assert broken(outcome) == set(), outcome.page
+        assert result["acknowledged"] > 30
+        assert result["connections_broken"] >= 8
+        assert result["troubles"]["connection refused"] > 0
+        assert result["without_service_s"]["max"] > 0.1
+        assert result["nothing_acknowledged"], "a restart takes longer than what is told"
+
+
+async def test_of_two_workers_one_is_killed_and_one_is_stopped(tmp_path: Path) -> None:
+    async with serving(tmp_path, workers=2) as server:
+        options = small(server.url, for_s=60.0)
+        outcome = await broken_meanwhile(
+            server, tmp_path, options, Fault.WORKER_KILLED, Fault.WORKER_STOPPED, Fault.HUB_KILLED
+        )
+        result: dict[str, Any] = outcome.result
+        assert broken(outcome) == set(), outcome.page
+        assert result["connections_broken"] > 0
+        assert result["received"] > result["acknowledged"] > 30
