@@ -23,6 +23,7 @@ from tidings.protocol.frames import (
     Drained,
     Error,
     HeartbeatOk,
+    InboxExpired,
     Page,
     Read,
     Receipt,
@@ -81,6 +82,8 @@ class Device(picows.WSListener):
         self.on_error: Callable[[Error], None] = _unexpected
         self.on_passing: Callable[[frames.Frame], None] = lambda _: None
         """told what a light client has no use for"""
+        self.on_expired: Callable[[InboxExpired], None] = _never
+        """it was away for longer than an inbox is kept"""
         self.marks_read = False
         self.holds_back = False
         """nothing is acknowledged but by `acknowledge` and `acknowledge_one`"""
@@ -206,6 +209,8 @@ class Device(picows.WSListener):
             self._refused(received)  # type: ignore[arg-type]
         elif kind in ANSWERS:
             self._answered(received)
+        elif kind is InboxExpired:
+            self.on_expired(received)  # type: ignore[arg-type]
         else:
             assert kind in PASSING, received
             self.on_passing(received)
@@ -264,6 +269,10 @@ class Device(picows.WSListener):
     def _mark_read(self, to_read: dict[ConversationId, MessageId]) -> None:
         for conversation, up_to in to_read.items():
             self.say(Read(self.next_request(), conversation, up_to))
+
+
+def _never(frame: frames.Frame) -> None:
+    raise AssertionError(frame)
 
 
 def _unexpected(error: Error) -> None:

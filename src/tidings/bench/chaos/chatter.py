@@ -199,7 +199,8 @@ class Chatter:
         self._complete()
         self._connection = device
         device.on_sent, device.on_deliver, device.on_error = self._sent, self._deliver, self._refuse
-        device.on_receipt, device.on_tallies, device.on_passing = self._receipt, self._tallied, self._passing
+        device.on_receipt, device.on_tallies = self._receipt, self._tallied
+        device.on_passing, device.on_expired = self._passing, self._expired
         if self._prefix is None:
             self._prefix = device.prefix
 
@@ -236,8 +237,9 @@ class Chatter:
     def _passing(self, frame: Frame) -> None:
         if isinstance(frame, Stale):
             self._sync()
-        elif isinstance(frame, InboxExpired):
-            self._find(Kind.INBOX_EXPIRED, f"told that its inbox has expired: {frame}")
+
+    def _expired(self, frame: InboxExpired) -> None:
+        self._find(Kind.INBOX_EXPIRED, f"told that its inbox has expired: {frame}")
 
     def _find(
         self,
