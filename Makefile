@@ -17,6 +17,7 @@ setup: ## make .venv from the lock; quick when nothing changed
 
 setup-tests:
 	@scripts/setup --tests
+	@scripts/toxiproxy
 
 core: setup ## build the encryption core (crypto/) into .venv; `setup` does it, too
 
