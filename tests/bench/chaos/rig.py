@@ -15,6 +15,23 @@ PROGRESS = Progress("test")
 LIFTED = ("register_rate", "login_rate")
 
 
+class Chatting(Progress):
+    """Knows when the chat has begun."""
+
+    def __init__(self) -> None:
+        super().__init__("test")
+        self._begun = asyncio.Event()
+
+    def say(self, step: str) -> None:
+        super().say(step)
+        if step.startswith("chatting"):
+            self._begun.set()
+
+    async def until_begun(self) -> None:
+        """Return once people write."""
+        await self._begun.wait()
+
+
 def small(url: str, **options: Any) -> ChaosOptions:
     """Few people, for a moment."""
     chosen = {"people": 4, "devices": 2, "conversations": 2, "groups": (4,), "for_s": 2.0, "rate": 100.0}

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from bench.chaos.rig import broken, serving, small
+from bench.chaos.rig import Chatting, broken, serving, small
 from tidings.bench.chaos.run import ChaosOptions, Outcome, chaos
 from tidings.bench.faults import Fault, Saboteur
 from tidings.bench.process import ServerProcess
-from tidings.bench.progress import Progress
 
 pytestmark = pytest.mark.slow
 
@@ -23,38 +22,24 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"uvloop": uvloop.new_event_loop}
 
 
-class Chatting(Progress):
-    """Tells when the chat has begun."""
-
-    def __init__(self) -> None:
-        super().__init__("test")
-        self.begun = asyncio.Event()
-
-    def say(self, step: str) -> None:
-        super().say(step)
-        if step.startswith("chatting"):
-            self.begun.set()
-
-
 async def broken_meanwhile(
     server: ServerProcess, folder: Path, options: ChaosOptions, *faults: Fault
 ) -> Outcome:
     """A run during which this happens, one after the other; it ends a moment after the last one."""
     stop, chatting = asyncio.Event(), Chatting()
-    running = asyncio.ensure_future(chaos(options, chatting, stop))
-    try:
-        begun = asyncio.ensure_future(chatting.begun.wait())
-        await asyncio.wait([running, begun], return_when=asyncio.FIRST_COMPLETED)
-        assert begun.done(), running.result()
+
+    async def harm() -> None:
+        await chatting.until_begun()
         for fault in faults:
             await asyncio.sleep(0.5)  # people have written by then
             await Saboteur(fault, folder, Random(1)).strike(server, lambda: None)
         await asyncio.sleep(1.0)
         stop.set()
-        return await running
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(chaos(options, chatting, stop))
+        group.create_task(harm())
+    return running.result()
 
 
 async def test_a_lone_server_is_killed(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class ChaosOptions(NamedTuple):
     stay: bool = False
     """each device tries its own address only"""
     content_bytes: int = 200
+    heartbeat_s: float = HEARTBEAT_S
 
 
 class Outcome(NamedTuple):
@@ -141,7 +142,7 @@ class Run:
         chatters = []
         for place, (device, token) in enumerate(account.tokens):
             first = (number + place) % len(nodes)
-            link = Link(token, Backoff(Random(self._random.random())), heartbeat_s=HEARTBEAT_S)
+            link = Link(token, Backoff(Random(self._random.random())), heartbeat_s=self._options.heartbeat_s)
             who = f"{account.name}/{place + 1}"
             size = self._options.content_bytes
             chatter = Chatter(who, account.user_id, device, link, self._book, size)
