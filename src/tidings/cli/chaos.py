@@ -4,6 +4,8 @@ import asyncio
 import json
 import re
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +21,8 @@ from tidings.client.errors import ClientError
 
 _GROUPS = re.compile(r"(?:([1-9][0-9]{0,2})x)?([1-9][0-9]{0,3})")
 INTERRUPTED = 130
+
+Tell = Callable[[Outcome], None]
 
 
 def chaos(
@@ -85,15 +89,18 @@ def chaos(
         keep,
         stay,
     )
-    outcome = _run(options, marks=marks)
+    outcome = _run(options, partial(_tell, report, as_json=as_json), marks=marks)
+    if not outcome.is_clean:
+        raise Failure("the server broke its promise", hint="the report names what, and the messages")
+
+
+def _tell(report: Path | None, outcome: Outcome, *, as_json: bool) -> None:
     if report is not None:
         report.write_text(outcome.page)
     if as_json:
-        print(json.dumps(outcome.result))
+        print(json.dumps(outcome.result), flush=True)
     elif report is None:
-        print(outcome.page)
-    if not outcome.is_clean:
-        raise Failure("the server broke its promise", hint="the report names what, and the messages")
+        print(outcome.page, flush=True)
 
 
 def _sizes(text: str) -> list[int]:
@@ -103,9 +110,9 @@ def _sizes(text: str) -> list[int]:
     return [int(found[2])] * int(found[1] or 1)
 
 
-def _run(options: ChaosOptions, *, marks: bool) -> Outcome:
+def _run(options: ChaosOptions, tell: Tell, *, marks: bool) -> Outcome:
     try:
-        return uvloop.run(_interruptible(options, marks=marks))
+        return uvloop.run(_interruptible(options, tell, marks=marks))
     except ClientError as error:
         raise Failure(error.message, hint=error.hint) from error
     except TimeoutError:
@@ -116,10 +123,10 @@ def _run(options: ChaosOptions, *, marks: bool) -> Outcome:
         raise Failure("ended; its accounts are left on the server", exit_code=INTERRUPTED) from None
 
 
-async def _interruptible(options: ChaosOptions, *, marks: bool) -> Outcome:
+async def _interruptible(options: ChaosOptions, tell: Tell, *, marks: bool) -> Outcome:
     """The first Ctrl-C ends the chat, the second everything."""
     stop = asyncio.Event()
-    work = asyncio.ensure_future(run_chaos(options, Progress("chaos"), stop, marks=marks))
+    work = asyncio.ensure_future(run_chaos(options, Progress("chaos"), stop, marks=marks, tell=tell))
 
     def interrupt() -> None:
         if stop.is_set():

@@ -55,6 +55,8 @@ class Enrolment:
         self._progress = progress
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._turn = 0
+        self._done = 0
+        """requests that were answered, of those that are told of"""
 
     async def make(self, people: int, devices: int, invite: str) -> list[Account]:
         """So many, with so many devices each. Raises Refused, Unreachable."""
@@ -71,7 +73,7 @@ class Enrolment:
                 account.tokens.append((further.ids()[1], further.token))
             return account
 
-        return await self._all([one(number) for number in range(people)], "made", "accounts")
+        return await self._all([one(number) for number in range(people)], "made", people * devices, "devices")
 
     async def end(self, accounts: Sequence[Account]) -> None:
         """Delete them. What cannot be deleted is said, and left."""
@@ -90,22 +92,25 @@ class Enrolment:
                 return refused.name in GONE
             return not is_away
 
-        deleted = await self._all([one(account) for account in accounts], "deleted", "accounts")
+        deleted = await self._all(
+            [one(account) for account in accounts], "deleted", len(accounts), "accounts"
+        )
         if not all(deleted):
             left = [account for account, is_deleted in zip(accounts, deleted, strict=True) if not is_deleted]
             self._progress.say(f"{len(left)} accounts are left there: {left[0].handle} and others")
 
-    async def _all(self, works: Sequence[Awaitable[T]], done: str, what: str) -> list[T]:
-        tasks = {asyncio.ensure_future(work): None for work in works}
+    async def _all(self, works: Sequence[Awaitable[T]], deed: str, total: int, what: str) -> list[T]:
+        self._done = 0
+        tasks = [asyncio.ensure_future(work) for work in works]
+        left = set(tasks)
         try:
-            left = set(tasks)
             while left:
                 finished, left = await asyncio.wait(
                     left, timeout=TOLD_EACH_S, return_when=asyncio.FIRST_EXCEPTION
                 )
                 for task in finished:
                     task.result()
-                self._progress.say(f"{done} {len(tasks) - len(left)} of {len(tasks)} {what}")
+                self._progress.say(f"{deed} {self._done} of {total} {what}")
             return [task.result() for task in tasks]
         finally:
             for task in tasks:
@@ -120,7 +125,9 @@ class Enrolment:
         token: str = "",
     ) -> T:
         async with self._gate:
-            return await patiently(lambda: http.ask(self._next(), "POST", path, answer, body, token=token))
+            told = await patiently(lambda: http.ask(self._next(), "POST", path, answer, body, token=token))
+        self._done += 1
+        return told
 
     def _next(self) -> Server:
         self._turn += 1

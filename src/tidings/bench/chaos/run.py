@@ -76,18 +76,26 @@ class Outcome(NamedTuple):
 
 
 async def chaos(
-    options: ChaosOptions, progress: Progress, stop: asyncio.Event, *, marks: bool = False
+    options: ChaosOptions,
+    progress: Progress,
+    stop: asyncio.Event,
+    *,
+    marks: bool = False,
+    tell: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcome:
     """Run it; ends early, and judges what there is, once `stop` is set.
 
-    With `marks` each line on stdin is noted in the time line. Raises RuntimeError, ClientError. If it is
-    cancelled, the accounts are left there.
+    What came of it is told by `tell`, before the accounts are deleted, which may take its time. With `marks`
+    each line on stdin is noted in the time line. Raises RuntimeError, ClientError. If it is cancelled, the
+    accounts are left there.
     """
     async with reached(options.against) as servers:
         enrolment = Enrolment(servers, progress)
         accounts = await enrolment.make(options.people, options.devices, options.invite)
         try:
-            return await Run(options, servers, accounts, progress).run(stop, marks=marks)
+            outcome = await Run(options, servers, accounts, progress).run(stop, marks=marks)
+            tell(outcome)
+            return outcome
         finally:
             task = asyncio.current_task()
             if not options.keep and not (task is not None and task.cancelling()):
