@@ -1,6 +1,5 @@
 """What a device shows of a conversation: each message once, of twins the greater, in order. spec §6.3"""
 
-from itertools import pairwise
 from typing import NamedTuple
 
 from tidings.protocol.frames import Message
@@ -63,11 +62,13 @@ class Transcript:
             written.add((device, number))
         return found
 
-    def overtaken(self, writer: DeviceId) -> list[Name]:
-        """A device's messages that stand behind one that it wrote later."""
-        names = [name for name in self.order() if name[0] == writer]
-        return [
-            later
-            for earlier, later in pairwise(names)
-            if self.lines[later].number < self.lines[earlier].number
-        ]
+    def overtaken(self) -> list[Name]:
+        """Messages that stand right behind one that their writer wrote later."""
+        newest: dict[DeviceId, int] = {}
+        found = []
+        for name in self.order():
+            device, number = name[0], self.lines[name].number
+            if number < newest.get(device, 0):
+                found.append(name)
+            newest[device] = number
+        return found

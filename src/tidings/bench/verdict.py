@@ -52,7 +52,7 @@ def judge(one: Seen, other: Seen) -> Verdict:
         acked=len(acked),
         lost=len({name for name in acked if any(name not in showing.lines for showing in shown)}),
         duplicates=max(len(showing.twice()) for showing in shown),
-        out_of_order=max(sum(len(showing.overtaken(each.device)) for each in seen) for showing in shown),
+        out_of_order=max(len(showing.overtaken()) for showing in shown),
         disagreeing=int(any(order != orders[0] for order in orders)),
         twins=one.history.repeats,
     )
