@@ -4,6 +4,7 @@ import json
 
 from tidings.bench.chaos.book import FINDINGS_KEPT, Book, Finding, Kind, Silence
 from tidings.bench.chaos.report import Facts, bars, longest, page_of, result_of, state_of
+from tidings.bench.transcript import Line
 from tidings.protocol.errors import GROUP_RIGHTS, STORE_FAILED
 from tidings.protocol.frames import Error
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, MessageId
@@ -109,6 +110,16 @@ def test_findings_are_bounded_and_all_counted() -> None:
     for _ in range(FINDINGS_KEPT + 10):
         book.find(Finding(Kind.LOST, "alice/1", ""))
     assert (len(book.findings), book.found[Kind.LOST]) == (FINDINGS_KEPT, FINDINGS_KEPT + 10)
+
+
+def test_what_all_devices_show_is_kept_once() -> None:
+    book = Book()
+    one, other = (DeviceId(1), ClientId(bytes(16))), (DeviceId(1), ClientId(bytes(16)))
+    name, line = book.shared(one, Line(MessageId(5), 0))
+    assert book.shared(other, Line(MessageId(5), 0)) == (name, line)
+    assert book.shared(other, Line(MessageId(5), 0))[0] is one
+    assert book.shared(other, Line(MessageId(5), 0))[1] is line
+    assert book.shared(other, Line(MessageId(6), 0)) == (name, Line(MessageId(6), 0)), "of a twin"
 
 
 # --- the report ---------------------------------------------------------------------------------

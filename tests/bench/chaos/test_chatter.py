@@ -12,7 +12,8 @@ import pytest
 from bench.chaos.rig import until
 from bench.scripted import Caller, Scripted, scripted
 from tidings.bench.chaos.book import Book, Kind
-from tidings.bench.chaos.chatter import Chatter, Side
+from tidings.bench.chaos.chatter import Chatter
+from tidings.bench.chaos.side import Side
 from tidings.bench.link import Link
 from tidings.bench.load import local
 from tidings.client.backoff import Backoff

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from tidings.bench.transcript import Name
+from tidings.bench.transcript import Line, Name
 from tidings.protocol.errors import REGISTRY
 from tidings.protocol.frames import Error
 from tidings.protocol.ids import ConversationId, MessageId
@@ -150,6 +150,7 @@ class Book:
         self.found: Counter[Kind] = Counter()
         self.versions: dict[MessageId, int] = {}
         """which version of its group each message has, as the server tells it"""
+        self._known: dict[Name, tuple[Name, Line]] = {}
         self._outstanding: dict[Name, float] = {}
         self._last_ack_s = 0.0
 
@@ -222,6 +223,11 @@ class Book:
         said = self.said.get(name)
         if said is not None and present_s is not None and present_s <= said.wanted_s:
             self.travel_s.append(self.now() - said.wanted_s)
+
+    def shared(self, name: Name, line: Line) -> tuple[Name, Line]:
+        """The same, of which there is one for all devices: they are the most of what a run has in memory."""
+        known = self._known.setdefault(name, (name, line))
+        return known if known[1] == line else (known[0], line)
 
     def waited(self, who: str, seconds: float) -> None:
         """A device waited for something that it wanted."""

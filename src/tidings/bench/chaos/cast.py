@@ -64,6 +64,8 @@ class Group:
         self.conversation = conversation
         self.people = people
         self.asked: list[Asked] = []
+        self.is_over = False
+        """nothing changes any more, and all are in"""
         self._book = book
         self._out: list[Person] = []
 
@@ -79,6 +81,7 @@ class Group:
                 await self._change(GroupAction.REMOVE, person)
         while self._out:
             await self._change(GroupAction.ADD, self._out.pop(0))
+        self.is_over = True
 
     def may_be_out(self, user: UserId, since_s: float) -> bool:
         """Whether somebody may not have been a member at some moment since then."""

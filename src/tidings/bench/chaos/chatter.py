@@ -10,16 +10,14 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from random import Random
 
-import msgspec
-
 from tidings.bench.chaos.book import NOWHERE, UNPLACED, Book, Finding, Kind, Said
+from tidings.bench.chaos.side import NOBODY, Marks, Side, change_of, line_of
 from tidings.bench.link import ClosedForGood, Link
 from tidings.bench.load import Device, Refusal
-from tidings.bench.transcript import NUMBER_BYTES, Line, Name, Transcript
+from tidings.bench.transcript import NUMBER_BYTES, Line, Name
 from tidings.protocol import ids
 from tidings.protocol.errors import GROUP_CHANGED
 from tidings.protocol.frames import (
-    CHANGE_TYPE,
     Conversation,
     Deliver,
     Describe,
@@ -28,7 +26,6 @@ from tidings.protocol.frames import (
     GroupAction,
     GroupChange,
     InboxExpired,
-    Message,
     MessageTally,
     Ok,
     Read,
@@ -46,40 +43,6 @@ from tidings.protocol.ids import ConversationId, DeviceId, EntryId, MessageId, U
 ANSWER_S = 15.0
 """what was not answered within that is asked again"""
 PAUSE_S = 0.1
-NOBODY = DeviceId(0)
-"""whose device tells of a group's changes: the server's"""
-
-
-class Marks(msgspec.Struct):
-    """The greatest watermarks that were told of somebody."""
-
-    delivered: MessageId = MessageId(0)
-    read: MessageId = MessageId(0)
-
-
-class Side:
-    """A device's side of a conversation."""
-
-    def __init__(self, conversation: ConversationId, version: int) -> None:
-        self.conversation = conversation
-        self.version = version
-        """of the membership, as far as this device knows"""
-        self.is_in = True
-        """whether the user is a member, as far as this device knows"""
-        self.shown = Transcript()
-        self.send: Send | None = None
-        """on its way, or waiting for a connection"""
-        self.written = 0
-        """as many messages; the next one has this number"""
-        self.newest = MessageId(0)
-        self.to_read = MessageId(0)
-        """the newest message of others"""
-        self.reading = MessageId(0)
-        """up to where it was read; to be said until that is answered"""
-        self.read = MessageId(0)
-        """up to where it was answered that it is durable"""
-        self.tallies: dict[MessageId, MessageTally] = {}
-        """the greatest counts that were told of own messages"""
 
 
 class Chatter:
@@ -351,7 +314,7 @@ class Chatter:
     def _deliver(self, received: Deliver) -> None:
         message = received.message
         self._newest = max(self._newest, received.entry_id)
-        name = (message.sender_device, message.client_id)
+        name, line = self._book.shared((message.sender_device, message.client_id), line_of(message))
         side = self.sides.get(message.conversation_id)
         if side is None and self.takes_new:
             side = self.join(message.conversation_id)
@@ -361,7 +324,7 @@ class Chatter:
             return
         self._book.versioned(self.who, side.conversation, message.message_id, message.version)
         is_new = name not in side.shown.lines
-        side.shown.add(name, line_of(message), stands=received.stands)
+        side.shown.add(name, line, stands=received.stands)
         side.newest = max(side.newest, message.message_id)
         if message.sender_id != self.user:
             side.to_read = max(side.to_read, message.message_id)
@@ -449,18 +412,3 @@ class Chatter:
                 max(known.read, tally.read),
                 tally.of,
             )
-
-
-def line_of(message: Message) -> Line:
-    """How a message is shown."""
-    if message.sender_device == NOBODY:
-        change = change_of(message)
-        return Line(message.message_id, 0 if change is None else change.version)
-    return Line(message.message_id, int.from_bytes(message.content[:NUMBER_BYTES], "big"))
-
-
-def change_of(message: Message) -> GroupChange | None:
-    """What a message by the server tells of its group."""
-    if message.content_type != CHANGE_TYPE:
-        return None
-    return msgspec.msgpack.decode(message.content, type=GroupChange)

@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeVar
 
 from tidings.bench.chaos.book import NOWHERE, UNPLACED, Book, Finding, Kind
 from tidings.bench.chaos.cast import Direct, Group, Person
-from tidings.bench.chaos.chatter import NOBODY, Chatter, Marks, change_of, line_of
+from tidings.bench.chaos.chatter import Chatter
 from tidings.bench.chaos.judge import Room, Seen, judge, missing
 from tidings.bench.chaos.membership import ALWAYS, allowed, broken_chain, spans_of
+from tidings.bench.chaos.side import NOBODY, Marks, change_of, line_of
 from tidings.bench.load import Refusal
 from tidings.bench.transcript import Name, Transcript
 from tidings.protocol.frames import (
@@ -117,6 +118,7 @@ class Ending:
             for chatter in self._chatters:
                 chatter.read_all()
             is_idle = all(chatter.is_idle for chatter in self._chatters)
+            is_idle = is_idle and all(group.is_over for group in self._groups)
             if is_idle and await self._know_changes(until_s) and not self._missing():
                 return True
             await asyncio.sleep(POLL_S)
@@ -139,9 +141,10 @@ class Ending:
         return [finding for room, seen in self._rooms() for finding in missing(room, seen)]
 
     def _note_stuck(self) -> None:
+        writers = {chatter.device_id: chatter.who for chatter in self._chatters}
         for said in self._book.unanswered:
             what = f"has waited for {self._book.now() - said.wanted_s:.1f} s"
-            self._find(Kind.NEVER_ANSWERED, str(said.name[0]), what, said.conversation, said.name)
+            self._find(Kind.NEVER_ANSWERED, writers[said.name[0]], what, said.conversation, said.name)
         self._book.end()
         for chatter in self._chatters:
             if not chatter.is_up.is_set() and not chatter.is_gone:
@@ -181,7 +184,8 @@ class Ending:
             assert isinstance(page, Page)
             for item in page.items:
                 message = item.message
-                shown.add((message.sender_device, message.client_id), line_of(message))
+                name = (message.sender_device, message.client_id)
+                shown.add(*self._book.shared(name, line_of(message)))
                 self._book.versioned(
                     f"history of {person.account.name}", conversation, message.message_id, message.version
                 )

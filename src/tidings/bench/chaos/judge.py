@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from tidings.bench.chaos.book import Finding, Kind
 from tidings.bench.chaos.membership import Span, Spans
+from tidings.bench.chaos.side import NOBODY
 from tidings.bench.transcript import Line, Name, Transcript
-from tidings.protocol.ids import ConversationId, DeviceId, MessageId, UserId
-
-SERVER = DeviceId(0)
+from tidings.protocol.ids import ConversationId, MessageId, UserId
 
 
 class Room(NamedTuple):
@@ -36,22 +35,24 @@ class Seen(NamedTuple):
     is_history: bool = False
 
 
-def judge(room: Room, seen: Sequence[Seen], lost: Kind = Kind.LOST) -> list[Finding]:
-    """Everything that is wrong. `lost` is what it is called if a device has not got something."""
+def judge(room: Room, seen: Sequence[Seen]) -> list[Finding]:
+    """Everything that is wrong."""
     findings: list[Finding] = []
     place_of = _places(seen, room.acked)
     reference = max(seen, key=lambda one: (one.is_history, len(one.shown.lines)))
     ranks = {name: rank for rank, name in enumerate(reference.shown.order())}
     for one in seen:
-        findings += _missing(room, one, place_of, Kind.LOST_IN_HISTORY if one.is_history else lost)
+        findings += _missing(room, one, place_of, Kind.LOST_IN_HISTORY if one.is_history else Kind.LOST)
         findings += _foreign(room, one)
-        findings += _told(
-            room, one, one.shown.twice(), Kind.SHOWN_TWICE, "stands there under another name, too"
-        )
         findings += _misplaced(room, one, ranks, reference.who)
-        for writer in {name[0] for name in one.shown.lines} - {SERVER}:
-            what = "stands behind one that its writer wrote later"
-            findings += _told(room, one, one.shown.overtaken(writer), Kind.OUT_OF_ORDER, what)
+        for name in one.shown.twice():
+            findings.append(
+                _finding(room, one, name, Kind.SHOWN_TWICE, "stands there under another name, too")
+            )
+        for name in one.shown.overtaken():
+            if name[0] != NOBODY:
+                what = "stands behind one that its writer wrote later"
+                findings.append(_finding(room, one, name, Kind.OUT_OF_ORDER, what))
     return findings
 
 
@@ -93,7 +94,7 @@ def _missing(room: Room, one: Seen, place_of: Mapping[Name, MessageId], kind: Ki
 def _foreign(room: Room, one: Seen) -> Iterator[Finding]:
     spans = _spans(room, one, of_all=not one.is_history)
     for name, line in one.shown.lines.items():
-        if name[0] == SERVER:
+        if name[0] == NOBODY:
             continue  # who is removed is told of that
         version = room.versions.get(line.message_id)
         if version is None or any(span.covers(version) for span in spans):
@@ -111,10 +112,6 @@ def _misplaced(room: Room, one: Seen, ranks: Mapping[Name, int], other: str) -> 
         if rank < greatest:
             yield _finding(room, one, name, Kind.OUT_OF_ORDER, f"stands elsewhere than with {other}")
         greatest = max(greatest, rank)
-
-
-def _told(room: Room, one: Seen, names: Sequence[Name], kind: Kind, what: str) -> Iterator[Finding]:
-    return (_finding(room, one, name, kind, what) for name in names)
 
 
 def _finding(room: Room, one: Seen, name: Name, kind: Kind, what: str) -> Finding:
