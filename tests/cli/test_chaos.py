@@ -10,6 +10,7 @@ import pytest
 
 from cli.rig import tidings
 from client.rig import PATIENCE_S, TIDINGS, ServerProcess, environment
+from integration.server import MakeServer, free_port
 
 FEW = ("--people", "3", "--devices", "1", "--conversations", "2", "--groups", "1x2", "--rate", "100")
 
@@ -108,7 +109,23 @@ def test_what_cannot_be_is_said(arguments: tuple[str, ...], says: str) -> None:
     assert "hint: " in result.err
 
 
-def test_an_address_that_is_none(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_who_wants_invites_is_given_one(make_server: MakeServer) -> None:
+    server = make_server(config={"registration": "invite"})
+    server.start()
+    result = tidings("chaos", "--against", server.url, *FEW)
+    assert result.code == 1
+    assert "wants an invite for an account\nhint: run with --invite CODE" in result.err
+    server.stop()
+
+
+def test_nobody_is_there() -> None:
+    result = tidings("chaos", "--against", f"http://127.0.0.1:{free_port()}")
+    assert result.code == 1
+    assert "hint: is the server running, and the address right?" in result.err
+
+
+def test_an_address_that_is_none() -> None:
     result = tidings("chaos", "--against", "ftp://example.org")
     assert result.code == 1
     assert "error: cannot use server ftp://example.org" in result.err

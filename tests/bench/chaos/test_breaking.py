@@ -10,6 +10,8 @@ import pytest
 import uvloop
 
 from bench.chaos.rig import Chatting, broken, serving, small
+from tidings.bench.chaos import enrol, run
+from tidings.bench.chaos.book import Kind
 from tidings.bench.chaos.run import ChaosOptions, Outcome, chaos
 from tidings.bench.faults import Fault, Saboteur
 from tidings.bench.process import ServerProcess
@@ -65,3 +67,32 @@ async def test_of_two_workers_one_is_killed_and_one_is_stopped(tmp_path: Path) -
         assert broken(outcome) == set(), outcome.page
         assert result["connections_broken"] > 0
         assert result["received"] > result["acknowledged"] > 30
+
+
+async def test_who_never_comes_back_is_found_and_the_rest_is_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "JUDGED_AWAY_S", 1.0)
+    monkeypatch.setattr(enrol, "AWAY_S", 1.0)
+    async with serving(tmp_path) as server:
+        options = small(server.url, people=3, devices=1, groups=(2,), for_s=60.0, settle_s=2.0)
+        stop, chatting = asyncio.Event(), Chatting()
+
+        async def harm() -> None:
+            await chatting.until_begun()
+            await asyncio.sleep(1.0)
+            await server.kill()
+            await asyncio.sleep(1.0)
+            stop.set()
+
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(chaos(options, chatting, stop))
+            group.create_task(harm())
+    outcome = running.result()
+    result: dict[str, Any] = outcome.result
+    # What was acknowledged last may have been under way to others: it cannot be known whether it is lost.
+    assert broken(outcome) - {Kind.LOST_LIVE, Kind.LOST} == {Kind.NEVER_BACK, Kind.NEVER_ANSWERED}
+    who = {one["who"] for one in result["findings"] if one["kind"] == Kind.NEVER_BACK}
+    assert who == {"user0/1", "user1/1", "user2/1", "the server"}
+    assert result["nothing_acknowledged"][-1]["to_s"] > result["chatted_s"]
+    assert result["without_service_s"]["max"] > 2.0

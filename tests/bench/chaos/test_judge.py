@@ -218,6 +218,14 @@ def test_what_the_server_tells_of_the_group_is_shown_to_who_is_removed() -> None
     assert circle.judged() == []
 
 
+def test_where_membership_is_not_known_the_order_is_judged_all_the_same() -> None:
+    circle = Circle()
+    unknown = circle.room._replace(spans=None)
+    assert judge(unknown, circle.seen) == missing(unknown, circle.seen[:3]) == []
+    swap_at_a_device(circle)
+    assert [one.kind for one in judge(unknown, circle.seen)] == [Kind.OUT_OF_ORDER]
+
+
 def test_without_a_history_the_devices_are_compared() -> None:
     talk = Talk()
     swap_at_a_device(talk)

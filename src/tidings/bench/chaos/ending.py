@@ -7,6 +7,7 @@ all connect anew, and what their inboxes do not bring then is lost.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from tidings.bench.chaos.book import NOWHERE, UNPLACED, Book, Finding, Kind
@@ -95,12 +96,12 @@ class Ending:
         for room, people in self._shared():
             logs: list[Log] = []
             async with self._asking("a history", until_s):
-                logs = await _at_once([self._log(person, room.conversation) for person in people])
+                logs = await _at_once([partial(self._log, person, room.conversation) for person in people])
             self._judge_room(room, people, logs)
         async with self._asking("watermarks", until_s):
-            await _at_once([self._watermarks(person) for person in self._people])
+            await _at_once([partial(self._watermarks, person) for person in self._people])
             for group in self._groups:
-                await _at_once([self._tallies(group, person) for person in group.people])
+                await _at_once([partial(self._tallies, group, person) for person in group.people])
 
     @contextlib.asynccontextmanager
     async def _asking(self, what: str, until_s: float) -> AsyncIterator[None]:
@@ -167,9 +168,9 @@ class Ending:
             mine = acked.get(direct.conversation, {})
             yield Room(direct.conversation, spans, self._book.versions, mine), direct.people
         for group in self._groups:
-            changes = self._changes.get(group.conversation, [])
+            changes = self._changes.get(group.conversation)
             mine = acked.get(group.conversation, {})
-            members = spans_of(group.people[0].user, changes)
+            members = None if changes is None else spans_of(group.people[0].user, changes)
             forgets = len(group.people) > FORGETS
             yield Room(group.conversation, members, self._book.versions, mine, forgets), group.people
 
@@ -328,12 +329,12 @@ async def _read_up_to(chatter: Chatter) -> dict[ConversationId, MessageId]:
         after = told.items[-1].conversation_id
 
 
-async def _at_once(works: Sequence[Awaitable[T]]) -> list[T]:
+async def _at_once(works: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(work: Awaitable[T]) -> T:
+    async def one(work: Callable[[], Awaitable[T]]) -> T:
         async with gate:
-            return await work
+            return await work()
 
     return list(await asyncio.gather(*(one(work) for work in works)))
 

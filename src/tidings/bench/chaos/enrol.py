@@ -16,10 +16,10 @@ import httpx
 
 from tidings.bench.progress import Progress
 from tidings.client import http
-from tidings.client.errors import Refused, Unreachable
+from tidings.client.errors import ClientError, Refused, Unreachable
 from tidings.client.http import Server
 from tidings.client.surroundings import ANSWER_S
-from tidings.protocol.api import Credentials, Done, LoggedIn, NewAccount, Proof
+from tidings.protocol.api import Credentials, Done, LoggedIn, NewAccount, Proof, ServerInfo
 from tidings.protocol.errors import UNAUTHENTICATED
 from tidings.protocol.ids import DeviceId, UserId
 
@@ -57,6 +57,17 @@ class Enrolment:
         self._turn = 0
         self._done = 0
         """requests that were answered, of those that are told of"""
+
+    async def check(self, invite: str) -> None:
+        """See whether accounts can be made, before it is tried again and again. Raises Refused, Unreachable,
+        ClientError.
+        """
+        for server in self._servers:
+            info = await http.ask(server, "GET", "/v1/server", ServerInfo)
+            if info.registration == "closed":
+                raise ClientError(f"{server.http} takes no new accounts", "open it to accounts for the run")
+            if info.registration == "invite" and not invite:
+                raise ClientError(f"{server.http} wants an invite for an account", "run with --invite CODE")
 
     async def make(self, people: int, devices: int, invite: str) -> list[Account]:
         """So many, with so many devices each. Raises Refused, Unreachable."""

@@ -17,8 +17,8 @@ class Room(NamedTuple):
     """A conversation."""
 
     conversation: ConversationId
-    spans: Spans
-    """when its members were members"""
+    spans: Spans | None
+    """when its members were members; None: it could not be found out, and who may see what is not judged"""
     versions: Mapping[MessageId, int]
     acked: Mapping[Name, MessageId]
     """messages that were acknowledged, and as what"""
@@ -42,8 +42,9 @@ def judge(room: Room, seen: Sequence[Seen]) -> list[Finding]:
     reference = max(seen, key=lambda one: (one.is_history, len(one.shown.lines)))
     ranks = {name: rank for rank, name in enumerate(reference.shown.order())}
     for one in seen:
-        findings += _missing(room, one, place_of, Kind.LOST_IN_HISTORY if one.is_history else Kind.LOST)
-        findings += _foreign(room, one)
+        if room.spans is not None:
+            findings += _missing(room, one, place_of, Kind.LOST_IN_HISTORY if one.is_history else Kind.LOST)
+            findings += _foreign(room, one)
         findings += _misplaced(room, one, ranks, reference.who)
         for name in one.shown.twice():
             findings.append(
@@ -58,6 +59,8 @@ def judge(room: Room, seen: Sequence[Seen]) -> list[Finding]:
 
 def missing(room: Room, seen: Sequence[Seen]) -> list[Finding]:
     """What was acknowledged and has not come to a device yet."""
+    if room.spans is None:
+        return []
     place_of = _places(seen, room.acked)
     return [finding for one in seen for finding in _missing(room, one, place_of, Kind.LOST_LIVE)]
 
@@ -73,6 +76,7 @@ def _places(seen: Sequence[Seen], acked: Mapping[Name, MessageId]) -> dict[Name,
 
 
 def _spans(room: Room, one: Seen, *, of_all: bool) -> Sequence[Span]:
+    assert room.spans is not None
     spans = room.spans.get(one.user, ())
     return spans if of_all else spans[-1:]
 

@@ -91,6 +91,7 @@ async def chaos(
     """
     async with reached(options.against) as servers:
         enrolment = Enrolment(servers, progress)
+        await enrolment.check(options.invite)
         accounts = await enrolment.make(options.people, options.devices, options.invite)
         try:
             outcome = await Run(options, servers, accounts, progress).run(stop, marks=marks)
