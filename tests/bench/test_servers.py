@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import uvloop
 from typer.testing import CliRunner
 
 from tidings.bench.crash import CrashOptions, crash
-from tidings.bench.crowd import ring
 from tidings.bench.direct import DirectOptions, direct
 from tidings.bench.family import family, stat
 from tidings.bench.faults import Fault
@@ -93,12 +91,6 @@ def stat_of_self() -> int:
     assert stat(own).own.rss_bytes > 0
     assert family(own).workers == ()
     return own
-
-
-def test_a_ring_gives_everybody_as_many_conversations() -> None:
-    links = ring(7, 4)
-    assert len({frozenset(link) for link in links}) == len(links) == 14
-    assert set(Counter(who for link in links for who in link).values()) == {4}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ class Dialogue(NamedTuple):
         (_, mine), (_, theirs) = self
         if mine.waiting is not None or theirs.waiting is not None:
             return False
-        return len(mine.shown.lines) == len(theirs.shown.lines)
+        # Not by their number: one each way may be under way.
+        return mine.shown.lines.keys() == theirs.shown.lines.keys()
 
 
 def ring(people: int, conversations: int) -> list[tuple[int, int]]:
