@@ -14,13 +14,14 @@ from client.rig import ServerProcess
 from tidings.bench.chaos.book import Kind
 from tidings.protocol.errors import INVALID
 from tidings.protocol.frames import Deliver, Error, Frame, Message, Page, Receipt, Sent, Synced, Welcome
-from tidings.protocol.ids import ClientId, MessageId
+from tidings.protocol.ids import TIME_SHIFT, ClientId, MessageId
 
 pytestmark = pytest.mark.slow
 
 EACH = 7
 """of the messages such an one is lied about"""
-SOME = 20
+EARLIER_MS = 2000
+SOME = 5
 """messages come to a device before it hears no more"""
 
 
@@ -99,20 +100,20 @@ class Doubles(Truth):
         other = msgspec.structs.replace(
             frame.message,
             client_id=ClientId(bytes(8) + frame.message.client_id[8:]),
-            message_id=MessageId(frame.message.message_id + 1),
+            message_id=MessageId(frame.message.message_id - 1),
         )
         return [frame, msgspec.structs.replace(frame, message=other)]
 
 
 class Misplaces(Truth):
-    """Some messages stand later than they do elsewhere."""
+    """Some messages stand earlier than they do elsewhere."""
 
     def deliver(self, token: str, frame: Deliver) -> Sequence[Frame]:
         message = frame.message
         if not is_chosen(message):
             return [frame]
-        later = MessageId(message.message_id + (10_000 << 22))
-        return [msgspec.structs.replace(frame, message=msgspec.structs.replace(message, message_id=later))]
+        earlier = MessageId(message.message_id - (EARLIER_MS << TIME_SHIFT))
+        return [msgspec.structs.replace(frame, message=msgspec.structs.replace(message, message_id=earlier))]
 
 
 class Gossips(Truth):
@@ -165,27 +166,28 @@ async def test_through_a_proxy_that_tells_the_truth_all_is_clean(shared_server: 
 
 
 @pytest.mark.parametrize(
-    ("lie", "kinds"),
+    ("lie", "kinds", "perhaps"),
     [
-        (Loses, {Kind.LOST_LIVE, Kind.LOST, Kind.LOST_IN_HISTORY}),
-        (GoesSilent, {Kind.LOST_LIVE}),
-        (Forgets, {Kind.LOST_IN_HISTORY}),
-        (Doubles, {Kind.SHOWN_TWICE}),
-        # Who believes that a message stands late writes after it, and reads up to there.
-        (Misplaces, {Kind.OUT_OF_ORDER, Kind.BEFORE_ITS_CAUSE, Kind.WATERMARK_FELL}),
-        (Gossips, {Kind.FOREIGN}),
-        (LowersMarks, {Kind.WATERMARK_FELL}),
-        (ReadsAhead, {Kind.READ_NOT_DELIVERED, Kind.WATERMARK_FELL}),
-        (Refuses, {Kind.REFUSED_FOR_GOOD}),
+        (Loses, {Kind.LOST_LIVE, Kind.LOST, Kind.LOST_IN_HISTORY}, set()),
+        (GoesSilent, {Kind.LOST_LIVE}, set()),
+        (Forgets, {Kind.LOST_IN_HISTORY}, set()),
+        (Doubles, {Kind.SHOWN_TWICE}, set()),
+        # Who takes the newest for an older one reads no further.
+        (Misplaces, {Kind.OUT_OF_ORDER}, {Kind.TALLY_BEHIND}),
+        (Gossips, {Kind.FOREIGN}, set()),
+        (LowersMarks, {Kind.WATERMARK_FELL}, set()),
+        # What was never so is not so in the end.
+        (ReadsAhead, {Kind.READ_NOT_DELIVERED}, {Kind.WATERMARK_FELL}),
+        (Refuses, {Kind.REFUSED_FOR_GOOD}, set()),
     ],
 )
 async def test_a_lie_is_found(
-    shared_server: ServerProcess, lie: Callable[[], Truth], kinds: set[Kind]
+    shared_server: ServerProcess, lie: Callable[[], Truth], kinds: set[Kind], perhaps: set[Kind]
 ) -> None:
     options = small(shared_server.url, people=3, devices=1, groups=(2,), settle_s=3.0)
     async with lying(shared_server.port, lie()) as ws:
         outcome = await played(shared_server.url, options, [ws])
-    assert broken(outcome) == kinds, outcome.page
+    assert kinds <= broken(outcome) <= kinds | perhaps, outcome.page
     assert not outcome.is_clean
     told = outcome.result["findings"]
     assert isinstance(told, list)

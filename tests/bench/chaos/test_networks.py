@@ -18,7 +18,7 @@ pytestmark = [
 ]
 
 LATE_S = 0.3
-HEARTBEAT_S = 0.5
+HEARTBEAT_S = 1.0
 
 
 @pytest.hookimpl
@@ -43,7 +43,7 @@ async def test_latency_resets_and_half_open_connections(tmp_path: Path) -> None:
             await proxy.heal()
             await asyncio.sleep(1.0)
             await proxy.silence()
-            await asyncio.sleep(4 * HEARTBEAT_S)
+            await asyncio.sleep(3 * HEARTBEAT_S)
             await proxy.heal()
             await asyncio.sleep(1.0)
             stop.set()
@@ -56,6 +56,6 @@ async def test_latency_resets_and_half_open_connections(tmp_path: Path) -> None:
     assert broken(outcome) == set(), outcome.page
     assert result["troubles"]["heartbeat not answered"] > 0
     assert result["troubles"]["closed with 1006"] > 0
-    assert result["connections_broken"] >= 8, "half of eight devices, twice"
+    assert result["connections_broken"] >= 4, "half of eight devices, some of them twice"
     assert result["send_to_receive_s"]["max"] >= LATE_S
-    assert result["without_service_s"]["max"] >= 2 * HEARTBEAT_S
+    assert result["without_service_s"]["max"] >= HEARTBEAT_S
