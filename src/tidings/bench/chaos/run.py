@@ -37,7 +37,8 @@ JUDGED_S = 600.0
 JUDGED_AWAY_S = 30.0
 """within that, where not all devices are connected"""
 FOUNDED_S = 600.0
-POLL_S = 0.05
+PAUSE_S = 0.001
+"""from one who writes to the next, where as many are written as are answered"""
 STDIN = 0
 
 
@@ -239,7 +240,7 @@ class Run:
         """Somebody writes, some messages at once, as often as is wanted."""
         random, rate = self._random, self._options.rate
         while True:
-            await asyncio.sleep(random.expovariate(rate / _mean(BURST)) if rate else 0.0)
+            await asyncio.sleep(random.expovariate(rate / _mean(BURST)) if rate else PAUSE_S)
             chatter = random.choice(self._chatters)
             if not chatter.link.is_away:
                 chatter.write(random, BURST)
