@@ -17,7 +17,6 @@ setup: ## make .venv from the lock; quick when nothing changed
 
 setup-tests:
 	@scripts/setup --tests
-	@scripts/toxiproxy
 
 core: setup ## build the encryption core (crypto/) into .venv; `setup` does it, too
 
@@ -51,13 +50,6 @@ test: setup-tests check ## check, then all tests (PYTEST='-k codec' passes argum
 	cd crypto && node --test test/
 	PYTHON=$(bin)/python scripts/tests $(PYTEST)
 
-# One Cassandra for the suite of the store; what dies or freezes are others, of the tests' own.
-test-cluster: setup-tests ## the tests that need real Cassandras (sets up Java and Cassandra itself)
-	@scripts/cassandra start build/cassandra/node
-	TIDINGS_CASSANDRA=127.0.0.1:19042 $(bin)/pytest tests/conformance/test_store.py -k cassandra; \
-		result=$$?; scripts/cassandra stop build/cassandra/node; exit $$result
-	$(bin)/pytest -m cluster tests/cluster
-
 test-long: setup-tests ## the endless variants: power cuts and crashes by the dozen, planted bugs from the first seed
 	TIDINGS_CUTS=20 $(bin)/pytest --timeout 1200 tests/durability/test_server.py
 	$(bin)/tidings bench crash --times 40
@@ -67,8 +59,13 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 	$(bin)/pytest -m long -s tests/integration
 	TIDINGS_REDIS=$$(scripts/redis) $(bin)/pytest -m long tests/redis
 
-test-cluster: setup-tests ## the tests on Redis: single, Sentinel, Cluster; installs it as root on Debian (no service)
-	TIDINGS_REDIS=$$(scripts/redis) $(bin)/pytest -m "cluster and not long" $(PYTEST)
+# One Cassandra for all of them; what dies or freezes are others, of the tests' own.
+test-cluster: setup-tests ## the tests on real Redis and Cassandra, and on bad networks (sets up these, Java and Toxiproxy itself)
+	@scripts/toxiproxy
+	@scripts/cassandra start build/cassandra/node
+	TIDINGS_REDIS=$$(scripts/redis) TIDINGS_CASSANDRA=127.0.0.1:19042 \
+		$(bin)/pytest -m "cluster and not long" $(PYTEST); \
+		result=$$?; scripts/cassandra stop build/cassandra/node; exit $$result
 
 simulate: setup ## many nodes, every fault, people in pairs and in groups, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
 	@$(bin)/python -m tidings.testing.simulation $(SEEDS)

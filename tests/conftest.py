@@ -17,7 +17,7 @@ settings.register_profile("tidings", deadline=None, print_blob=True)
 settings.load_profile("tidings")
 
 
-NEEDS_SERVERS = {"redis", "redis cluster"}
+NEEDS_SERVERS = {"redis", "redis cluster", "cassandra"}
 """backends of the conformance suites that are servers of others"""
 
 
