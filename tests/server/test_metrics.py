@@ -8,13 +8,20 @@ from typing import Any, cast
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tidings.bus.memory import MemoryBus, Topics
+from tidings.directory.memory import MemoryDirectory, Places
 from tidings.protocol.errors import REGISTRY
 from tidings.protocol.limits import Limits
 from tidings.server.audit import Audit
+from tidings.server.cluster import Shared
 from tidings.server.connections import Connections
 from tidings.server.counts import LAG_WINDOW_S, Counts
 from tidings.server.metrics import Metrics, Sources
 from tidings.server.rate import DeviceRates
+from tidings.store.counts import RequestCounts
+from tidings.store.memory import MemoryStore
+from tidings.testing.clock import FakeClock
+from tidings.testing.world import World
 
 DOCS = Path(__file__).parents[2] / "docs/operating/metrics.md"
 
@@ -57,8 +64,42 @@ def test_two_of_them_do_not_meet() -> None:
     assert Metrics(sources(Counts())).render() != b""
 
 
-def test_the_docs_name_every_metric() -> None:
-    text = Metrics(sources(Counts())).render().decode()
+async def node_among_others(store_requests: RequestCounts) -> tuple[World, Sources]:
+    shared = Shared(MemoryBus(Topics()), MemoryDirectory(Places(FakeClock().wall_ms)))
+    world = await World.start(MemoryStore(), shared=shared)
+    return world, sources(Counts())._replace(cluster=world.services.cluster, requests=store_requests)
+
+
+async def test_a_node_among_others_tells_of_them_and_of_its_store() -> None:
+    requests = RequestCounts()
+    requests.requests, requests.failures, requests.seconds = 7, 2, 0.5
+    world, of_node = await node_among_others(requests)
+    cluster = world.services.cluster
+    assert cluster is not None
+
+    def values() -> dict[str, float]:
+        text = Metrics(of_node).render().decode()
+        return {one.name: one.samples[0].value for one in text_string_to_metric_families(text) if one.samples}
+
+    found = values()
+    assert (found["tidings_node_number"], found["tidings_node_takes_part"]) == (1, 1)
+    assert (found["tidings_peers"], found["tidings_bus_ok"], found["tidings_directory_ok"]) == (0, 1, 1)
+    assert (found["tidings_store_requests"], found["tidings_store_request_failures"]) == (7, 2)
+    gaps = found["tidings_bus_gaps"]
+    world.clock.jump(3)
+    await cluster._look_at_clock()
+    cluster.bus._note_gap()
+    found = values()
+    assert found["tidings_clock_ahead_seconds"] == 3
+    assert found["tidings_node_takes_part"] == 0
+    assert found["tidings_bus_gaps"] == gaps + 1
+    await cluster.stop()
+
+
+async def test_the_docs_name_every_metric() -> None:
+    world, of_node = await node_among_others(RequestCounts())
+    text = Metrics(of_node).render().decode()
+    await world.services.cluster.stop()  # type: ignore[union-attr]
     told = DOCS.read_text()
     names = set(re.findall(r"^# TYPE (tidings_\w+)", text, re.MULTILINE))
     short = {name.replace("tidings_commit_rows_total", "_rows_total") for name in names}

@@ -18,6 +18,7 @@ from tidings.server.cluster import Shared
 from tidings.server.config import Config, ConfigError
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.contract import Store, StoreUnavailable
+from tidings.store.counts import RequestCounts
 from tidings.store.rocks import RocksStore
 
 EXTRA = "tidings[cluster]"
@@ -28,6 +29,8 @@ class Backends(NamedTuple):
 
     store: Store
     shared: Shared | None
+    requests: RequestCounts | None
+    """to a store that is reached over the network"""
     opened: AsyncExitStack
 
     async def close(self) -> None:
@@ -48,19 +51,20 @@ async def open_backends(config: Config, log: FilteringBoundLogger) -> Backends:
                 Path(config.data), sync=config.sync, min_free_bytes=config.limits.store_free_bytes
             )
             opened.push_async_callback(store.close)
-            shared = None
+            shared = requests = None
         else:
             _make_folder(config)
             shared = await _open_shared(config.redis, log, opened)
-            store = await open_cassandra(config.cassandra)
+            requests = RequestCounts()
+            store = await open_cassandra(config.cassandra, requests)
             opened.push_async_callback(store.close)
-        return Backends(store, shared, opened.pop_all())
+        return Backends(store, shared, requests, opened.pop_all())
 
 
-async def open_cassandra(config: CassandraConfig) -> Store:
-    """The store that many nodes share. Raises ConfigError, StoreError."""
+async def open_cassandra(config: CassandraConfig, counts: RequestCounts | None = None) -> Store:
+    """The store that many nodes share; `counts` counts requests. Raises ConfigError, StoreError."""
     backend = _driven("tidings.store.cassandra.store", "[cassandra]")
-    store: Store = await backend.CassandraStore.open(config)
+    store: Store = await backend.CassandraStore.open(config, counts=counts)
     return store
 
 

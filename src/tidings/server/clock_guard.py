@@ -35,6 +35,8 @@ class ClockGuard:
         self._clock = clock
         self.agreed = False
         """when they were compared last"""
+        self.ahead_ms = 0.0
+        """how far the wall clock was ahead of the directory's then"""
         self._offset_ms: float | None = None
         """wall clock less the clock that only grows, when they were compared last"""
 
@@ -70,7 +72,8 @@ class ClockGuard:
         if took_s > ASKING_S:
             return
         ours_ms = (before_ms + self._clock.wall_ms()) / 2
-        self.agreed = abs(ours_ms - theirs_ms) <= self._limit_ms + took_s * 500
+        self.ahead_ms = ours_ms - theirs_ms
+        self.agreed = abs(self.ahead_ms) <= self._limit_ms + took_s * 500
         self._offset_ms = self._offset()
 
     @property

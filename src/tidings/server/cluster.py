@@ -34,6 +34,7 @@ from tidings.domain.leases import (
 )
 from tidings.domain.peers import KNOWN_S, LATE_S
 from tidings.protocol import ids
+from tidings.protocol.errors import ProtocolError
 from tidings.protocol.ids import UserId
 from tidings.server.clock_guard import ClockGuard
 from tidings.server.common_time import CommonTime
@@ -93,14 +94,15 @@ class Cluster:
     ) -> None:
         self._store = store
         self._directory = shared.directory
-        self._time = time
+        self.time = self._time = time
+        self._wall_ms = clock.wall_ms
         self._one_machine = shared.one_machine
         self._permit = permit
         self._connections = connections
         self._loop = loop
         self._random = random
         self._log = log
-        self._guard = guard
+        self.guard = self._guard = guard
         self.ids = IdClock(clock, permit=permit, floor=floor)
         self.node = incarnation(permit.node, permit.lease)
         """this incarnation: never used twice"""
@@ -201,7 +203,16 @@ class Cluster:
             self._old_until_s = now_s + OLD_FRAMES_S
         return now_s < self._old_until_s
 
-    # --- for sessions and upkeep ------------------------------------------------------------
+    # --- for sessions, upkeep and operators -------------------------------------------------
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether messages can be accepted here: else devices are better off with another node."""
+        try:
+            self._permit.check(self._wall_ms())
+        except ProtocolError:
+            return False
+        return True
 
     async def online(self, users: Sequence[UserId]) -> set[UserId]:
         """Which of these users receive on any node, as far as the directory can be asked."""

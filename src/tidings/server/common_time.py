@@ -14,10 +14,18 @@ class CommonTime:
     def __init__(self, directory: Directory, store: Store) -> None:
         self._directory = directory
         self._store = store
+        self.directory_answers = True
+        """whether it did when it was asked last"""
+        self.directory_failures = 0
+        """for the metrics, too"""
 
     async def time_ms(self, *, fresh: bool = False) -> int:
         """Unix ms; see `Directory.time_ms`. Raises StoreError."""
         try:
-            return await self._directory.time_ms(fresh=fresh)
+            now_ms = await self._directory.time_ms(fresh=fresh)
         except DirectoryError:
+            self.directory_answers = False
+            self.directory_failures += 1
             return await self._store.time_ms()
+        self.directory_answers = True
+        return now_ms

@@ -17,8 +17,10 @@ from tidings.domain.commit import GroupCommit
 from tidings.domain.inboxes import Inboxes
 from tidings.protocol.errors import REGISTRY
 from tidings.server.audit import Audit
+from tidings.server.cluster import Cluster
 from tidings.server.connections import Connections
 from tidings.server.counts import Counts
+from tidings.store.counts import RequestCounts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -36,6 +38,10 @@ class Sources(NamedTuple):
     """WebSockets that are open, and that may be"""
     certificate_until: Callable[[], float | None]
     """Unix time at which the certificate ends; None without TLS"""
+    cluster: Cluster | None = None
+    """the other nodes; None for one that is alone"""
+    requests: RequestCounts | None = None
+    """to a store that is reached over the network"""
 
 
 def audit_events(audit: Audit) -> Metric:
@@ -46,6 +52,55 @@ def audit_events(audit: Audit) -> Metric:
     for event, number in sorted(audit.counts.items()):
         events.add_metric([event], number)
     return events
+
+
+def _among_others(cluster: Cluster) -> Iterable[Metric]:
+    """What a node sees of the others."""
+    bus, time = cluster.bus, cluster.time
+    yield GaugeMetricFamily(
+        "tidings_node_number", "The number that is in the ids given here.", value=cluster.ids.node
+    )
+    yield GaugeMetricFamily(
+        "tidings_node_takes_part", "1 unless this node can give no ids.", value=int(cluster.takes_part)
+    )
+    yield GaugeMetricFamily("tidings_peers", "Other nodes that are heard on the bus.", value=len(bus.peers))
+    yield GaugeMetricFamily(
+        "tidings_bus_ok", "1 unless this node does not hear even itself on it.", value=int(not bus.is_cut_off)
+    )
+    yield CounterMetricFamily(
+        "tidings_bus_gaps", "How often publications may have been lost.", value=bus.gaps
+    )
+    yield GaugeMetricFamily(
+        "tidings_directory_ok",
+        "1 unless the directory did not answer when it was asked last.",
+        value=int(time.directory_answers),
+    )
+    yield CounterMetricFamily(
+        "tidings_directory_failures", "How often it did not.", value=time.directory_failures
+    )
+    yield GaugeMetricFamily(
+        "tidings_clock_ahead_seconds",
+        "How far the wall clock is ahead of the one that all nodes go by.",
+        value=cluster.guard.ahead_ms / 1000,
+    )
+
+
+def _to_the_store(requests: RequestCounts) -> Iterable[Metric]:
+    """Of a store that is reached over the network."""
+    yield CounterMetricFamily(
+        "tidings_store_requests", "Requests to the store that have ended.", value=requests.requests
+    )
+    yield CounterMetricFamily(
+        "tidings_store_request_failures", "Those of them that failed.", value=requests.failures
+    )
+    yield CounterMetricFamily(
+        "tidings_store_request_seconds", "Time that they took, waiting included.", value=requests.seconds
+    )
+    yield GaugeMetricFamily(
+        "tidings_store_requests_waiting",
+        "Requests that wait until others have ended.",
+        value=requests.waiting,
+    )
 
 
 class Metrics:
@@ -75,6 +130,10 @@ class _Node(Collector):
         yield from self._traffic()
         yield from self._disk()
         yield from self._loop()
+        if self._sources.cluster is not None:
+            yield from _among_others(self._sources.cluster)
+        if self._sources.requests is not None:
+            yield from _to_the_store(self._sources.requests)
 
     def _present(self) -> Iterable[Metric]:
         connections = self._sources.connections

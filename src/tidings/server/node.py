@@ -57,6 +57,7 @@ from tidings.domain.tallies import Tellers
 from tidings.domain.users import Users
 from tidings.protocol import ids
 from tidings.protocol.api import Health, ServerInfo
+from tidings.protocol.errors import DRAINING, OVERLOADED
 from tidings.protocol.frames import SettingKind
 from tidings.protocol.ids import ConversationId
 from tidings.server import http
@@ -85,6 +86,7 @@ from tidings.server.session import Session
 from tidings.server.tls import Certificate
 from tidings.server.upkeep import Upkeep
 from tidings.store.contract import Store
+from tidings.store.counts import RequestCounts
 
 DAY_MS = 86_400_000
 
@@ -279,6 +281,7 @@ async def _run(config: Config, log: FilteringBoundLogger) -> None:
             sock,
             backends.store,
             shared=backends.shared,
+            requests=backends.requests,
             certificate=certificate,
             administer=None if admin is None else lambda node: admin.start(administration(node, admin.token)),
             ready=lambda: log.info("listening", url=url, data=config.data),
@@ -297,6 +300,7 @@ async def serve_node(
     store: Store,
     *,
     shared: Shared | None = None,
+    requests: RequestCounts | None = None,
     certificate: Certificate | None = None,
     administer: Callable[[Node], None] | None = None,
     ready: Callable[[], None],
@@ -304,8 +308,9 @@ async def serve_node(
 ) -> None:
     """Serve on a listening socket until SIGTERM, SIGINT or `stopped`.
 
-    `administer` is given the node for an operator to look into; `ready` is called once it takes
-    connections. The store, and what nodes share, are the caller's to close. Raises what `wire` does.
+    `administer` is given the node for an operator to look into, `requests` are those to the store; `ready`
+    is called once it takes connections. The store, and what nodes share, are the caller's to close. Raises
+    what `wire` does.
     """
     limits = config.limits
     passwords = Argon2Passwords(limits)
@@ -320,22 +325,22 @@ async def serve_node(
             origins=frozenset(config.origins),
         )
 
+        stopped = stopped or asyncio.Event()
+
         def health() -> Health:
-            failure = services.commit.failure
-            status = "ok" if failure is None else refusal(failure).kind.name
+            status = _status(services, is_stopping=stopped.is_set())
             return Health(status, __version__, store_name(config), gateway.connections)
 
         about = ServerInfo(__version__, config.registration, phone=bool(config.phone_hook))
         app = http.application(services, clock, limits, about, health, log, config.origins)
         tls = None if certificate is None else certificate.context
         server = gateway.server(app, drain_s=limits.drain_s, tls=tls, proxies=config.proxies)
-        stopped = stopped or asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             services.loop.add_signal_handler(number, stopped.set)
         if certificate is not None:
             services.loop.add_signal_handler(signal.SIGHUP, _renew, certificate, log)
         if administer is not None:
-            administer(_node(services, store, gateway, certificate, stopped))
+            administer(_node(services, store, requests, gateway, certificate, stopped))
         if services.cluster is not None:
             services.cluster.start()
         upkeep = Upkeep(services, store)
@@ -354,9 +359,22 @@ async def serve_node(
         audit.close()
 
 
+def _status(services: Services, *, is_stopping: bool) -> str:
+    """`ok`, or the name of the error that makes devices better off with another node."""
+    failure = services.commit.failure
+    if is_stopping:
+        return DRAINING.name
+    if failure is not None:
+        return refusal(failure).kind.name
+    if services.cluster is not None and not services.cluster.takes_part:
+        return OVERLOADED.name
+    return "ok"
+
+
 def _node(
     services: Services,
     store: Store,
+    requests: RequestCounts | None,
     gateway: Gateway,
     certificate: Certificate | None,
     stopped: asyncio.Event,
@@ -376,6 +394,8 @@ def _node(
         services.audit,
         sockets,
         certificate_until,
+        services.cluster,
+        requests,
     )
     return Node(services, store, Metrics(sources), sockets, certificate_until, stopped.set, stopped.is_set)
 

@@ -17,6 +17,7 @@ from tidings.store.cassandra.columns import Values
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.cassandra.refusals import refusal
 from tidings.store.contract import StoreUnavailable
+from tidings.store.counts import RequestCounts
 
 try:
     import acsylla
@@ -33,8 +34,10 @@ Result = Any
 class Driver:
     """A session with the cluster. Make one with `connect`."""
 
-    def __init__(self, config: CassandraConfig, cluster: Any, session: Any) -> None:
+    def __init__(self, config: CassandraConfig, cluster: Any, session: Any, counts: RequestCounts) -> None:
         self._config = config
+        self._counts = counts
+        self._now_s = asyncio.get_running_loop().time
         self._cluster = cluster
         self._session = session
         self._prepared: dict[str, Prepared] = {}
@@ -46,8 +49,8 @@ class Driver:
         self._serial = levels.LOCAL_SERIAL if local else levels.SERIAL
 
     @classmethod
-    async def connect(cls, config: CassandraConfig) -> "Driver":
-        """Connect to the cluster. Raises StoreUnavailable."""
+    async def connect(cls, config: CassandraConfig, counts: RequestCounts | None = None) -> "Driver":
+        """Connect to the cluster; requests are counted in `counts`. Raises StoreUnavailable."""
         if acsylla is None:
             raise StoreUnavailable(
                 "the driver for Cassandra is not installed\nhint: run pip install 'tidings[cluster]'"
@@ -62,7 +65,7 @@ class Driver:
         except acsylla.errors.CassException as error:
             cluster.destroy()
             raise refusal(error, config) from None
-        return cls(config, cluster, session)
+        return cls(config, cluster, session, counts or RequestCounts())
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -168,11 +171,13 @@ class Driver:
 
     async def _settled(self, request: Awaitable[Any], *, conditional: bool = False) -> Result:
         """The answer to a request, once there is room for it."""
+        began_s = self._now_s()
         if self._free:
             self._free -= 1
         else:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
+            self._counts.waiting += 1
             try:
                 await turn
             except asyncio.CancelledError:
@@ -180,11 +185,16 @@ class Driver:
                 if turn.done() and not turn.cancelled():
                     self._leave()
                 raise
+            finally:
+                self._counts.waiting -= 1
         try:
             return await request
         except acsylla.errors.CassException as error:
+            self._counts.failures += 1
             raise refusal(error, self._config, conditional=conditional) from None
         finally:
+            self._counts.requests += 1
+            self._counts.seconds += self._now_s() - began_s
             self._leave()
 
     def _leave(self) -> None:

@@ -38,6 +38,7 @@ from tidings.store.contract import (
     StoreUnavailable,
     Table,
 )
+from tidings.store.counts import RequestCounts
 from tidings.store.schema import FORMAT, TABLES
 
 LIMIT_MAX = (1 << 31) - 1
@@ -77,12 +78,13 @@ class CassandraStore:
         format_number: int = FORMAT,
         migrations: Mapping[int, Migration] = MIGRATIONS,
         wall_ms: Callable[[], int] = wall_ms,
+        counts: RequestCounts | None = None,
     ) -> "CassandraStore":
         """Open the store; keyspace and tables that are missing are made, older ones migrated.
 
-        Raises StoreTooNew, StoreUnavailable.
+        Requests are counted in `counts`. Raises StoreTooNew, StoreUnavailable.
         """
-        driver = await Driver.connect(config)
+        driver = await Driver.connect(config, counts)
         try:
             await Schema(driver, config, tables, format_number, migrations).prepare()
         except BaseException:
