@@ -2,9 +2,14 @@
 
 import pytest
 
+from tidings.bus.memory import MemoryBus, Topics
+from tidings.directory.memory import MemoryDirectory, Places
 from tidings.domain.clock import ClockWentBack
 from tidings.protocol import frames
 from tidings.protocol.frames import Deliver, Info, MessageInfo, Ok, Page, Read, Receipt, Sent, Status
+from tidings.server.cluster import Shared
+from tidings.server.node import _status
+from tidings.store.contract import StoreUnavailable
 from tidings.store.memory import MemoryStore, Tables
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import World
@@ -68,3 +73,26 @@ async def test_a_clock_that_jumps_to_2035_and_back_loses_nothing() -> None:
     statuses = [item.status for item in page.items]
     assert statuses[:3] == [Status.DELIVERED] * 3
     assert again.complaints == []
+
+
+async def test_health_tells_what_spreads_connections_where_nobody_should_go() -> None:
+    clock = FakeClock()
+    shared = Shared(MemoryBus(Topics()), MemoryDirectory(Places(FakeClock().wall_ms)))
+    world = await World.start(MemoryStore(), clock=clock, shared=shared)
+    services = world.services
+    cluster = services.cluster
+    assert cluster is not None
+    assert _status(services, is_stopping=False) == "ok"
+    assert _status(services, is_stopping=True) == "draining"
+    clock.jump(3)
+    await cluster._look_at_clock()
+    assert _status(services, is_stopping=False) == "overloaded"
+    clock.jump(-3)
+    await cluster._look_at_clock()
+    assert _status(services, is_stopping=False) == "ok"
+    services.commit.failure = StoreUnavailable("away")
+    assert _status(services, is_stopping=False) == "store_failed"
+    services.commit.failure = None
+    cluster._permit.lease._row.until_ms = clock.wall_ms() - 1
+    assert _status(services, is_stopping=False) == "overloaded"
+    await cluster.stop()

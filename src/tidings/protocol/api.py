@@ -279,7 +279,8 @@ class Health(msgspec.Struct, frozen=True):
     """What `GET /v1/health` answers."""
 
     status: str
-    """`ok`, or the name of the error that the last write ended with"""
+    """`ok`, `draining` while it stops, `overloaded` where it can give no ids (its clock is wrong, or it has
+    no number), or the name of the error that the last write ended with"""
     version: str
     store: str
     connections: int

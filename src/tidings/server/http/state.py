@@ -19,7 +19,10 @@ def routes(server: ServerInfo, health: Callable[[], Health]) -> list[ControllerR
 
     @get("/v1/health", tags=["server"], sync_to_thread=False)
     def healthy() -> Response[Health]:
-        """Whether this node takes messages: 200, or 503 since the last write failed."""
+        """Whether this node takes messages and new connections: 200, else 503.
+
+        For whatever spreads connections over nodes: of one that answers 503 those that are there stay.
+        """
         found = health()
         return Response(
             found, status_code=HTTP_200_OK if found.status == "ok" else HTTP_503_SERVICE_UNAVAILABLE
