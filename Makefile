@@ -10,7 +10,7 @@ SEEDS ?= 300
 bin := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-tests core core-check wasm wasm-check run dev test test-long test-cluster check simulate simulate-sealed bench bench-peers fmt spec lock audit clean help
+.PHONY: setup setup-tests core core-check wasm wasm-check run dev cluster test test-long test-cluster check simulate simulate-sealed bench bench-peers fmt spec lock audit clean help
 
 setup: ## make .venv from the lock; quick when nothing changed
 	@scripts/setup
@@ -35,6 +35,9 @@ run: setup ## start a server (LISTEN=127.0.0.1:8080 DATA=data)
 
 dev: setup ## start a server with two users on it, alice and bob, and say how to chat
 	@scripts/dev
+
+cluster: setup ## run Cassandra, Redis, three nodes and HAProxy on this machine, and say how to chat
+	@scripts/cluster
 
 check: setup ## lint, format, types, imports, spec: all but the tests
 	$(bin)/ruff check --quiet
