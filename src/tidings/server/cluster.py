@@ -208,6 +208,8 @@ class Cluster:
     @property
     def takes_part(self) -> bool:
         """Whether messages can be accepted here: else devices are better off with another node."""
+        if self._renewal_fails:
+            return False  # the store is away, which may otherwise show in writes only, and nobody may write
         try:
             self._permit.check(self._wall_ms())
         except ProtocolError:
