@@ -62,13 +62,9 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 	$(bin)/pytest -m long -s tests/integration
 	TIDINGS_REDIS=$$(scripts/redis) $(bin)/pytest -m long tests/redis
 
-# One Cassandra for all of them; what dies or freezes are others, of the tests' own.
-test-cluster: setup-tests ## the tests on real Redis and Cassandra, and on bad networks (sets up these, Java and Toxiproxy itself)
+test-cluster: setup-tests ## the tests on real Redis, Cassandra and HAProxy, and bad networks; as root on Debian it installs them (no services)
 	@scripts/toxiproxy
-	@scripts/cassandra start build/cassandra/node
-	TIDINGS_REDIS=$$(scripts/redis) TIDINGS_CASSANDRA=127.0.0.1:19042 \
-		$(bin)/pytest -m "cluster and not long" $(PYTEST); \
-		result=$$?; scripts/cassandra stop build/cassandra/node; exit $$result
+	PYTHON=$(bin)/python scripts/tests-cluster $(PYTEST)
 
 simulate: setup ## many nodes, every fault, people in pairs and in groups, from seeds (SEEDS=300, or a range: SEEDS=900001-900300)
 	@$(bin)/python -m tidings.testing.simulation $(SEEDS)

@@ -24,6 +24,8 @@ class Writer:
         self.acked: dict[int, MessageId] = {}
         self.is_writing = True
         self.idle = asyncio.Event()
+        self.unreached = 0
+        """how often nobody was there to connect to"""
         self._written = 0
         self._device: Device | None = None
 
@@ -35,6 +37,7 @@ class Writer:
             try:
                 await device.connect(port)
             except CONNECT_ERRORS:
+                self.unreached += 1
                 await asyncio.sleep(RECONNECT_S)
                 continue
             await device.drained
@@ -87,6 +90,8 @@ class Reader:
         """re-sent after a reconnect, and not shown again"""
         self.doubled = 0
         """sent twice on one connection: never right"""
+        self.unreached = 0
+        """how often nobody was there to connect to"""
         self._have: EntryId | None = None
         self._on_this_connection: set[MessageId] = set()
 
@@ -101,7 +106,7 @@ class Reader:
                 await device.connect(port)
                 await device.closed
             except CONNECT_ERRORS:
-                pass
+                self.unreached += 1
             await asyncio.sleep(RECONNECT_S)
 
     def _deliver(self, received: Deliver) -> None:
