@@ -286,11 +286,11 @@ async def delivered_in_s(talk: Talk) -> float:
 
 async def test_without_cassandra_nothing_is_acknowledged_and_it_goes_on(tmp_path: Path, redis: Redis) -> None:
     ring = Ring(tmp_path / "cassandra", HEAP="400M", PATIENCE=PATIENCE)
-    await asyncio.to_thread(ring.start)
     cassandra = ring.config("tidings", request_s=3.0)
-    await make_tables(cassandra)
     nodes = [Node(tmp_path / f"node{number}", cassandra, redis) for number in (1, 2)]
     try:
+        await asyncio.to_thread(ring.start)
+        await make_tables(cassandra)
         for node in nodes:
             node.start()
         friends = await friends_of(nodes, "without-cassandra")
