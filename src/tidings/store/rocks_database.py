@@ -16,6 +16,7 @@ import msgspec
 from rocksdict import Checkpoint, Options, Rdict, WriteBatch, WriteOptions
 
 from tidings.store.contract import StoreTooNew, StoreUnavailable, Table
+from tidings.store.promoted import require_own
 from tidings.store.rocks_checkpoint import CHECKPOINT, remove_checkpoint, sync_directory
 from tidings.store.rocks_family import NO_CAUSE, Family, bound_key, close
 from tidings.store.rocks_migrations import MIGRATIONS
@@ -68,6 +69,8 @@ class Database:
                 _create(path, tables, self._format_number)
             if (path / RESTORING).exists():
                 raise StoreUnavailable(f"the restore into {path} was not finished\nhint: run it again")
+            if not self._as_it_is:
+                require_own(path)
             self._rocks = rocks = self._opened()
             remove_checkpoint(path)
         except OSError as error:
