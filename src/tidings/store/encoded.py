@@ -7,7 +7,7 @@ takes it over without looking into them.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic
+from typing import Annotated, Any, Generic, NamedTuple
 
 import msgspec
 
@@ -60,6 +60,13 @@ Part = Puts | Raises | Erases
 tables there is none, since no row of one has to do with a row of another."""
 
 
+class Caused(NamedTuple, Generic[R]):
+    """A row and its cause; 0 where rows have none."""
+
+    row: R
+    cause: int
+
+
 def cause_bytes(cause: int) -> bytes:
     """A cause as values begin with it."""
     return cause.to_bytes(CAUSE_BYTES, "big")
@@ -92,6 +99,10 @@ class RowCodec(Generic[R]):
         if len(value) > COPIED_BYTES:
             return self._decode(memoryview(value)[CAUSE_BYTES:])
         return self._decode(value[CAUSE_BYTES:])
+
+    def cause(self, value: bytes) -> int:
+        """The cause of a value's row; 0 where rows have none."""
+        return int.from_bytes(value[:CAUSE_BYTES], "big") if self.takes_puts else 0
 
     def grown(self, old: bytes, new: bytes) -> bytes:
         """What raising `old` to `new` leaves. Raises msgspec.DecodeError."""

@@ -31,10 +31,11 @@ from tidings.store.contract import (
     StoreUnavailable,
     Table,
 )
-from tidings.store.encoded import BatchEncoder, Part, cause_bytes
+from tidings.store.encoded import BatchEncoder, Caused, Part, cause_bytes
+from tidings.store.keys import Span
 from tidings.store.rocks_checkpoint import CHECKPOINT, copy_store, remove_checkpoint, take_place
 from tidings.store.rocks_database import Database, is_stall, wall_ms
-from tidings.store.rocks_family import Examined, Family
+from tidings.store.rocks_family import Examined, Family, Pair
 from tidings.store.rocks_jobs import CompareAndSetJob, Done, Erasing, Job, Joined, Step, WriteJob, steps_of
 from tidings.store.rocks_refusals import refusal
 from tidings.store.room import FreeBytes, Room, free_bytes, probe
@@ -227,6 +228,18 @@ class RocksStore:
         Raises StoreDamaged where the files themselves are damaged.
         """
         return self._families()[table].examine(first, EXAMINED_ROWS)
+
+    def stored(self, table: Table[Any], first: bytes, limit: int) -> list[Pair]:
+        """At most `limit` keys and values of a table as they lie there, from a key on. For copies.
+
+        Raises StoreDamaged, StoreUnavailable.
+        """
+        return self._families()[table].pairs(Span(first, None), limit)
+
+    def caused(self, table: Table[R], value: bytes) -> Caused[R]:
+        """The row of a value that `stored` gave, and its cause. Raises StoreDamaged."""
+        family: Family[R] = self._families()[table]
+        return family.caused(value)
 
     def estimate(self, table: Table[Any]) -> int:
         """About how many rows a table has."""

@@ -10,7 +10,7 @@ import msgspec
 from rocksdict import ColumnFamily, Rdict, RdictIter, ReadOptions
 
 from tidings.store.contract import Key, R, Row, StoreUnavailable, Table
-from tidings.store.encoded import CAUSE_BYTES, RowCodec
+from tidings.store.encoded import CAUSE_BYTES, Caused, RowCodec
 from tidings.store.keys import Span
 from tidings.store.rocks_refusals import damaged, refusal
 
@@ -102,6 +102,11 @@ class Family(Generic[R]):
             return self.codec.row(value)
         except msgspec.DecodeError as error:
             raise damaged(self._path, f"a row of {self.table.name} cannot be read: {error}") from None
+
+    def caused(self, value: bytes) -> Caused[R]:
+        """The row of a value that was read, and its cause. Raises StoreDamaged."""
+        row = self.row(value)
+        return Caused(row, self.codec.cause(value))
 
     def get(self, key: bytes) -> bytes | None:
         """The value of a key. Raises StoreDamaged, StoreUnavailable."""

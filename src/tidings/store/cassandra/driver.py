@@ -10,7 +10,7 @@ What fails is raised as a StoreError, see `refusals`.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any
 
 from tidings.store.cassandra.columns import Values
@@ -145,9 +145,19 @@ class Driver:
 
         `serial`: as they are after every conditional write that was begun before.
         """
-        prepared = await self.prepared(cql)
-        size = PAGE_ROWS if limit is None else min(limit, PAGE_ROWS)
         found: list[tuple[Any, ...]] = []
+        size = PAGE_ROWS if limit is None else min(limit, PAGE_ROWS)
+        async for page in self.pages(cql, values, size=size, serial=serial):
+            found += page
+            if limit is not None and len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def pages(
+        self, cql: str, values: Values, *, size: int = PAGE_ROWS, serial: bool = False
+    ) -> AsyncIterator[list[tuple[Any, ...]]]:
+        """The rows of a query, some at a time. Raises StoreError."""
+        prepared = await self.prepared(cql)
         state = None
         while True:
             statement = prepared.bind(
@@ -155,9 +165,9 @@ class Driver:
             )
             statement.set_is_idempotent(True)
             result = await self._settled(self._session.execute(statement))
-            found += [row.as_tuple() for row in result]
-            if not result.has_more_pages() or (limit is not None and len(found) >= limit):
-                return found[:limit]
+            yield [row.as_tuple() for row in result]
+            if not result.has_more_pages():
+                return
             state = result.page_state()
 
     async def close(self) -> None:

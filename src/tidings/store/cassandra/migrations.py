@@ -4,6 +4,9 @@ What format the tables have is a row of `schema_version`, which is compared and 
 it takes the row `lock` first, for `LOCK_S`: a node that dies in the middle is followed by another,
 so every step may be run again. The format is set last.
 
+Who fills a keyspace from elsewhere claims it first, with the row `filling`: no node starts on one that has
+such a row, since what is in it is not whole.
+
 A table that is new is created, and a column that was added to a row is added to its table, without a
 step. What else a format needs is a `Migration`.
 """
@@ -20,7 +23,14 @@ from tidings.store.cassandra.columns import RowColumns
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.cassandra.driver import Driver
 from tidings.store.cassandra.statements import Statements
-from tidings.store.contract import OutcomeUnknown, StoreError, StoreTooNew, StoreUnavailable, Table
+from tidings.store.contract import (
+    OutcomeUnknown,
+    StoreError,
+    StoreInUse,
+    StoreTooNew,
+    StoreUnavailable,
+    Table,
+)
 
 LOCK_S = 60
 """A lock that was taken longer ago is nobody's; it is taken again at each step."""
@@ -31,6 +41,7 @@ LOOK_S = 0.5
 
 _UNHEARD = re.compile(r"does not exist|doesn't exist|unconfigured table|timed out", re.IGNORECASE)
 """what hosts say, or those who ask them, that have not heard of a table yet"""
+FILLING = "filling"
 
 Migration = Callable[[Driver, str], Awaitable[None]]
 """Of the cluster and the keyspace's name. May be run again, also after it was half done."""
@@ -60,10 +71,24 @@ class Schema:
         self._host = ""
         """Who is asked for every change of tables, by every node: of two hosts each would make its own."""
 
-    async def prepare(self) -> None:
-        """See to it that the tables are there and of this format. Raises StoreError, StoreTooNew."""
+    async def prepare(self, *, holder: str | None = None) -> None:
+        """See to it that the tables are there and of this format. Raises StoreError, StoreTooNew.
+
+        `holder`: who is to fill them; the keyspace is theirs until `filled`. Raises StoreInUse if it is
+        somebody else's. Without one: StoreUnavailable if it is anybody's.
+        """
         self._host = await self._driver.least_host()
         await self._be_there()
+        if holder is not None:
+            await self._claim(holder)
+        await self._make_tables()
+        if holder is None and (filler := await self.filler()) is not None:
+            raise StoreUnavailable(
+                f"the keyspace {self._config.keyspace} is being filled, or was never filled to the end:"
+                f" {filler}\nhint: let `tidings promote` end, or run it again"
+            )
+
+    async def _make_tables(self) -> None:
         deadline = time.monotonic() + self._config.migrate_s
         while (found := await self._version()) != self._format:
             if found is not None and found > self._format:
@@ -123,6 +148,38 @@ class Schema:
     async def _change_schema(self, cql: str) -> None:
         # All hosts have to agree on it, which takes longer than any other request.
         await self._driver.query(cql, host=self._host, timeout_s=self._config.migrate_s)
+
+    async def filler(self) -> str | None:
+        """Who fills the keyspace, which must be there. Raises StoreError."""
+        rows = await self._driver.read(
+            f"SELECT holder FROM {self._versions} WHERE name = ?", (FILLING,), serial=True
+        )
+        return rows[0][0] if rows else None
+
+    async def _claim(self, holder: str) -> None:
+        cql = f"INSERT INTO {self._versions} (name, holder) VALUES (?, ?) IF NOT EXISTS"
+        with suppress(OutcomeUnknown):  # it is read
+            await self._set_if(cql, FILLING, holder)
+        found = await self.filler()
+        if found != holder:
+            raise StoreInUse(
+                f"the keyspace {self._config.keyspace} is being filled by somebody else: {found}"
+            )
+
+    async def take_over(self, holder: str, new: str) -> None:
+        """Have another one fill the keyspace. Raises StoreInUse if it is not `holder` who does."""
+        cql = f"UPDATE {self._versions} SET holder = ? WHERE name = ? IF holder = ?"
+        if not await self._set_if(cql, new, FILLING, holder):
+            raise StoreInUse(f"the keyspace {self._config.keyspace} is not being filled by {holder} any more")
+
+    async def filled(self, holder: str) -> None:
+        """All is there: nodes may start. Raises StoreError; then it may be said again."""
+        await self._set_if(f"DELETE FROM {self._versions} WHERE name = ? IF holder = ?", FILLING, holder)
+        found = await self.filler()
+        if found is not None:
+            raise StoreInUse(
+                f"the keyspace {self._config.keyspace} is being filled by somebody else: {found}"
+            )
 
     async def _version(self) -> int | None:
         rows = await self._driver.read(f"SELECT format FROM {self._versions} WHERE name = ?", ("format",))

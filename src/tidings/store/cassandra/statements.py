@@ -45,6 +45,10 @@ class Statements(Generic[R]):
         )
         """the partition key; a list of clustering keys"""
 
+        written = f"WRITETIME({columns.others[0].quoted})" if columns.others else "0"
+        self.all = f"SELECT {self._selected}, {written} FROM {self.name}"
+        """all rows, each with its timestamp"""
+
     @property
     def expires(self) -> bool:
         """Whether rows have an age."""

@@ -96,11 +96,15 @@ class CassandraStore:
 
     async def write(self, batch: Batch) -> None:
         with self._door:
-            bound = [await self._bound(sent) for sent in self._sorted(batch).values()]
-            if len(bound) == 1:
-                await self._driver.write(bound[0])
-            elif bound:
-                await _all([self._driver.write(statements) for statements in bound])
+            await self.send(self._sorted(batch))
+
+    async def send(self, by_partition: ByPartition) -> None:
+        """Send statements, those of a place together. Raises StoreError."""
+        bound = [await self._bound(sent) for sent in by_partition.values()]
+        if len(bound) == 1:
+            await self._driver.write(bound[0])
+        elif bound:
+            await _all([self._driver.write(statements) for statements in bound])
 
     def _sorted(self, batch: Batch) -> ByPartition:
         """What is to be sent for each partition. AssertionError, TypeError for what is no batch."""
