@@ -51,6 +51,8 @@ class Server:
         self.limits = dict(limits or {})
         self.environment = environment
         self.files = files
+        self.options: tuple[str, ...] = ()
+        """further words of its command"""
         self.baseline = Usage(0.0, 0)
         """what it had used once it answered"""
         self._log = folder / "server.log"
@@ -62,7 +64,7 @@ class Server:
         """Start it and wait until it answers."""
         written = write_config(self.folder / "tidings.toml", self.config, self.limits)
         command = [TIDINGS, "serve", "--listen", f"127.0.0.1:{self.port}", "--admin", "127.0.0.1:0"]
-        command += ["--data", str(self.data)]
+        command += ["--data", str(self.data), *self.options]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--config", str(written)],

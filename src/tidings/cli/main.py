@@ -24,6 +24,7 @@ VERBS = {
     "check": "Look for mistakes in a server's config and store.",
     "backup": "Copy a server's store, also while it runs.",
     "restore": "Make a data folder of a backup.",
+    "promote": "Move a server's store to a cluster while it runs.",
     "register": "Make an account, and a profile for it on this machine.",
     "login": "Make this machine a further device of an account.",
     "account": "Look at your account, and change or end it.",

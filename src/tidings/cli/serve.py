@@ -11,6 +11,7 @@ from tidings.server.config import ConfigError, load
 from tidings.server.node import run
 from tidings.server.workers.failures import NotStarted
 from tidings.server.workers.supervisor import supervise
+from tidings.store import promoted
 from tidings.store.contract import StoreDamaged, StoreError, StoreFull, StoreInUse, StoreTooNew
 
 HINTS: dict[type[Exception], str] = {
@@ -48,6 +49,12 @@ def serve(
         bool | None,
         typer.Option("--accept-clock", help="Start although the clock went back by over a day."),
     ] = None,
+    take_back: Annotated[
+        bool,
+        typer.Option(
+            "--take-back", help="Start on what was handed over to a cluster, without all that was said there."
+        ),
+    ] = False,
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     overrides: dict[str, object] = {
@@ -63,6 +70,8 @@ def serve(
     }
     try:
         chosen = load(config, overrides)
+        if take_back and chosen.cassandra is None:
+            promoted.take_back(Path(chosen.data))
         if chosen.workers == 1:
             run(chosen)
         else:

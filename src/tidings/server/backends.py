@@ -68,6 +68,12 @@ async def open_cassandra(config: CassandraConfig, counts: RequestCounts | None =
     return store
 
 
+async def reach_shared(config: RedisConfig, log: FilteringBoundLogger) -> None:
+    """See that bus and directory could be opened. Raises ConfigError, StoreUnavailable."""
+    async with AsyncExitStack() as opened:
+        await _open_shared(config, log, opened)
+
+
 async def _open_shared(config: RedisConfig, log: FilteringBoundLogger, opened: AsyncExitStack) -> Shared:
     """Bus and directory. Raises ConfigError, StoreUnavailable."""
     buses, directories = (_driven(f"tidings.{part}.redis", "[redis]") for part in ("bus", "directory"))
