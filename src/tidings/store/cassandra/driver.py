@@ -9,9 +9,10 @@ What fails is raised as a StoreError, see `refusals`.
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from tidings.store.cassandra.columns import Values
 from tidings.store.cassandra.config import CassandraConfig
@@ -25,6 +26,11 @@ except ImportError:  # an extra, `tidings[cluster]`
     acsylla = None
 
 PAGE_ROWS = 200
+FIRST_PAUSE_S = 0.25
+LONGEST_PAUSE_S = 5.0
+"""between two tries of `repeated`"""
+
+T = TypeVar("T")
 
 Prepared = Any
 Statement = Any
@@ -154,9 +160,9 @@ class Driver:
         return found[:limit]
 
     async def pages(
-        self, cql: str, values: Values, *, size: int = PAGE_ROWS, serial: bool = False
+        self, cql: str, values: Values, *, size: int = PAGE_ROWS, serial: bool = False, patience_s: float = 0
     ) -> AsyncIterator[list[tuple[Any, ...]]]:
-        """The rows of a query, some at a time. Raises StoreError."""
+        """The rows of a query, some at a time, each asked for again for so long. Raises StoreError."""
         prepared = await self.prepared(cql)
         state = None
         while True:
@@ -164,7 +170,11 @@ class Driver:
                 values, page_size=size, page_state=state, consistency=self._serial if serial else None
             )
             statement.set_is_idempotent(True)
-            result = await self._settled(self._session.execute(statement))
+
+            async def ask(statement: Statement = statement) -> Result:
+                return await self._settled(self._session.execute(statement))
+
+            result = await repeated(ask, patience_s)
             yield [row.as_tuple() for row in result]
             if not result.has_more_pages():
                 return
@@ -215,6 +225,20 @@ class Driver:
                 turn.set_result(None)
                 return
         self._free += 1
+
+
+async def repeated(work: Callable[[], Awaitable[T]], patience_s: float) -> T:
+    """Do what may be done again until the cluster does it, for so long. Raises StoreError."""
+    deadline_s = time.monotonic() + patience_s
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return await work()
+        except StoreUnavailable:
+            if time.monotonic() + pause_s > deadline_s:
+                raise
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

@@ -9,13 +9,14 @@ the numbers of the passes: 1, 2, …. Those of all compare-and-sets that follow 
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from tidings.store.cassandra.columns import encoded_row
 from tidings.store.cassandra.config import CassandraConfig
-from tidings.store.cassandra.driver import Driver
+from tidings.store.cassandra.driver import Driver, repeated
 from tidings.store.cassandra.migrations import Schema, replication
 from tidings.store.cassandra.rows import ByPartition, Rows
 from tidings.store.cassandra.store import CassandraStore, wall_ms
@@ -25,7 +26,10 @@ from tidings.store.schema import FORMAT, TABLES
 
 PAGE_ROWS = 500
 PATIENCE_S = 120.0
-"""for a request: nobody waits for its answer, and to make or empty a table takes a busy cluster long"""
+"""For a request: nobody waits for its answer, and to make or empty a table takes a busy cluster long. For
+so long one that was refused is repeated, too: a copy brings as much as a cluster takes."""
+IN_FLIGHT = 256
+"""requests at a time: more than keeps a cluster busy would only wait there until it gives them up"""
 
 
 class Keyspace(NamedTuple):
@@ -42,7 +46,9 @@ class Keyspace(NamedTuple):
 
 def patient(config: CassandraConfig) -> CassandraConfig:
     """The config of somebody who has time."""
-    return msgspec.structs.replace(config, request_s=max(PATIENCE_S, config.request_s))
+    return msgspec.structs.replace(
+        config, request_s=max(PATIENCE_S, config.request_s), in_flight=min(IN_FLIGHT, config.in_flight)
+    )
 
 
 async def look(config: CassandraConfig, tables: Sequence[Table[Any]] = TABLES) -> Keyspace:
@@ -132,7 +138,8 @@ class Filling:
     async def empty(self) -> None:
         """Remove all rows."""
         for rows in self._tables.values():
-            await self._driver.query(f"TRUNCATE {rows.statements.name}")
+            cql = f"TRUNCATE {rows.statements.name}"
+            await repeated(partial(self._driver.query, cql), PATIENCE_S)
 
     async def write(self, table: Table[Any], rows: Sequence[Caused[Any]], number: int) -> None:
         """Write rows, in this pass; those whose time is over are left out."""
@@ -142,7 +149,7 @@ class Filling:
         batch: list[Write] = [
             Raise(table, row) if table.grows else Put(table, row, cause) for row, cause in rows
         ]
-        await self._store.write(batch)
+        await repeated(partial(self._store.write, batch), PATIENCE_S)
 
     async def _insert(self, table: Table[Any], rows: Sequence[Caused[Any]], number: int) -> None:
         of_table = self._tables[table]
@@ -151,18 +158,21 @@ class Filling:
             values = encoded_row(of_table.columns, row)
             partition = of_table.columns.partition_of(values)
             found[partition].append((of_table.statements.put, (*values, number)))
-        await self._store.send(found)
+        await repeated(partial(self._store.send, found), PATIENCE_S)
 
     async def erase(self, table: Table[Any], rows: Sequence[Caused[Any]]) -> None:
         """Remove rows that are gone where they came from. What is written with greater causes stays."""
-        await self._store.write([Erase(table, table.key_of(row), cause) for row, cause in rows])
+        batch = [Erase(table, table.key_of(row), cause) for row, cause in rows]
+        await repeated(partial(self._store.write, batch), PATIENCE_S)
 
     async def rows(self, table: Table[Any]) -> AsyncIterator[list[Caused[Any]]]:
         """All rows of a table as they are read, with their causes."""
         of_table = self._tables[table]
         has_causes = not table.grows and not table.contested
         to_row = of_table.columns.row
-        async for page in self._driver.pages(of_table.statements.all, (), size=PAGE_ROWS):
+        async for page in self._driver.pages(
+            of_table.statements.all, (), size=PAGE_ROWS, patience_s=PATIENCE_S
+        ):
             yield [Caused(to_row(values[:-1]), values[-1] if has_causes else 0) for values in page]
 
     async def time_ms(self) -> int:
