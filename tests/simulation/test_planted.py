@@ -34,7 +34,7 @@ FOUND = {
     "acknowledged_before_written": Found(1, LOST),
     "looked_up_before_committed": Found(13, LATE),
     "sends_first": Found(2, LOST),
-    "word_of_the_client": Found(313, LOST),
+    "word_of_the_client": Found(414, LOST),
     "cursor_is_acknowledged": Found(17, LOST),
     "the_dead_forgotten": Found(121, LATE),
     "late_message_kept": Found(5, LOST | ORDER),
