@@ -18,7 +18,7 @@ from tidings.server.connections import Connections
 from tidings.server.counts import LAG_WINDOW_S, Counts
 from tidings.server.metrics import Metrics, Sources
 from tidings.server.rate import DeviceRates
-from tidings.store.counts import RequestCounts
+from tidings.store.counts import StoreCounts
 from tidings.store.memory import MemoryStore
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import World
@@ -64,16 +64,16 @@ def test_two_of_them_do_not_meet() -> None:
     assert Metrics(sources(Counts())).render() != b""
 
 
-async def node_among_others(store_requests: RequestCounts) -> tuple[World, Sources]:
+async def node_among_others(store: StoreCounts) -> tuple[World, Sources]:
     shared = Shared(MemoryBus(Topics()), MemoryDirectory(Places(FakeClock().wall_ms)))
     world = await World.start(MemoryStore(), shared=shared)
-    return world, sources(Counts())._replace(cluster=world.services.cluster, requests=store_requests)
+    return world, sources(Counts())._replace(cluster=world.services.cluster, store=store)
 
 
 async def test_a_node_among_others_tells_of_them_and_of_its_store() -> None:
-    requests = RequestCounts()
-    requests.requests, requests.failures, requests.seconds = 7, 2, 0.5
-    world, of_node = await node_among_others(requests)
+    counts = StoreCounts()
+    counts.requests, counts.failures, counts.seconds = 7, 2, 0.5
+    world, of_node = await node_among_others(counts)
     cluster = world.services.cluster
     assert cluster is not None
 
@@ -96,8 +96,27 @@ async def test_a_node_among_others_tells_of_them_and_of_its_store() -> None:
     await cluster.stop()
 
 
+def test_what_a_store_on_other_machines_is_asked_for_is_told_by_table() -> None:
+    counts = StoreCounts()
+    counts.tables["inbox"].rows = 3
+    counts.tables["inbox"].statements = 4
+    counts.tables["heads"].reads = 5
+    counts.requests, counts.write_requests = 9, 2
+    text = Metrics(sources(Counts())._replace(store=counts)).render().decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+
+    def of(name: str) -> dict[str, float]:
+        return {sample.labels["table"]: sample.value for sample in families[name].samples}
+
+    assert of("tidings_store_rows") == {"heads": 0, "inbox": 3}
+    assert of("tidings_store_statements") == {"heads": 0, "inbox": 4}
+    assert of("tidings_store_reads") == {"heads": 5, "inbox": 0}
+    assert families["tidings_store_requests"].samples[0].value == 9
+    assert families["tidings_store_write_requests"].samples[0].value == 2
+
+
 async def test_the_docs_name_every_metric() -> None:
-    world, of_node = await node_among_others(RequestCounts())
+    world, of_node = await node_among_others(StoreCounts())
     text = Metrics(of_node).render().decode()
     await world.services.cluster.stop()  # type: ignore[union-attr]
     told = DOCS.read_text()

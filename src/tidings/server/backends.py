@@ -18,7 +18,7 @@ from tidings.server.cluster import Shared
 from tidings.server.config import Config, ConfigError
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.contract import Store, StoreUnavailable
-from tidings.store.counts import RequestCounts
+from tidings.store.counts import StoreCounts
 from tidings.store.rocks import RocksStore
 
 EXTRA = "tidings[cluster]"
@@ -29,8 +29,8 @@ class Backends(NamedTuple):
 
     store: Store
     shared: Shared | None
-    requests: RequestCounts | None
-    """to a store that is reached over the network"""
+    store_counts: StoreCounts | None
+    """of a store that is reached over the network"""
     opened: AsyncExitStack
 
     async def close(self) -> None:
@@ -51,18 +51,18 @@ async def open_backends(config: Config, log: FilteringBoundLogger) -> Backends:
                 Path(config.data), sync=config.sync, min_free_bytes=config.limits.store_free_bytes
             )
             opened.push_async_callback(store.close)
-            shared = requests = None
+            shared = counts = None
         else:
             _make_folder(config)
             shared = await _open_shared(config.redis, log, opened)
-            requests = RequestCounts()
-            store = await open_cassandra(config.cassandra, requests)
+            counts = StoreCounts()
+            store = await open_cassandra(config.cassandra, counts)
             opened.push_async_callback(store.close)
-        return Backends(store, shared, requests, opened.pop_all())
+        return Backends(store, shared, counts, opened.pop_all())
 
 
-async def open_cassandra(config: CassandraConfig, counts: RequestCounts | None = None) -> Store:
-    """The store that many nodes share; `counts` counts requests. Raises ConfigError, StoreError."""
+async def open_cassandra(config: CassandraConfig, counts: StoreCounts | None = None) -> Store:
+    """The store that many nodes share, which counts in `counts`. Raises ConfigError, StoreError."""
     backend = _driven("tidings.store.cassandra.store", "[cassandra]")
     store: Store = await backend.CassandraStore.open(config, counts=counts)
     return store

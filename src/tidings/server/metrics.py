@@ -20,7 +20,7 @@ from tidings.server.audit import Audit
 from tidings.server.cluster import Cluster
 from tidings.server.connections import Connections
 from tidings.server.counts import Counts
-from tidings.store.counts import RequestCounts
+from tidings.store.counts import StoreCounts
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -40,8 +40,8 @@ class Sources(NamedTuple):
     """Unix time at which the certificate ends; None without TLS"""
     cluster: Cluster | None = None
     """the other nodes; None for one that is alone"""
-    requests: RequestCounts | None = None
-    """to a store that is reached over the network"""
+    store: StoreCounts | None = None
+    """of a store that is reached over the network"""
 
 
 def audit_events(audit: Audit) -> Metric:
@@ -85,22 +85,37 @@ def _among_others(cluster: Cluster) -> Iterable[Metric]:
     )
 
 
-def _to_the_store(requests: RequestCounts) -> Iterable[Metric]:
-    """Of a store that is reached over the network."""
+def _of_the_store(counts: StoreCounts) -> Iterable[Metric]:
+    """What is asked of a store that is reached over the network."""
     yield CounterMetricFamily(
-        "tidings_store_requests", "Requests to the store that have ended.", value=requests.requests
+        "tidings_store_requests", "Requests to the store that have ended.", value=counts.requests
     )
     yield CounterMetricFamily(
-        "tidings_store_request_failures", "Those of them that failed.", value=requests.failures
+        "tidings_store_request_failures", "Those of them that failed.", value=counts.failures
     )
     yield CounterMetricFamily(
-        "tidings_store_request_seconds", "Time that they took, waiting included.", value=requests.seconds
+        "tidings_store_request_seconds", "Time that they took, waiting included.", value=counts.seconds
     )
     yield GaugeMetricFamily(
         "tidings_store_requests_waiting",
         "Requests that wait until others have ended.",
-        value=requests.waiting,
+        value=counts.waiting,
     )
+    yield CounterMetricFamily(
+        "tidings_store_write_requests", "Requests that brought rows.", value=counts.write_requests
+    )
+    rows = CounterMetricFamily("tidings_store_rows", "Rows written, by table.", labels=["table"])
+    statements = CounterMetricFamily(
+        "tidings_store_statements", "Statements that wrote them.", labels=["table"]
+    )
+    reads = CounterMetricFamily("tidings_store_reads", "Queries, by table.", labels=["table"])
+    for name, table in sorted(counts.tables.items()):
+        rows.add_metric([name], table.rows)
+        statements.add_metric([name], table.statements)
+        reads.add_metric([name], table.reads)
+    yield rows
+    yield statements
+    yield reads
 
 
 class Metrics:
@@ -132,8 +147,8 @@ class _Node(Collector):
         yield from self._loop()
         if self._sources.cluster is not None:
             yield from _among_others(self._sources.cluster)
-        if self._sources.requests is not None:
-            yield from _to_the_store(self._sources.requests)
+        if self._sources.store is not None:
+            yield from _of_the_store(self._sources.store)
 
     def _present(self) -> Iterable[Metric]:
         connections = self._sources.connections

@@ -86,7 +86,7 @@ from tidings.server.session import Session
 from tidings.server.tls import Certificate
 from tidings.server.upkeep import Upkeep
 from tidings.store.contract import Store
-from tidings.store.counts import RequestCounts
+from tidings.store.counts import StoreCounts
 
 DAY_MS = 86_400_000
 
@@ -281,7 +281,7 @@ async def _run(config: Config, log: FilteringBoundLogger) -> None:
             sock,
             backends.store,
             shared=backends.shared,
-            requests=backends.requests,
+            store_counts=backends.store_counts,
             certificate=certificate,
             administer=None if admin is None else lambda node: admin.start(administration(node, admin.token)),
             ready=lambda: log.info("listening", url=url, data=config.data),
@@ -300,7 +300,7 @@ async def serve_node(
     store: Store,
     *,
     shared: Shared | None = None,
-    requests: RequestCounts | None = None,
+    store_counts: StoreCounts | None = None,
     certificate: Certificate | None = None,
     administer: Callable[[Node], None] | None = None,
     ready: Callable[[], None],
@@ -308,9 +308,9 @@ async def serve_node(
 ) -> None:
     """Serve on a listening socket until SIGTERM, SIGINT or `stopped`.
 
-    `administer` is given the node for an operator to look into, `requests` are those to the store; `ready`
-    is called once it takes connections. The store, and what nodes share, are the caller's to close. Raises
-    what `wire` does.
+    `administer` is given the node for an operator to look into, `store_counts` is where the store counts;
+    `ready` is called once it takes connections. The store, and what nodes share, are the caller's to close.
+    Raises what `wire` does.
     """
     limits = config.limits
     passwords = Argon2Passwords(limits)
@@ -340,7 +340,7 @@ async def serve_node(
         if certificate is not None:
             services.loop.add_signal_handler(signal.SIGHUP, _renew, certificate, log)
         if administer is not None:
-            administer(_node(services, store, requests, gateway, certificate, stopped))
+            administer(_node(services, store, store_counts, gateway, certificate, stopped))
         if services.cluster is not None:
             services.cluster.start()
         upkeep = Upkeep(services, store)
@@ -374,7 +374,7 @@ def _status(services: Services, *, is_stopping: bool) -> str:
 def _node(
     services: Services,
     store: Store,
-    requests: RequestCounts | None,
+    store_counts: StoreCounts | None,
     gateway: Gateway,
     certificate: Certificate | None,
     stopped: asyncio.Event,
@@ -395,7 +395,7 @@ def _node(
         sockets,
         certificate_until,
         services.cluster,
-        requests,
+        store_counts,
     )
     return Node(services, store, Metrics(sources), sockets, certificate_until, stopped.set, stopped.is_set)
 

@@ -18,7 +18,7 @@ from tidings.store.cassandra.columns import Values
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.cassandra.refusals import refusal
 from tidings.store.contract import StoreUnavailable
-from tidings.store.counts import RequestCounts
+from tidings.store.counts import StoreCounts
 
 try:
     import acsylla
@@ -40,9 +40,9 @@ Result = Any
 class Driver:
     """A session with the cluster. Make one with `connect`."""
 
-    def __init__(self, config: CassandraConfig, cluster: Any, session: Any, counts: RequestCounts) -> None:
+    def __init__(self, config: CassandraConfig, cluster: Any, session: Any, counts: StoreCounts) -> None:
         self._config = config
-        self._counts = counts
+        self.counts = counts
         self._now_s = asyncio.get_running_loop().time
         self._cluster = cluster
         self._session = session
@@ -55,7 +55,7 @@ class Driver:
         self._serial = levels.LOCAL_SERIAL if local else levels.SERIAL
 
     @classmethod
-    async def connect(cls, config: CassandraConfig, counts: RequestCounts | None = None) -> "Driver":
+    async def connect(cls, config: CassandraConfig, counts: StoreCounts | None = None) -> "Driver":
         """Connect to the cluster; requests are counted in `counts`. Raises StoreUnavailable."""
         if acsylla is None:
             raise StoreUnavailable(
@@ -71,7 +71,7 @@ class Driver:
         except acsylla.errors.CassException as error:
             cluster.destroy()
             raise refusal(error, config) from None
-        return cls(config, cluster, session, counts or RequestCounts())
+        return cls(config, cluster, session, counts or StoreCounts())
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -197,7 +197,7 @@ class Driver:
         else:
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
-            self._counts.waiting += 1
+            self.counts.waiting += 1
             try:
                 await turn
             except asyncio.CancelledError:
@@ -206,15 +206,15 @@ class Driver:
                     self._leave()
                 raise
             finally:
-                self._counts.waiting -= 1
+                self.counts.waiting -= 1
         try:
             return await request
         except acsylla.errors.CassException as error:
-            self._counts.failures += 1
+            self.counts.failures += 1
             raise refusal(error, self._config, conditional=conditional) from None
         finally:
-            self._counts.requests += 1
-            self._counts.seconds += self._now_s() - began_s
+            self.counts.requests += 1
+            self.counts.seconds += self._now_s() - began_s
             self._leave()
 
     def _leave(self) -> None:

@@ -11,6 +11,7 @@ from tidings.store.cassandra import times
 from tidings.store.cassandra.columns import Kind, RowColumns, Values, encoded_row
 from tidings.store.cassandra.statements import Statements
 from tidings.store.contract import Key, PutEach, R, Row, Table
+from tidings.store.counts import TableCounts
 
 Sent = tuple[str, Values]
 """a statement's text and its values"""
@@ -21,7 +22,8 @@ ByPartition = defaultdict[Values, list[Sent]]
 class Rows(Generic[R]):
     """A table: its rows as values, and the statements that they go into."""
 
-    def __init__(self, table: Table[R], keyspace: str) -> None:
+    def __init__(self, table: Table[R], keyspace: str, counts: TableCounts | None = None) -> None:
+        self.counts = counts or TableCounts()
         self.columns = RowColumns(table)
         self.statements = Statements(keyspace, self.columns)
         self.is_contested = table.contested
@@ -67,6 +69,8 @@ class Rows(Generic[R]):
         stamp = self._stamp(cause, now_ms)
         if stamp is not None:
             found[self.columns.partition_of(values)].append((self.statements.put, values + stamp))
+            self.counts.rows += 1
+            self.counts.statements += 1
 
     def put_each(self, found: ByPartition, each: PutEach, now_ms: Callable[[], int]) -> None:
         """Add what puts a row once for each value."""
@@ -77,6 +81,8 @@ class Rows(Generic[R]):
         stamp = self._stamp(each.cause, now_ms)
         if stamp is None:
             return
+        self.counts.rows += len(each.values)
+        self.counts.statements += len(each.values)
         at = columns.at[each.column]
         before, behind = values[:at], values[at + 1 :]
         for value in each.values:
@@ -90,6 +96,7 @@ class Rows(Generic[R]):
         values = encoded_row(columns, row)
         key = columns.key_of(values)
         sent = found[columns.partition_of(values)]
+        before = len(sent)
         is_there = bool(self._beside)
         for column in self._growing:
             value = getattr(row, column.name)
@@ -105,6 +112,8 @@ class Rows(Generic[R]):
             column = self._growing[0]
             stamp = times.of_value(getattr(row, column.name))
             sent.append((self._raising[column.name], (stamp, values[columns.at[column.name]], *key)))
+        self.counts.rows += 1
+        self.counts.statements += len(sent) - before
 
     def erase(self, found: ByPartition, key: Key, cause: int) -> None:
         """Add what erases a partition or a row."""
@@ -117,6 +126,8 @@ class Rows(Generic[R]):
         # The timestamps of what grows are its values: nothing else is above them all.
         stamp = times.TIMESTAMP_MAX if table.grows else times.of_cause(cause)
         found[values[: len(table.partition)]].append((cql, (stamp, *values)))
+        self.counts.rows += 1
+        self.counts.statements += 1
 
     def compared(self, values: Values, expected: Values | None, absent: frozenset[str]) -> Sent:
         """What sets a row if it is as expected (None: absent)."""

@@ -38,7 +38,7 @@ from tidings.store.contract import (
     StoreUnavailable,
     Table,
 )
-from tidings.store.counts import RequestCounts
+from tidings.store.counts import StoreCounts
 from tidings.store.schema import FORMAT, TABLES
 
 LIMIT_MAX = (1 << 31) - 1
@@ -63,7 +63,8 @@ class CassandraStore:
         wall_ms: Callable[[], int],
     ) -> None:
         self._driver = driver
-        self._tables = {table: Rows(table, keyspace) for table in tables}
+        self.counts = driver.counts
+        self._tables = {table: Rows(table, keyspace, self.counts.tables[table.name]) for table in tables}
         self._wall_ms = wall_ms
         self._last_us = 0
         self._turns = Turns()
@@ -78,11 +79,11 @@ class CassandraStore:
         format_number: int = FORMAT,
         migrations: Mapping[int, Migration] = MIGRATIONS,
         wall_ms: Callable[[], int] = wall_ms,
-        counts: RequestCounts | None = None,
+        counts: StoreCounts | None = None,
     ) -> "CassandraStore":
         """Open the store; keyspace and tables that are missing are made, older ones migrated.
 
-        Requests are counted in `counts`. Raises StoreTooNew, StoreUnavailable.
+        What is asked for is counted in `counts`. Raises StoreTooNew, StoreUnavailable.
         """
         driver = await Driver.connect(config, counts)
         try:
@@ -101,6 +102,7 @@ class CassandraStore:
     async def send(self, by_partition: ByPartition) -> None:
         """Send statements, those of a place together. Raises StoreError."""
         bound = [await self._bound(sent) for sent in by_partition.values()]
+        self.counts.write_requests += len(bound)
         if len(bound) == 1:
             await self._driver.write(bound[0])
         elif bound:
@@ -137,6 +139,7 @@ class CassandraStore:
         with self._door:
             rows: Rows[R] = self._tables[table]
             all_values = [encoded_row(rows.columns, one) for one in table.set_together(row, also)]
+            rows.counts.rows += len(all_values)
             values = all_values[0]
             # Nothing is waited for before the turn: it is in the order of the calls.
             async with self._turns.of((table.name, rows.columns.partition_of(values))):
@@ -149,6 +152,8 @@ class CassandraStore:
         absent: frozenset[str] = frozenset()
         while True:
             sent = [rows.compared(values, condition, absent), *behind]
+            rows.counts.statements += len(sent)
+            self.counts.write_requests += 1
             done, answers = await self._driver.write_if(await self._bound(sent))
             if done:
                 return None
@@ -176,7 +181,7 @@ class CassandraStore:
         values = rows.columns.of_key(key)
         if rows.is_nobodys(values):
             return None
-        found = await self._driver.read(rows.statements.get, values, serial=rows.is_contested)
+        found = await self._read(rows, rows.statements.get, values)
         return rows.columns.row(found[0]) if found else None
 
     async def get_many(self, table: Table[R], keys: Sequence[Key]) -> list[R | None]:
@@ -204,9 +209,7 @@ class CassandraStore:
             return []
         ends = [rows.columns.of_key(key[len(partition) :], len(partition)) for key in keys]
         several = [end[0] for end in ends] if len(ends[0]) == 1 else ends
-        found = await self._driver.read(
-            rows.statements.get_several, (*values, several), serial=rows.is_contested
-        )
+        found = await self._read(rows, rows.statements.get_several, (*values, several))
         return [rows.columns.row(one) for one in found]
 
     async def range(
@@ -244,9 +247,7 @@ class CassandraStore:
                 assert len(partition) + len(bound) == len(rows.columns.table.key), bound
                 values += rows.columns.of_key(bound, len(partition))
         cql = rows.range(after=after is not None, before=before is not None, backwards=backwards)
-        found = await self._driver.read(
-            cql, (*values, limit), limit=limit, serial=rows.is_contested if serial is None else serial
-        )
+        found = await self._read(rows, cql, (*values, limit), limit, serial=serial)
         return [rows.columns.row(one) for one in found]
 
     async def scan(self, table: Table[R], *, after: Key | None = None, limit: int) -> list[R]:
@@ -256,7 +257,9 @@ class CassandraStore:
                 return []
             limit = min(limit, LIMIT_MAX)
             if after is None:
-                found = await self._driver.read(rows.statements.scan(after=False), (limit,), limit=limit)
+                found = await self._read(
+                    rows, rows.statements.scan(after=False), (limit,), limit, serial=False
+                )
                 return [rows.columns.row(one) for one in found]
             assert len(after) == len(table.key), after
             columns = len(table.partition)
@@ -266,11 +269,17 @@ class CassandraStore:
             if len(rest) < limit:
                 limit -= len(rest)
                 values = rows.columns.of_key(after[:columns])
-                more = await self._driver.read(
-                    rows.statements.scan(after=True), (*values, limit), limit=limit
-                )
+                scan = rows.statements.scan(after=True)
+                more = await self._read(rows, scan, (*values, limit), limit, serial=False)
                 rest += [rows.columns.row(one) for one in more]
             return rest
+
+    async def _read(
+        self, rows: Rows[R], cql: str, values: Values, limit: int | None = None, *, serial: bool | None = None
+    ) -> list[tuple[Any, ...]]:
+        rows.counts.reads += 1
+        is_serial = rows.is_contested if serial is None else serial
+        return await self._driver.read(cql, values, limit=limit, serial=is_serial)
 
     async def time_ms(self) -> int:
         with self._door:
