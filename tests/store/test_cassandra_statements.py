@@ -1,16 +1,34 @@
 """Statements, timestamps and refusals, without a cluster."""
 
+from collections import defaultdict
+
 import pytest
 
 from tidings.protocol import ids
+from tidings.protocol.ids import ConversationId, MessageId, UserId
 from tidings.store.cassandra import times
 from tidings.store.cassandra.columns import RowColumns
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.cassandra.migrations import replication
 from tidings.store.cassandra.refusals import refusal
+from tidings.store.cassandra.rows import ByPartition, Rows
 from tidings.store.cassandra.statements import Statements
+from tidings.store.cassandra.store import TOGETHER_BYTES, shared
 from tidings.store.contract import OutcomeUnknown, StoreError, StoreFull, StoreUnavailable
-from tidings.store.schema import HEADS, INBOX, INBOX_KEEP_S, LEASES, MESSAGES, RELATIONS, SENDS, USERS
+from tidings.store.counts import StoreCounts
+from tidings.store.schema import (
+    HEADS,
+    INBOX,
+    INBOX_KEEP_S,
+    LEASES,
+    MESSAGES,
+    RELATIONS,
+    SENDS,
+    USERS,
+    WATERMARKS,
+    HeadRow,
+    WatermarkRow,
+)
 
 CONFIG = CassandraConfig(contact_points=("db1", "db2"), password="swordfish", user="tidings")
 
@@ -75,6 +93,36 @@ def test_a_row_has_left_what_its_cause_leaves() -> None:
     cause = ids.snowflake(ids.EPOCH_MS + 1000, 5, 5)
     for after_ms, left in ((0, 60), (1, 60), (59_000, 1), (59_001, 1), (60_000, 0), (99_000, 0), (-1000, 61)):
         assert times.left_s(cause, 60, ids.EPOCH_MS + 1000 + after_ms) == left
+
+
+def test_small_writes_share_a_request_and_none_is_cut() -> None:
+    small = [[(f"put {n}", (b"k", b"x" * 90, n))] for n in range(12)]
+    assert [len(request) for request in shared(small, 10)] == [10, 2]
+    assert [sent for request in shared(small, 10) for sent in request] == [
+        sent for one in small for sent in one
+    ]
+    assert shared(small, 1) == small
+    large = [("put", (b"k", bytes(TOGETHER_BYTES)))]
+    assert shared([small[0], large, small[1], small[2]], 10) == [small[0], large, small[1] + small[2]]
+    assert shared([], 10) == []
+
+
+def test_what_is_written_to_one_key_goes_together_and_is_counted() -> None:
+    counts = StoreCounts()
+    found: ByPartition = defaultdict(list)
+    heads, marks = (Rows(table, "tidings", counts.tables[table.name]) for table in (HEADS, WATERMARKS))
+    conversation = ConversationId(b"c" * 16)
+    heads.raise_to(found, HeadRow(conversation, newest=MessageId(5)), lambda: 1)
+    marks.raise_to(found, WatermarkRow(conversation, UserId(7), MessageId(5), MessageId(5), 9), lambda: 1)
+    assert list(found) == [(conversation,)]
+    assert [cql.split()[1] for cql, _ in found[(conversation,)]] == [
+        '"tidings"."heads"',
+        *['"tidings"."watermarks"'] * 3,
+    ]
+    assert {name: (table.rows, table.statements) for name, table in counts.tables.items()} == {
+        "heads": (1, 1),
+        "watermarks": (1, 3),
+    }
 
 
 def error(name: str, said: str = "said") -> Exception:

@@ -44,6 +44,8 @@ class CassandraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """seconds until a request must be answered; no request waits longer for the cluster"""
     in_flight: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 1024
     """requests that are at the cluster at a time; further ones wait their turn"""
+    together: Annotated[int, msgspec.Meta(ge=1, le=10)] = 10
+    """partitions whose small writes share a request; 1: each goes to a node that keeps it"""
     migrate_s: _Seconds = 120.0
     """seconds that a node waits for another one to make or change the tables"""
 

@@ -112,7 +112,7 @@ class Driver:
         return prepared
 
     async def write(self, statements: Sequence[Statement]) -> None:
-        """Send writes of one partition, all of them or none. They may be sent again. Raises StoreError."""
+        """Send writes, of each partition all or none. They may be sent again. Raises StoreError."""
         if len(statements) == 1:
             statements[0].set_is_idempotent(True)
             await self._settled(self._session.execute(statements[0]))

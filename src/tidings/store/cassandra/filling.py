@@ -98,7 +98,7 @@ class Filling:
         self._schema = schema
         self._config = config
         self._holder = holder
-        self._store = CassandraStore(driver, config.keyspace, tables, wall_ms)
+        self._store = CassandraStore(driver, config.keyspace, tables, wall_ms, config.together)
         self._tables = {table: Rows(table, config.keyspace) for table in tables}
 
     @classmethod

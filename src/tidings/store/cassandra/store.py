@@ -1,8 +1,9 @@
 """The store on a cluster: Cassandra, or ScyllaDB.
 
-Writes. What a batch writes under one partition key goes out as one request, all of these at once;
-each row with a timestamp made from its cause (see `times`), so that order, repeats and two writers do not
-matter. Nothing is read for a write.
+Writes. What a batch writes to one partition key goes out together, in whichever tables: it is one
+mutation there. Small ones of several keys share a request, up to `together` of them, since a request costs
+both sides more than what is in it. All requests go out at once; each row has a timestamp made from its cause
+(see `times`), so that order, repeats and two writers do not matter. Nothing is read for a write.
 
 Reads ask a quorum, as writes do, so that each sees what was written before it. Of contested
 tables they are serial: what a compare-and-set left undecided is decided by whoever reads.
@@ -14,7 +15,7 @@ the calls; between stores the cluster decides.
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ from tidings.store.schema import FORMAT, TABLES
 
 LIMIT_MAX = (1 << 31) - 1
 """rows that a query may ask for"""
+TOGETHER_BYTES = 4500
+"""of a request that writes to several partitions: above 5 KiB Cassandra warns, above 50 it refuses"""
+VALUE_BYTES = 24
+"""what a value takes there beside itself"""
 KEYS_AT_ONCE = 100
 """rows of one partition that are asked for by their keys in one request"""
 
@@ -61,10 +66,12 @@ class CassandraStore:
         keyspace: str,
         tables: Sequence[Table[Any]],
         wall_ms: Callable[[], int],
+        together: int,
     ) -> None:
         self._driver = driver
-        self.counts = driver.counts
-        self._tables = {table: Rows(table, keyspace, self.counts.tables[table.name]) for table in tables}
+        self._together = together
+        self._counts = driver.counts
+        self._tables = {table: Rows(table, keyspace, self._counts.tables[table.name]) for table in tables}
         self._wall_ms = wall_ms
         self._last_us = 0
         self._turns = Turns()
@@ -91,7 +98,7 @@ class CassandraStore:
         except BaseException:
             await driver.close()
             raise
-        return cls(driver, config.keyspace, tables, wall_ms)
+        return cls(driver, config.keyspace, tables, wall_ms, config.together)
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -100,9 +107,10 @@ class CassandraStore:
             await self.send(self._sorted(batch))
 
     async def send(self, by_partition: ByPartition) -> None:
-        """Send statements, those of a place together. Raises StoreError."""
-        bound = [await self._bound(sent) for sent in by_partition.values()]
-        self.counts.write_requests += len(bound)
+        """Send statements, those of a partition key together. Raises StoreError."""
+        requests = shared(by_partition.values(), self._together)
+        bound = [await self._bound(sent) for sent in requests]
+        self._counts.write_requests += len(bound)
         if len(bound) == 1:
             await self._driver.write(bound[0])
         elif bound:
@@ -153,7 +161,7 @@ class CassandraStore:
         while True:
             sent = [rows.compared(values, condition, absent), *behind]
             rows.counts.statements += len(sent)
-            self.counts.write_requests += 1
+            self._counts.write_requests += 1
             done, answers = await self._driver.write_if(await self._bound(sent))
             if done:
                 return None
@@ -318,3 +326,24 @@ async def _all(requests: Sequence[Awaitable[Any]]) -> list[Any]:
     if failures:
         raise failures[0]
     return answers
+
+
+def shared(partitions: Iterable[list[Sent]], most: int) -> list[list[Sent]]:
+    """What goes out in one request each: at most so many partitions, of few bytes, or one of any size."""
+    requests: list[list[Sent]] = []
+    room = count = 0
+    for sent in partitions:
+        size = sum(map(_size, sent))
+        if count == 0 or count >= most or size > room:
+            requests.append(sent)
+            room, count = TOGETHER_BYTES - size, 1
+        else:
+            requests[-1] = requests[-1] + sent
+            room, count = room - size, count + 1
+    return requests
+
+
+def _size(sent: Sent) -> int:
+    """About what a statement takes where it is carried out."""
+    values = sent[1]
+    return VALUE_BYTES * len(values) + sum([len(value) for value in values if type(value) is bytes])
