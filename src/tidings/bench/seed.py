@@ -30,13 +30,19 @@ AT_ONCE = 32
 
 
 async def seed(
-    data: Path, people: int, pairs: list[tuple[int, int]], *, devices: int = 1
+    data: Path,
+    people: int,
+    pairs: list[tuple[int, int]],
+    *,
+    devices: int = 1,
+    store: Store | None = None,
 ) -> tuple[list[LoggedIn], list[ConversationId]]:
     """Register so many people and open conversations between pairs of them (by position).
 
-    `devices` of each: all the first ones come first, then all the second ones, and so on.
+    `devices` of each: all the first ones come first, then all the second ones, and so on. `store` is where
+    they are put, and closed after that; without one it is a RocksDB in the folder.
     """
-    async with rules(data) as (services, _):
+    async with rules(data, store) as (services, _):
         accounts = await register(services, people, devices)
         conversations = []
         for one, other in pairs:
@@ -46,11 +52,11 @@ async def seed(
 
 
 @asynccontextmanager
-async def rules(data: Path) -> AsyncIterator[tuple[Services, Store]]:
-    """A server's rules and store without a server; at the end all is durable."""
+async def rules(data: Path, store: Store | None = None) -> AsyncIterator[tuple[Services, Store]]:
+    """A server's rules and store without a server; at the end all is durable, and the store closed."""
     config = Config(data=str(data), strangers="deliver")
     passwords = Argon2Passwords(config.limits, PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    store = RocksStore.open(data)
+    store = store or RocksStore.open(data)
     try:
         log = open_log("warning", as_json=False)
         services = await wire(config, store, SystemClock(), passwords, os.urandom, log)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ESTABLISHED = "01"
+LISTEN = "0A"
 
 
 class Address(NamedTuple):
@@ -48,3 +49,19 @@ def _sockets(pid: int) -> list[str]:
             if kind == "socket":
                 inodes.append(inode.strip("[]"))
     return inodes
+
+
+def listener(port: int) -> int | None:
+    """The process that listens on a port of this machine; None if there is none that we may look into."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *_, inode = line.split()[:10]
+            if state == LISTEN and int(local.rpartition(":")[2], 16) == port:
+                inodes.add(inode)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(OSError):
+                if inodes & set(_sockets(int(entry.name))):
+                    return int(entry.name)
+    return None

@@ -4,7 +4,7 @@ import json
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvloop
@@ -12,6 +12,7 @@ import uvloop
 from tidings.bench.acks import AcksOptions, acks
 from tidings.bench.channel import ChannelOptions, channel
 from tidings.bench.client import ClientOptions, client
+from tidings.bench.cluster import ClusterOptions, cluster
 from tidings.bench.crash import CrashOptions, crash
 from tidings.bench.direct import DirectOptions, direct
 from tidings.bench.faults import Fault
@@ -42,10 +43,17 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 def bench_direct(
     as_json: AsJson = False,
     folder: Folder = None,
-    pairs: int = DirectOptions().pairs,
-    messages: int = DirectOptions().messages,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help="50; of a cluster 100.", show_default=False)
+    ] = None,
+    messages: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a pair; 400, of a cluster 100 a round.", show_default=False),
+    ] = None,
     window: int = DirectOptions().window,
-    paced_s: float = DirectOptions().paced_s,
+    paced_s: Annotated[
+        float | None, typer.Option(help="10; of a cluster 20 a round.", show_default=False)
+    ] = None,
     workers: Workers = 1,
     spread: Annotated[
         Spread, typer.Option(help="Whether the two of a pair are on the same worker.")
@@ -54,19 +62,32 @@ def bench_direct(
         bool,
         typer.Option("--encrypted", help="Two devices each, and every message sealed for the other three."),
     ] = False,
+    on_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster", help="Nodes on a Cassandra and a Redis, the two of a pair on different ones."
+        ),
+    ] = False,
+    nodes: Annotated[
+        list[int] | None,
+        typer.Option(help="Of a cluster: how many; repeat it to compare, by turns.", min=1, max=64),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Of a cluster; medians are told.", min=1)] = 1,
 ) -> None:
     """Pairs that chat: CPU a message at full speed, latency at 500 and 1,000 messages a second."""
+    if on_cluster:
+        if workers > 1 or encrypted or spread is not Spread.ANY:
+            raise Failure("--cluster goes with neither --workers, --spread nor --encrypted")
+        of_cluster = ClusterOptions(window=window, rounds=rounds, nodes=tuple(dict.fromkeys(nodes or (2,))))
+        of_cluster = of_cluster._replace(**_given(pairs=pairs, messages=messages, paced_s=paced_s))
+        _run(lambda place, progress: cluster(place, of_cluster, progress), "direct", folder, as_json=as_json)
+        return
+    if nodes or rounds > 1:
+        raise Failure("--nodes and --rounds are of a cluster", hint="add --cluster")
     if workers == 1 and spread is Spread.APART:
         raise Failure("a single process has everybody", hint="try --workers 2")
-    options = DirectOptions(
-        pairs=pairs,
-        messages=messages,
-        window=window,
-        paced_s=paced_s,
-        workers=workers,
-        spread=spread,
-        encrypted=encrypted,
-    )
+    options = DirectOptions(window=window, workers=workers, spread=spread, encrypted=encrypted)
+    options = options._replace(**_given(pairs=pairs, messages=messages, paced_s=paced_s))
     result = _run(lambda place, progress: direct(place, options, progress), "direct", folder, as_json=as_json)
     if result.get("wrong"):
         raise Failure("not everything opened to what was sent")
@@ -229,6 +250,11 @@ def bench_redis(
     """What bus and directory on Redis cost a node: CPU of its side, where 1, 3, 10 and 50 go out together."""
     options = RedisOptions(address, operations)
     _run(lambda _, progress: redis(options, progress), "redis", None, as_json=as_json)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Those that were said."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _run(bench: Bench, name: str, folder: Path | None, *, as_json: bool) -> dict[str, object]:
