@@ -113,16 +113,30 @@ def test_what_is_written_to_one_key_goes_together_and_is_counted() -> None:
     heads, marks = (Rows(table, "tidings", counts.tables[table.name]) for table in (HEADS, WATERMARKS))
     conversation = ConversationId(b"c" * 16)
     heads.raise_to(found, HeadRow(conversation, newest=MessageId(5)), lambda: 1)
-    marks.raise_to(found, WatermarkRow(conversation, UserId(7), MessageId(5), MessageId(5), 9), lambda: 1)
+    marks.raise_to(found, WatermarkRow(conversation, UserId(7), MessageId(8), MessageId(5), 9), lambda: 1)
     assert list(found) == [(conversation,)]
-    assert [cql.split()[1] for cql, _ in found[(conversation,)]] == [
-        '"tidings"."heads"',
-        *['"tidings"."watermarks"'] * 3,
+    assert [(cql.split()[1], values[0]) for cql, values in found[(conversation,)]] == [
+        ('"tidings"."heads"', 2),
+        ('"tidings"."watermarks"', 4),  # delivered, and when: 8 and 9 have one half
+        ('"tidings"."watermarks"', 2),
     ]
     assert {name: (table.rows, table.statements) for name, table in counts.tables.items()} == {
         "heads": (1, 1),
-        "watermarks": (1, 3),
+        "watermarks": (1, 2),
     }
+
+
+def test_columns_of_one_value_are_raised_in_one_statement() -> None:
+    counts = StoreCounts()
+    found: ByPartition = defaultdict(list)
+    marks = Rows(WATERMARKS, "tidings", counts.tables["watermarks"])
+    conversation = ConversationId(b"c" * 16)
+    marks.raise_to(found, WatermarkRow(conversation, UserId(7), MessageId(6), MessageId(6), 100), lambda: 1)
+    (first, second) = found[(conversation,)]
+    assert 'SET "delivered_up_to" = ?, "read_up_to" = ? WHERE' in first[0]
+    assert first[1] == (3, b"\x06", b"\x06", conversation, b"\x07")
+    assert 'SET "at_ms" = ? WHERE' in second[0]
+    assert second[1] == (50, b"\x64", conversation, b"\x07")
 
 
 def error(name: str, said: str = "said") -> Exception:

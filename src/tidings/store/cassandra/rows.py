@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from tidings.store.cassandra import times
-from tidings.store.cassandra.columns import Kind, RowColumns, Values, encoded_row
+from tidings.store.cassandra.columns import Column, Kind, RowColumns, Values, encoded_row
 from tidings.store.cassandra.statements import Statements
 from tidings.store.contract import Key, PutEach, R, Row, Table
 from tidings.store.counts import TableCounts
@@ -33,7 +33,7 @@ class Rows(Generic[R]):
         self._growing = [column for column in self.columns.all if column.name in table.grows]
         self._beside = [column for column in self.columns.others if column.name not in table.grows]
         self._raise_beside = self.statements.raising(self._beside) if self._beside else ""
-        self._raising = {column.name: self.statements.raising([column]) for column in self._growing}
+        self._raising: dict[tuple[str, ...], str] = {}
 
     def is_nobodys(self, partition: Values) -> bool:
         """Whether no partition can have this key: Cassandra refuses to look for an empty one."""
@@ -98,22 +98,32 @@ class Rows(Generic[R]):
         sent = found[columns.partition_of(values)]
         before = len(sent)
         is_there = bool(self._beside)
+        # Columns that have one value have one timestamp, and so one statement: as where all was read.
+        by_stamp: dict[int, list[Column]] = {}
         for column in self._growing:
             value = getattr(row, column.name)
             # What has the default need not be written, but that there is a row.
             if column.default is None or value != column.default():
-                one = values[columns.at[column.name]]
-                sent.append((self._raising[column.name], (times.of_value(value), one, *key)))
+                by_stamp.setdefault(times.of_value(value), []).append(column)
                 is_there = True
+        for stamp, same in by_stamp.items():
+            sent.append((self._raise(same), (stamp, *[values[columns.at[one.name]] for one in same], *key)))
         if self._beside:
             others = [values[columns.at[column.name]] for column in self._beside]
             sent.append((self._raise_beside, (now_us(), *others, *key)))
         if not is_there:
             column = self._growing[0]
             stamp = times.of_value(getattr(row, column.name))
-            sent.append((self._raising[column.name], (stamp, values[columns.at[column.name]], *key)))
+            sent.append((self._raise([column]), (stamp, values[columns.at[column.name]], *key)))
         self.counts.rows += 1
         self.counts.statements += len(sent) - before
+
+    def _raise(self, columns: list[Column]) -> str:
+        names = tuple([column.name for column in columns])
+        cql = self._raising.get(names)
+        if cql is None:
+            cql = self._raising[names] = self.statements.raising(columns)
+        return cql
 
     def erase(self, found: ByPartition, key: Key, cause: int) -> None:
         """Add what erases a partition or a row."""
