@@ -45,6 +45,7 @@ VERBS = {
     "replay": "Play an exported WhatsApp chat through a server, and check it.",
     "admin": "Look after a running server.",
     "bench": "Measure a server.",
+    "capacity": "Reckon how many machines so many people need.",
     "chaos": "Chat on a running server while you break it, and check its promises.",
     "completion": "Make your shell complete verbs and options.",
 }

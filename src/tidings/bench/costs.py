@@ -1,0 +1,144 @@
+"""What things cost: the figures that `tidings capacity` reckons with, and where each comes from.
+
+A *measured* one is the median of a run that docs/reference/performance.md describes, on the machine that
+is named there; `measured` puts others in its place, out of the JSON that the benches print. An *assumed* one
+is a guess with a reason, to be replaced by whoever knows better.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class NotMeasured(Exception):
+    """What was given is no result of a bench that this knows."""
+
+
+class Cost(NamedTuple):
+    """A figure."""
+
+    value: float
+    unit: str
+    source: str
+    """where it comes from"""
+    is_measured: bool
+
+
+def _measured(value: float, unit: str, source: str) -> Cost:
+    return Cost(value, unit, source, is_measured=True)
+
+
+def _assumed(value: float, unit: str, source: str) -> Cost:
+    return Cost(value, unit, source, is_measured=False)
+
+
+_ONE_BY_ONE = "bench direct --cluster, one by one: every message alone, what was read before not trusted"
+_FULL_SPEED = "bench direct --cluster, at full speed: messages share commits, look-ups and what was read"
+
+COSTS: dict[str, Cost] = {
+    "lone_cpu_us_per_message": _measured(502, "µs", "bench direct, 500 a second: a commit for each message"),
+    "lone_cpu_us_per_copy": _measured(20, "µs", "bench group, one message at a time"),
+    "node_cpu_us_per_message": _measured(4000, "µs", _ONE_BY_ONE),
+    "node_cpu_us_per_copy": _assumed(
+        250, "µs", "a further member on another node: a publication taken, an acknowledgement, a watermark"
+    ),
+    "redis_cpu_us_per_message": _measured(100, "µs", _ONE_BY_ONE),
+    "redis_cpu_us_per_copy": _assumed(40, "µs", "a look-up and a publication more"),
+    "cassandra_cpu_us_per_message": _measured(4000, "µs", _ONE_BY_ONE + "; one copy of each row"),
+    "cassandra_cpu_us_per_copy": _assumed(
+        150, "µs", "a row of the inbox, watermark, receipts, for one copy of it"
+    ),
+    "requests_per_message": _measured(4, "", _ONE_BY_ONE),
+    "reads_per_message": _measured(22, "", _ONE_BY_ONE),
+    "rows_per_message": _measured(8, "", _ONE_BY_ONE),
+    "rows_per_copy": _assumed(4, "", "inbox, watermark, its two rows in the log of receipts"),
+    "row_bytes": _assumed(90, "bytes", "keys, ids and times of a row beside its content, compressed"),
+    "connection_bytes": _measured(8400, "bytes", "bench idle"),
+    "connection_cpu_us_per_s": _assumed(
+        5, "µs", "a heartbeat each 30 s, answered, and the directory told of it: 150 µs"
+    ),
+    "redis_cpu_us_per_connection_s": _assumed(1, "µs", "its place in the directory, each 30 s: 30 µs"),
+    "frame_bytes": _assumed(
+        250, "bytes", "headers and the fields beside the content, acknowledgement, receipts"
+    ),
+}
+
+BUSY: dict[str, Cost] = COSTS | {
+    "node_cpu_us_per_message": _measured(250, "µs", _FULL_SPEED),
+    "redis_cpu_us_per_message": _measured(10, "µs", _FULL_SPEED),
+    "cassandra_cpu_us_per_message": _measured(700, "µs", _FULL_SPEED + "; one copy of each row"),
+    "requests_per_message": _measured(1, "", _FULL_SPEED),
+    "reads_per_message": _measured(1.5, "", _FULL_SPEED),
+    "rows_per_message": _measured(4, "", _FULL_SPEED),
+}
+"""the same where people write fast, and always to the same"""
+
+_OF_BENCHES: dict[str, dict[str, str]] = {
+    "group": {"server_cpu_us_per_copy": "lone_cpu_us_per_copy"},
+    "idle": {"rss_bytes_per_connection": "connection_bytes"},
+}
+_OF_CLUSTER = (
+    "node_cpu_us_per_message",
+    "redis_cpu_us_per_message",
+    "cassandra_cpu_us_per_message",
+    "requests_per_message",
+)
+_SUMS_OF_CLUSTER = ("rows_per_message", "reads_per_message")
+
+
+def measured(
+    costs: Mapping[str, Cost], result: object, source: str, *, busy: bool = False
+) -> dict[str, Cost]:
+    """The costs with those of a bench's JSON in their place. Raises NotMeasured.
+
+    `busy`: of a cluster the figures at full speed, else those of messages one by one.
+    """
+    found = {
+        name: costs[name]._replace(value=value, source=source, is_measured=True)
+        for name, value in _figures(result, busy=busy).items()
+    }
+    return {**costs, **found}
+
+
+def _figures(result: object, *, busy: bool) -> dict[str, float]:
+    if not isinstance(result, dict) or not isinstance(result.get("bench"), str):
+        raise NotMeasured("it is no result of `tidings bench … --json`")
+    bench = result["bench"]
+    if bench == "direct":
+        return {"lone_cpu_us_per_message": _slowest(result)}
+    if bench == "cluster":
+        return _of_cluster(result, busy=busy)
+    if bench not in _OF_BENCHES:
+        known = ", ".join(sorted(["direct", "cluster", *_OF_BENCHES]))
+        raise NotMeasured(f"nothing is reckoned with from `bench {bench}`: it may be of {known}")
+    return {name: _number(result, figure) for figure, name in _OF_BENCHES[bench].items()}
+
+
+def _slowest(result: Mapping[str, object]) -> float:
+    """At the slowest pace, where a message shares nothing with others."""
+    paced = result.get("paced")
+    if not isinstance(paced, list) or not paced:
+        raise NotMeasured("it has no paced run")
+    return _number(paced[0], "server_cpu_us_per_message")
+
+
+def _of_cluster(result: Mapping[str, object], *, busy: bool) -> dict[str, float]:
+    by_nodes = result.get("by_nodes")
+    if not isinstance(by_nodes, list) or not by_nodes or not isinstance(by_nodes[-1], dict):
+        raise NotMeasured("it has no nodes")
+    figures = by_nodes[-1] if busy else by_nodes[-1].get("one_by_one")
+    if not isinstance(figures, dict):
+        raise NotMeasured("it has no messages one by one: give it a --paced-s")
+    found = {name: _number(figures, name) for name in _OF_CLUSTER}
+    for name in _SUMS_OF_CLUSTER:
+        tables = figures.get(name)
+        if not isinstance(tables, dict):
+            raise NotMeasured(f"{name} is missing")
+        found[name] = sum(_number(tables, table) for table in tables)
+    return found
+
+
+def _number(of: object, name: str) -> float:
+    value = of.get(name) if isinstance(of, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < float("inf"):
+        raise NotMeasured(f"{name} is missing, or no number")
+    return float(value)
