@@ -42,6 +42,8 @@ WARM = 20
 """messages of a pair before those that count"""
 SETTLE_S = 12.0
 """after the start: what nodes do once, and cursors"""
+BEAT_S = 25.0
+"""from one heartbeat of a device to the next, as clients have it"""
 REQUEST_S = 60.0
 """that Cassandra is given: on a machine that has all of it to do it may be slow"""
 UNTRUSTED_S = 1.25 * TRUST_S
@@ -118,6 +120,7 @@ class System:
         )
         self._servers: list[ServerProcess] = []
         self.pairs: list[Pair] = []
+        self._beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Seed it, start the nodes, connect the pairs."""
@@ -141,6 +144,7 @@ class System:
             which, side = divmod(number, 2)
             server = self._servers[(which + side) % self.nodes]
             devices.append(await Device(account.token).connect(server.port))
+        self._beating = asyncio.create_task(_beat(devices))
         await asyncio.gather(*(device.drained for device in devices))
         for n, conversation in enumerate(conversations):
             pair = Pair(devices[2 * n], devices[2 * n + 1], conversation)
@@ -149,6 +153,9 @@ class System:
 
     async def stop(self) -> None:
         """End the nodes, and drop what they kept."""
+        if self._beating is not None:
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
         for server in self._servers:
             await server.stop()
         driver = await Driver.connect(self._store)
@@ -273,6 +280,14 @@ async def _paced(system: System, pairs: Sequence[Pair], per_s: float, quiet: Qui
         "p99_ms": milliseconds(percentile(latencies, 0.99)),
         "idle_cpu_ms_per_s": round((quiet.after.nodes_s - quiet.before.nodes_s) / quiet.seconds * 1e3, 1),
     }
+
+
+async def _beat(devices: Sequence[Device]) -> None:
+    """Heartbeats, evenly: a system waits while others start or are measured, and its people stay."""
+    while True:
+        for device in devices:
+            device.beat()
+            await asyncio.sleep(BEAT_S / len(devices))
 
 
 def _refused(pair: Pair, error: Error) -> None:
