@@ -132,18 +132,19 @@ def cluster_result(**figures: object) -> dict[str, Any]:
         "rows_per_message": {"messages": 1.0, "inbox": 1.5},
         "reads_per_message": {"heads": 2},
     }
-    return {"bench": "cluster", "by_nodes": [{"nodes": 2, "one_by_one": one_by_one | figures}]}
+    fast = one_by_one | {"node_cpu_us_per_message": 44}
+    return {"bench": "cluster", "by_nodes": [fast | {"nodes": 2, "one_by_one": one_by_one | figures}]}
 
 
 def test_figures_of_benches_take_the_place_of_ours() -> None:
     costs = measured(COSTS, cluster_result(), "mine.json")
-    assert costs["node_cpu_us_per_message"].value == 111
+    assert costs["node_cpu_us_per_message"].value == 44
     assert costs["node_cpu_us_per_message"].source == "mine.json"
     assert costs["rows_per_message"].value == 2.5
-    fast = cluster_result()
-    fast["by_nodes"][-1] |= fast["by_nodes"][-1]["one_by_one"] | {"node_cpu_us_per_message": 44}
-    assert measured(COSTS, fast, "", busy=True)["node_cpu_us_per_message"].value == 44
-    assert measured(COSTS, fast, "")["node_cpu_us_per_message"].value == 111
+    costs_alone = measured(COSTS, cluster_result(), "mine.json", alone=True)
+    assert costs_alone["node_cpu_us_per_message"].value == 111
+    assert costs_alone["redis_cpu_us_per_message"].value == 22.5
+    assert costs["redis_cpu_us_per_message"] == COSTS["redis_cpu_us_per_message"]
     assert costs["connection_bytes"] == COSTS["connection_bytes"]
     costs = measured(costs, {"bench": "idle", "rss_bytes_per_connection": 9000}, "idle.json")
     assert costs["connection_bytes"].value == 9000
@@ -163,8 +164,8 @@ def test_figures_of_benches_take_the_place_of_ours() -> None:
         {"bench": "direct", "paced": []},
         {"bench": "idle"},
         {"bench": "idle", "rss_bytes_per_connection": True},
-        cluster_result(node_cpu_us_per_message="much"),
-        cluster_result(node_cpu_us_per_message=-1),
+        cluster_result(reads_per_message={"heads": "much"}),
+        cluster_result(reads_per_message={"heads": -1}),
         cluster_result(rows_per_message=3),
     ],
 )
@@ -183,13 +184,12 @@ def test_the_command_tells_all_it_reckoned_with(capsys: pytest.CaptureFixture[st
     run(*words, "--measured", str(tmp_path / "mine.json"), "--json")
     told = json.loads(capsys.readouterr().out)
     assert told["load"]["group_size"] == 12
-    assert told["costs"]["node_cpu_us_per_message"]["value"] == 111
+    assert told["costs"]["node_cpu_us_per_message"]["value"] == 44
     assert told["nodes"]["number"] > 100
     run(*words, "--json")
-    alone = json.loads(capsys.readouterr().out)
-    run(*words, "--busy", "--json")
-    busy = json.loads(capsys.readouterr().out)
-    assert busy["nodes"]["number"] < alone["nodes"]["number"]
+    usual = json.loads(capsys.readouterr().out)
+    run(*words, "--alone", "--json")
+    assert json.loads(capsys.readouterr().out)["nodes"]["number"] > usual["nodes"]["number"]
     run(*words)
     text = capsys.readouterr().out
     assert "50M people, 100G messages a day (2k of each)" in text

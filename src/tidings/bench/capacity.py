@@ -150,6 +150,7 @@ def stored_bytes(load: Load, cost: Mapping[str, float]) -> float:
 def _cores(per_s: float, further: float, connections: float, cost: Mapping[str, float], of: str) -> float:
     """Cores that are busy all the time."""
     of_messages = cost[f"{of}_cpu_us_per_message"] + further * cost[f"{of}_cpu_us_per_copy"]
+    of_messages += cost["reads_per_message"] * cost.get(f"{of}_cpu_us_per_read", 0.0)
     beats = {"lone": "connection_cpu_us_per_s", "node": "connection_cpu_us_per_s"}.get(
         of, f"{of}_cpu_us_per_connection_s"
     )

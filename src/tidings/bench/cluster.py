@@ -65,7 +65,8 @@ class ClusterOptions(NamedTuple):
     nodes: tuple[int, ...] = (2,)
     """of each system that is measured"""
     rounds: int = 1
-    pairs: int = 100
+    pairs: int = 50
+    """of each node: so each has as much to do, however many there are"""
     messages: int = 100
     """a pair and round, at full speed"""
     window: int = 8
@@ -124,12 +125,12 @@ class System:
 
     async def start(self) -> None:
         """Seed it, start the nodes, connect the pairs."""
-        options = self._options
+        pairs = self._options.pairs * self.nodes
         self._folder.mkdir()
         accounts, conversations = await seed(
             self._folder,
-            2 * options.pairs,
-            [(2 * n, 2 * n + 1) for n in range(options.pairs)],
+            2 * pairs,
+            [(2 * n, 2 * n + 1) for n in range(pairs)],
             store=await open_cassandra(self._store),
         )
         for number in range(self.nodes):
@@ -225,7 +226,7 @@ async def cluster(folder: Path, options: ClusterOptions, progress: Progress) -> 
         await cassandra.start()
         await redis.start()
         for nodes in options.nodes:
-            progress.say(f"{2 * options.pairs} people on {nodes} nodes")
+            progress.say(f"{2 * options.pairs * nodes} people on {nodes} nodes")
             systems.append(System(folder, nodes, cassandra, redis, options))
             await systems[-1].start()
         for system in systems:
@@ -360,8 +361,8 @@ def _result(options: ClusterOptions, rounds: Mapping[int, list[dict[str, object]
     result: dict[str, object] = {
         "bench": "cluster",
         "rounds": options.rounds,
-        "pairs": options.pairs,
-        "messages": options.messages * options.pairs,
+        "pairs_of_a_node": options.pairs,
+        "messages_of_a_pair": options.messages,
         "window": options.window,
         "content_bytes": options.content_bytes,
         "load": round(os.getloadavg()[1], 1),

@@ -32,24 +32,33 @@ def _assumed(value: float, unit: str, source: str) -> Cost:
 
 
 _ONE_BY_ONE = "bench direct --cluster, one by one: every message alone, what was read before not trusted"
+_FEWER_QUERIES = _ONE_BY_ONE + "; with 20 queries a message instead of 25"
 _FULL_SPEED = "bench direct --cluster, at full speed: messages share commits, look-ups and what was read"
 
 COSTS: dict[str, Cost] = {
     "lone_cpu_us_per_message": _measured(502, "µs", "bench direct, 500 a second: a commit for each message"),
     "lone_cpu_us_per_copy": _measured(20, "µs", "bench group, one message at a time"),
-    "node_cpu_us_per_message": _measured(4000, "µs", _ONE_BY_ONE),
+    "node_cpu_us_per_message": _measured(294, "µs", _FULL_SPEED),
+    "node_cpu_us_per_read": _assumed(
+        40, "µs", "a query: made, sent, its answer taken; busy nodes share wake-ups"
+    ),
     "node_cpu_us_per_copy": _assumed(
-        250, "µs", "a further member on another node: a publication taken, an acknowledgement, a watermark"
+        100, "µs", "a further member on another node: a publication taken, an acknowledgement, a watermark"
     ),
-    "redis_cpu_us_per_message": _measured(100, "µs", _ONE_BY_ONE),
-    "redis_cpu_us_per_copy": _assumed(40, "µs", "a look-up and a publication more"),
-    "cassandra_cpu_us_per_message": _measured(4000, "µs", _ONE_BY_ONE + "; one copy of each row"),
+    "redis_cpu_us_per_message": _assumed(
+        60, "µs", "two publications and three look-ups: to a thousand nodes none is shared"
+    ),
+    "redis_cpu_us_per_copy": _assumed(25, "µs", "a look-up and a publication more"),
+    "cassandra_cpu_us_per_message": _measured(550, "µs", _FULL_SPEED + "; one copy of each row"),
+    "cassandra_cpu_us_per_read": _assumed(
+        60, "µs", "a query by key whose rows are in memory, for each that answers"
+    ),
     "cassandra_cpu_us_per_copy": _assumed(
-        150, "µs", "a row of the inbox, watermark, receipts, for one copy of it"
+        150, "µs", "a row of the inbox, watermark, receipts, for one copy of each"
     ),
-    "requests_per_message": _measured(4, "", _ONE_BY_ONE),
-    "reads_per_message": _measured(22, "", _ONE_BY_ONE),
-    "rows_per_message": _measured(8, "", _ONE_BY_ONE),
+    "requests_per_message": _measured(0.39, "", _FULL_SPEED),
+    "reads_per_message": _measured(25, "", _ONE_BY_ONE),
+    "rows_per_message": _measured(8.1, "", _ONE_BY_ONE),
     "rows_per_copy": _assumed(4, "", "inbox, watermark, its two rows in the log of receipts"),
     "row_bytes": _assumed(90, "bytes", "keys, ids and times of a row beside its content, compressed"),
     "connection_bytes": _measured(8400, "bytes", "bench idle"),
@@ -58,55 +67,51 @@ COSTS: dict[str, Cost] = {
     ),
     "redis_cpu_us_per_connection_s": _assumed(1, "µs", "its place in the directory, each 30 s: 30 µs"),
     "frame_bytes": _assumed(
-        250, "bytes", "headers and the fields beside the content, acknowledgement, receipts"
+        250, "bytes", "headers, the fields beside the content, acknowledgement, receipts"
     ),
 }
+"""nodes that are busy, and share commits and wake-ups, with conversations that are not, and are read anew"""
 
-BUSY: dict[str, Cost] = COSTS | {
-    "node_cpu_us_per_message": _measured(250, "µs", _FULL_SPEED),
-    "redis_cpu_us_per_message": _measured(10, "µs", _FULL_SPEED),
-    "cassandra_cpu_us_per_message": _measured(700, "µs", _FULL_SPEED + "; one copy of each row"),
-    "requests_per_message": _measured(1, "", _FULL_SPEED),
-    "reads_per_message": _measured(1.5, "", _FULL_SPEED),
-    "rows_per_message": _measured(4, "", _FULL_SPEED),
+ALONE: dict[str, Cost] = COSTS | {
+    "node_cpu_us_per_message": _measured(7686, "µs", _FEWER_QUERIES),
+    "node_cpu_us_per_read": _measured(0, "µs", "in that"),
+    "redis_cpu_us_per_message": _measured(335, "µs", _ONE_BY_ONE),
+    "cassandra_cpu_us_per_message": _measured(20_202, "µs", _FEWER_QUERIES + "; one copy of each row"),
+    "cassandra_cpu_us_per_read": _measured(0, "µs", "in that"),
+    "requests_per_message": _measured(2.95, "", _ONE_BY_ONE),
 }
-"""the same where people write fast, and always to the same"""
+"""every message alone on machines that have little to do: hardly anything can be dearer"""
 
 _OF_BENCHES: dict[str, dict[str, str]] = {
     "group": {"server_cpu_us_per_copy": "lone_cpu_us_per_copy"},
     "idle": {"rss_bytes_per_connection": "connection_bytes"},
 }
-_OF_CLUSTER = (
-    "node_cpu_us_per_message",
-    "redis_cpu_us_per_message",
-    "cassandra_cpu_us_per_message",
-    "requests_per_message",
-)
+_OF_CLUSTER = ("node_cpu_us_per_message", "cassandra_cpu_us_per_message", "requests_per_message")
 _SUMS_OF_CLUSTER = ("rows_per_message", "reads_per_message")
 
 
 def measured(
-    costs: Mapping[str, Cost], result: object, source: str, *, busy: bool = False
+    costs: Mapping[str, Cost], result: object, source: str, *, alone: bool = False
 ) -> dict[str, Cost]:
     """The costs with those of a bench's JSON in their place. Raises NotMeasured.
 
-    `busy`: of a cluster the figures at full speed, else those of messages one by one.
+    `alone`: all of a cluster is that of messages one by one; else only how much is read and written is.
     """
     found = {
         name: costs[name]._replace(value=value, source=source, is_measured=True)
-        for name, value in _figures(result, busy=busy).items()
+        for name, value in _figures(result, alone=alone).items()
     }
     return {**costs, **found}
 
 
-def _figures(result: object, *, busy: bool) -> dict[str, float]:
+def _figures(result: object, *, alone: bool) -> dict[str, float]:
     if not isinstance(result, dict) or not isinstance(result.get("bench"), str):
         raise NotMeasured("it is no result of `tidings bench … --json`")
     bench = result["bench"]
     if bench == "direct":
         return {"lone_cpu_us_per_message": _slowest(result)}
     if bench == "cluster":
-        return _of_cluster(result, busy=busy)
+        return _of_cluster(result, alone=alone)
     if bench not in _OF_BENCHES:
         known = ", ".join(sorted(["direct", "cluster", *_OF_BENCHES]))
         raise NotMeasured(f"nothing is reckoned with from `bench {bench}`: it may be of {known}")
@@ -121,16 +126,18 @@ def _slowest(result: Mapping[str, object]) -> float:
     return _number(paced[0], "server_cpu_us_per_message")
 
 
-def _of_cluster(result: Mapping[str, object], *, busy: bool) -> dict[str, float]:
+def _of_cluster(result: Mapping[str, object], *, alone: bool) -> dict[str, float]:
     by_nodes = result.get("by_nodes")
     if not isinstance(by_nodes, list) or not by_nodes or not isinstance(by_nodes[-1], dict):
         raise NotMeasured("it has no nodes")
-    figures = by_nodes[-1] if busy else by_nodes[-1].get("one_by_one")
-    if not isinstance(figures, dict):
+    one_by_one = by_nodes[-1].get("one_by_one")
+    if not isinstance(one_by_one, dict):
         raise NotMeasured("it has no messages one by one: give it a --paced-s")
-    found = {name: _number(figures, name) for name in _OF_CLUSTER}
+    found = {name: _number(one_by_one if alone else by_nodes[-1], name) for name in _OF_CLUSTER}
+    if alone:
+        found["redis_cpu_us_per_message"] = _number(one_by_one, "redis_cpu_us_per_message")
     for name in _SUMS_OF_CLUSTER:
-        tables = figures.get(name)
+        tables = one_by_one.get(name)
         if not isinstance(tables, dict):
             raise NotMeasured(f"{name} is missing")
         found[name] = sum(_number(tables, table) for table in tables)

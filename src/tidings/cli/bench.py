@@ -44,7 +44,7 @@ def bench_direct(
     as_json: AsJson = False,
     folder: Folder = None,
     pairs: Annotated[
-        int | None, typer.Option(min=1, help="50; of a cluster 100.", show_default=False)
+        int | None, typer.Option(min=1, help="50; of a cluster on each node.", show_default=False)
     ] = None,
     messages: Annotated[
         int | None,

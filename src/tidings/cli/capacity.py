@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tidings.bench.capacity import CLUSTER, Load, Machines, Unreasonable, plan
-from tidings.bench.costs import BUSY, COSTS, Cost, NotMeasured, measured
+from tidings.bench.costs import ALONE, COSTS, Cost, NotMeasured, measured
 from tidings.cli.failure import Failure
 
 SCALES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -33,11 +33,9 @@ def capacity(
             help="JSON of a `tidings bench`, instead of the figures that come along; again for more.",
         ),
     ] = None,
-    busy: Annotated[
+    alone: Annotated[
         bool,
-        typer.Option(
-            "--busy", help="Reckon as at full speed, where messages share commits and what was read."
-        ),
+        typer.Option("--alone", help="The upper bound: every message alone on machines with little to do."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
@@ -48,7 +46,7 @@ def capacity(
     share, size = _groups(groups)
     load = Load(users, messages_per_day, share, size, devices, online, peak, content_bytes, keep_days)
     machines = Machines(replication=replication)
-    costs = _costs(measured_files or [], busy=busy)
+    costs = _costs(measured_files or [], alone=alone)
     try:
         found = plan(load, costs, machines)
     except Unreasonable as error:
@@ -72,11 +70,11 @@ def _groups(text: str) -> tuple[float, float]:
         raise Failure(f"--groups {text}: expected SHARE:SIZE", hint="try --groups 0.3:12") from None
 
 
-def _costs(files: list[Path], *, busy: bool) -> dict[str, Cost]:
-    costs = BUSY if busy else COSTS
+def _costs(files: list[Path], *, alone: bool) -> dict[str, Cost]:
+    costs = ALONE if alone else COSTS
     for path in files:
         try:
-            costs = measured(costs, json.loads(path.read_text()), f"{path}", busy=busy)
+            costs = measured(costs, json.loads(path.read_text()), f"{path}", alone=alone)
         except OSError as error:
             raise Failure(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, NotMeasured) as error:
