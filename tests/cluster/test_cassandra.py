@@ -43,6 +43,7 @@ from tidings.store.contract import (
     StoreUnavailable,
     Table,
 )
+from tidings.store.counts import StoreCounts
 from tidings.store.schema import MESSAGES, MessageRow
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -358,6 +359,32 @@ async def test_requests_beyond_the_bound_wait_their_turn(config: CassandraConfig
         one.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
     await asyncio.wait_for(store.write(batch), 30)
+    await store.close()
+
+
+@pytest.mark.parametrize(("together", "write_requests"), [(10, 1), (1, 2)])
+async def test_what_it_is_asked_for_is_counted(
+    config: CassandraConfig, together: int, write_requests: int
+) -> None:
+    counts = StoreCounts()
+    apart = msgspec.structs.replace(config, together=together)
+    store = await CassandraStore.open(apart, tables=[ASCENDING, GROWING], counts=counts)
+    rows = [IntRow(UserId(7), part, MessageId(1), "") for part in (1, 1, 2)]
+
+    async def ask() -> None:
+        await store.write([Put(ASCENDING, row, 1) for row in rows])
+        assert await store.get(ASCENDING, (7, 2, 1)) == rows[2]
+
+    await ask()  # which prepares the statements, too
+    requests, failures = counts.requests, counts.failures
+    of_table = counts.tables["ascending"]
+    assert (of_table.rows, of_table.statements, of_table.reads) == (3, 3, 1)
+    assert counts.write_requests == write_requests
+    await ask()
+    assert (of_table.rows, of_table.statements, of_table.reads) == (6, 6, 2)
+    assert counts.write_requests == 2 * write_requests
+    assert counts.requests - requests == write_requests + 1
+    assert counts.tables["growing"].rows == counts.failures - failures == counts.waiting == 0
     await store.close()
 
 
