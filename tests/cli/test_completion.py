@@ -25,7 +25,7 @@ def words(line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("tidings ch", ["check", "chat", "chats"]),
+        ("tidings ch", ["check", "chat", "chats", "chaos"]),
         ("tidings message un", ["unreact", "unstar"]),
         ("tidings chats mute --f", ["--for"]),
         ("tidings people report @bob spam --b", ["--block"]),
