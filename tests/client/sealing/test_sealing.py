@@ -242,9 +242,12 @@ def test_nobody_but_ones_own_identity_gives_one_another(four: Four) -> None:
 
 def test_a_key_that_nobody_may_ask_for_any_more_is_forgotten(four: Four) -> None:
     post = four.alice.send(BOB, "hello")
-    asking.prune(four.alice.database, NOW_MS + asking.KEEP_MS)
+    answer = asking.answer(four.alice.database, post.name, [four.bob.me.device_id])
+    assert answer is not None
+    assert abs(answer.sealed_ms - NOW_MS) < 10
+    asking.prune(four.alice.database, answer.sealed_ms + asking.KEEP_MS)
     assert asking.answer(four.alice.database, post.name, [four.bob.me.device_id]) is not None
-    asking.prune(four.alice.database, NOW_MS + asking.KEEP_MS + 1)
+    asking.prune(four.alice.database, answer.sealed_ms + asking.KEEP_MS + 1)
     assert asking.answer(four.alice.database, post.name, [four.bob.me.device_id]) is None
 
 
@@ -310,6 +313,19 @@ def test_a_lost_session_that_was_answered_heals_over_a_new_one(four: Four) -> No
     post = four.alice.send(BOB, "lost")
     assert four.bob.open(post).fault == Fault.NO_KEY
     four.alice.now_ms = four.bob.now_ms = NOW_MS + 10
+    assert text(heal(four, post)) == "lost"
+    assert text(four.bob.open(four.alice.send(BOB, "goes on"))) == "goes on"
+
+
+@pytest.mark.parametrize("back_ms", [0, 1, 300, 3_600_000])
+def test_a_lost_session_heals_over_a_new_one_after_the_clock_went_back(four: Four, back_ms: int) -> None:
+    four.bob.open(four.alice.send(BOB, "before"))
+    four.alice.open(four.bob.send(ALICE, "answer"))
+    four.bob.database.execute("DELETE FROM sessions")
+    for device in four.all:
+        device.now_ms -= back_ms
+    post = four.alice.send(BOB, "lost")
+    assert four.bob.open(post).fault == Fault.NO_KEY
     assert text(heal(four, post)) == "lost"
     assert text(four.bob.open(four.alice.send(BOB, "goes on"))) == "goes on"
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tidings.client.sealing import lists
+from tidings.client.sealing import lists, moments
 from tidings.client.sealing.inside import Wrapped
 from tidings.client.sealing.sealer import Sealed
 from tidings.protocol.frames import Message, Reference
@@ -99,9 +99,10 @@ def take_early(database: sqlite3.Connection, name: Reference) -> bytes | None:
 
 def keep_key(database: sqlite3.Connection, name: Reference, sealed: Sealed, now_ms: int) -> None:
     """Keep the key of an own message, and whom it was sealed for."""
+    at_ms = moments.next_ms(database, now_ms)
     database.execute(
         "INSERT OR REPLACE INTO message_keys VALUES (?, ?, ?, ?, ?)",
-        (*name_of(name), sealed.key, msgspec.msgpack.encode(sorted(sealed.envelopes)), now_ms),
+        (*name_of(name), sealed.key, msgspec.msgpack.encode(sorted(sealed.envelopes)), at_ms),
     )
 
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 import tidings_core as core
 
+from tidings.client.sealing import moments
 from tidings.client.sealing.inside import KEY_ID_BYTES, Inside, Outside, seal_under
 from tidings.client.sealing.rosters import Roster
 from tidings.protocol.frames import Reference
@@ -217,13 +218,14 @@ def speak(
 ) -> bytes:
     """The content of an own message. The key has stepped, and is kept so; who asks for it can be answered."""
     index, share = mine.key.index, mine.key.share()
+    at_ms = moments.next_ms(database, now_ms)
     content = seal_under(mine.key, mine.key_id, inside, outside)
     database.execute(
         "UPDATE sender_keys SET state = ? WHERE conversation_id = ?", (mine.key.save(), conversation_id)
     )
     database.execute(
         "INSERT OR REPLACE INTO spoken VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (outside.client_id, outside.sender_device, conversation_id, mine.key_id, index, share, now_ms),
+        (outside.client_id, outside.sender_device, conversation_id, mine.key_id, index, share, at_ms),
     )
     return content
 

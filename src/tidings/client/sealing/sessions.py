@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 import tidings_core as core
 
-from tidings.client.sealing import lists, own
+from tidings.client.sealing import lists, moments, own
 from tidings.client.sealing.own import Own, Secrets
 from tidings.protocol.frames import Bundle
 from tidings.protocol.ids import DeviceId, UserId
@@ -240,7 +240,7 @@ def _add(database: sqlite3.Connection, device: DeviceId, session: core.Session, 
         "INSERT INTO sessions (device_id, session_id, state, made_ms, used, is_outbound_lost)"
         " VALUES (?1, ?2, ?3, ?4, (SELECT coalesce(max(used), 0) + 1 FROM sessions WHERE device_id = ?1), 0)"
         " ON CONFLICT DO UPDATE SET state = excluded.state, used = excluded.used",
-        (device, session.session_id, session.save(), now_ms),
+        (device, session.session_id, session.save(), moments.next_ms(database, now_ms)),
     )
     database.execute(
         "DELETE FROM sessions WHERE device_id = ? AND session_id NOT IN"
