@@ -658,6 +658,20 @@ async def test_what_a_device_writes_stands_after_what_it_says_it_has(nodes: Node
     assert (await alice.expect(Sent)).message_id - answer < 1000
 
 
+async def test_what_a_device_wrote_that_was_signed_out_elsewhere_reaches_the_other_one(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    phone = await other.online(await one.register("alice"))
+    laptop = await one.login("alice")
+    await one.register("bob")
+    chat = await phone.open("bob")
+    nodes.topics.receivers.clear()  # nothing arrives any more
+    await one.services.account_rules.devices.revoke(*phone.account.ids())
+    nodes.clock.advance(TRUST_S + MARGIN_S)
+    phone.send(chat, "my last words")
+    await phone.expect(Sent)
+    assert await (await one.online(laptop)).texts(1) == ["my last words"]
+
+
 # --- settings -------------------------------------------------------------------------------
 
 

@@ -332,7 +332,8 @@ class Messages:
             shut = conversation.blockers | conversation.pending
             recipients = [member for member in recipients if member not in shut]
         group = conversation.group
-        if len(user.devices) > 1 and (group is None or group.fanout.writes_copies):
+        # (The sender's own device is not always among them: it may have been signed out on another node.)
+        if any(other != device for other in user.devices) and (group is None or group.fanout.writes_copies):
             recipients.append(user.user_id)
         entry = entry_of(message, send.envelopes)
         conversation.newest = max(conversation.newest, message_id)
