@@ -22,6 +22,7 @@ from tidings.testing.simulation.batches import (
     Failure,
     begin_chunk,
     failures_of,
+    followed,
     in_chunks,
     say,
     table,
@@ -73,7 +74,8 @@ def _many(options: argparse.Namespace, seeds: range, people: str) -> int:
     """Run seeds with some kind of people; the exit code."""
     began_s = time.monotonic()
     work = partial(_run_some, people)
-    total = _total(in_chunks(work, seeds, options.nodes, chunk=CHUNK, processes=options.processes))
+    sums = in_chunks(work, seeds, options.nodes, chunk=CHUNK, processes=options.processes)
+    total = _total(followed(sums, len(seeds)))
     took_s = time.monotonic() - began_s
     missing = _missing(total.counts, options.nodes) if len(seeds) >= EACH_FAULT_FROM else []
     say(f"people in {people}:", *table(total.counts, PHASES))

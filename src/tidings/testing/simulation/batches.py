@@ -6,10 +6,14 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from tidings.testing.simulation.cluster import Broken
 
+TOLD_EACH = 100
+"""seeds, after which it is told how far it is where nobody watches"""
+CLEAR = "\r\x1b[K"
+"""back to the begin of an emptied line"""
 T = TypeVar("T")
 Counts = Counter[tuple[str, str]]
 """how often what happened, by phase and name"""
@@ -34,6 +38,38 @@ def in_chunks(
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         yield from pool.map(work, chunks, [nodes] * len(chunks))
+
+
+class Part(Protocol):
+    """What came of some of the seeds."""
+
+    @property
+    def seeds(self) -> int: ...
+
+    @property
+    def failures(self) -> list[Failure]: ...
+
+
+P = TypeVar("P", bound=Part)
+
+
+def followed(parts: Iterable[P], total: int) -> Iterator[P]:
+    """The same, as they come; how far that is, and what has broken, is told on stderr."""
+    is_watched = sys.stderr.isatty()
+    done = told = 0
+    for part in parts:
+        done += part.seeds
+        for failure in part.failures:
+            sys.stderr.write(f"{CLEAR if is_watched else ''}seed {failure.seed}: {failure.rule}\n")
+        if is_watched:
+            sys.stderr.write(f"{CLEAR}{done} of {total} seeds")
+        elif done - told >= TOLD_EACH:
+            told = done
+            sys.stderr.write(f"{done} of {total} seeds\n")
+        sys.stderr.flush()
+        yield part
+    if is_watched:
+        sys.stderr.write(CLEAR)
 
 
 def begin_chunk() -> None:

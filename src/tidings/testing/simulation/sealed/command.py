@@ -13,6 +13,7 @@ from tidings.testing.simulation.batches import (
     Failure,
     begin_chunk,
     failures_of,
+    followed,
     in_chunks,
     say,
     table,
@@ -44,7 +45,8 @@ class Sum(NamedTuple):
 def main(seeds: range, nodes: int, processes: int) -> int:
     """Run many seeds; the exit code."""
     began_s = time.monotonic()
-    sums = list(in_chunks(_some, seeds, nodes, chunk=CHUNK, processes=processes))
+    parts = in_chunks(_some, seeds, nodes, chunk=CHUNK, processes=processes)
+    sums = list(followed(parts, len(seeds)))
     took_s = time.monotonic() - began_s
     counts: Counts = Counter()
     for one in sums:
