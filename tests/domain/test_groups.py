@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tidings.domain.group_changes import planned
+from tidings.domain.rosters import Roster, Rosters, revised
 from tidings.protocol import errors, frames
 from tidings.protocol.api import Proof
 from tidings.protocol.errors import ErrorKind
@@ -41,6 +43,7 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits, Rate
+from tidings.store.contract import StoreUnavailable
 from tidings.store.schema import ROSTERS
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import PASSWORD, Device, World
@@ -706,6 +709,109 @@ async def test_who_is_added_while_their_account_ends_is_taken_out_again(
     await change(alice, group, GroupAction.ADD, users=[user(carol)])
     assert gone
     assert await roles(bob, group) == {"alice": 2, "bob": 0}
+
+
+def ended_as_it_is_set(monkeypatch: pytest.MonkeyPatch, world: World, gone: list[Device]) -> list[int]:
+    """The next change is judged before these accounts end, and written after; all that are written."""
+    store = world.services.inboxes._store
+    compare = store.compare_and_set
+    written: list[int] = []
+
+    async def late(table: Any, *rows: Any) -> Any:
+        if table is ROSTERS:
+            written.append(len(written))
+            if len(written) == 1:
+                for one in gone:
+                    await world.services.account_rules.departures.depart(user(one), Proof(PASSWORD))
+        return await compare(table, *rows)
+
+    monkeypatch.setattr(store, "compare_and_set", late)
+    return written
+
+
+async def test_of_each_who_is_taken_out_again_all_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, (alice, bob, carol, dave) = await people(4)
+    group = await group_of(alice, [bob])
+    ended_as_it_is_set(monkeypatch, world, [carol, dave])
+    await change(alice, group, GroupAction.ADD, users=[user(carol), user(dave)])
+    told = [await change_seen(bob) for _ in range(3)]
+    assert [(one.version, one.action, one.users) for one in told] == [
+        (2, GroupAction.ADD, [user(carol), user(dave)]),
+        (3, GroupAction.LEAVE, [user(carol)]),
+        (4, GroupAction.LEAVE, [user(dave)]),
+    ]
+    assert await roles(bob, group) == {"alice": 2, "bob": 0}
+
+
+async def test_a_change_that_is_not_told_yet_is_told_before_somebody_is_taken_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    ended_as_it_is_set(monkeypatch, world, [carol])
+    rosters, tell = Rosters(world.services.inboxes._store), world.services.groups._announcements.tell
+
+    async def elsewhere(conversation: Any, roster: Roster) -> list[UserId]:
+        gone = await tell(conversation, roster)
+        if (
+            roster.head.version == 2
+        ):  # another node changes the group meanwhile, and dies before it tells of that
+            frame = ChangeGroup(1, group, GroupAction.INFO, info=b"News")
+            plan = planned(roster, user(alice), frame, roster.head.changed_at, FAST)
+            assert plan is not None
+            after = revised(roster, plan.head, (), roster.head.cause + 1, b"another node")
+            assert await rosters.set(roster.row, after.row, ())
+        return gone
+
+    monkeypatch.setattr(world.services.groups._announcements, "tell", elsewhere)
+    await change(alice, group, GroupAction.ADD, users=[user(carol)])
+    told = [await change_seen(bob) for _ in range(3)]
+    assert [(one.version, one.action) for one in told] == [
+        (2, GroupAction.ADD),
+        (3, GroupAction.INFO),
+        (4, GroupAction.LEAVE),
+    ]
+
+
+async def test_who_comes_after_a_node_that_died_takes_the_others_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, (alice, bob, carol, dave) = await people(4)
+    group = await group_of(alice, [bob])
+    written = ended_as_it_is_set(monkeypatch, world, [carol, dave])
+    store = world.services.inboxes._store
+    compare = store.compare_and_set
+
+    async def dies(table: Any, *rows: Any) -> Any:
+        if len(written) == 2:
+            written.append(2)
+            raise StoreUnavailable("planned")
+        return await compare(table, *rows)
+
+    monkeypatch.setattr(store, "compare_and_set", dies)
+    users = [user(carol), user(dave)]
+    await alice.ask(lambda n: ChangeGroup(n, group, GroupAction.ADD, users), Error)
+    assert len(await roles(bob, group)) == 3
+    await change(alice, group, GroupAction.INFO, info=b"News")
+    assert await roles(bob, group) == {"alice": 2, "bob": 0}
+    told = {
+        one.version: one.action for one in [await change_seen(bob) for _ in range(5)]
+    }  # one of them again
+    actions = [GroupAction.ADD, GroupAction.LEAVE, GroupAction.LEAVE, GroupAction.INFO]
+    assert list(told.values()) == actions
+
+
+@pytest.mark.parametrize("kind", [frames.ConversationKind.GROUP, frames.ConversationKind.CHANNEL])
+async def test_whose_account_ends_while_they_make_a_group_is_not_in_it(
+    monkeypatch: pytest.MonkeyPatch, kind: frames.ConversationKind
+) -> None:
+    world, (alice, bob, carol) = await people(3)
+    ended_as_it_is_set(monkeypatch, world, [alice])
+    frame = CreateGroup(1, ClientId(b"n" * 16), kind, users=[user(bob), user(carol)])
+    made = await world.services.groups.create(user(alice), frame)
+    found, seen = await described(bob, made.conversation_id)
+    assert (seen.role, seen.count) == (GroupRole.OWNER, 2)
+    members = await bob.ask(lambda n: Members(n, made.conversation_id, UserId(0), 10), MemberPage)
+    assert [one.handle for one in members.members] == ["bob", "carol"]
+    assert found.version == 3
 
 
 async def test_who_waits_and_is_gone_is_not_let_in() -> None:

@@ -86,8 +86,9 @@ class Announcements:
     async def tell(self, conversation: Conversation, roster: Roster) -> list[UserId]:
         """Tell of the last change of a group; durable on return. Raises ProtocolError, StoreError.
 
-        Returns those of whom it made members and whose account has ended, or is about to: take them out, and
-        tell of that. Until then it counts as not told.
+        Returns those who became members by it, or by one that does not count as told yet, and whose account
+        has ended, or is about to: take out one of them, and tell of that. While any are left it counts as not
+        told: whoever comes after a node that died between two of them finds the others.
         """
         head = roster.head
         assert head.change is not None
@@ -107,13 +108,13 @@ class Announcements:
             # What came too late for readers is written once more, as the group's messages go by now.
             roster = await self._now(roster)
             recipients = _recipients(roster, concerned)
+        group = conversation.group
+        assert group is not None
         # Only now: whoever ends an account looks for its groups after saying so.
-        gone = await self._gone([row.user_id for row in concerned if row.left_version is None])
+        gone = await self._gone([row.user_id for row in roster.present if row.joined_version > group.told])
         if gone:
             return gone
         await self._commit.write([Raise(HEADS, HeadRow(conversation.conversation_id, told=head.version))])
-        group = conversation.group
-        assert group is not None
         group.told = max(group.told, head.version)
         return []
 

@@ -415,19 +415,18 @@ class Groups:
                 return
             gone = await self._announcements.tell(conversation, roster)
             if gone:
-                roster, at_once = await self._taken_out(roster, gone), True
+                roster, at_once = await self._with_one_less(roster, gone), True
                 await self._conversations.changed(roster)
 
-    async def _taken_out(self, roster: Roster, gone: list[UserId]) -> Roster:
-        """A group without those who came to it while their account was ended."""
-        for user in gone:
-            after: Roster | None = None
-            while after is None:
-                roster = await self._roster(roster.row.conversation_id, {user})
-                plan = group_changes.left(roster, user, self._clock.wall_ms(), self._limits, by_force=True)
-                after = roster if plan is None else await self._set(roster, plan)
-            roster = after
-        return roster
+    async def _with_one_less(self, roster: Roster, gone: list[UserId]) -> Roster:
+        """A group without one of those who came to it while their account was ended.
+
+        One at a time, and of the group as it was told: two changes at once, or one upon somebody else's that
+        their node has not told yet, and nobody would ever be told of the first.
+        """
+        plan = group_changes.left(roster, gone[0], self._clock.wall_ms(), self._limits, by_force=True)
+        after = None if plan is None else await self._set(roster, plan)
+        return after or await self._roster(roster.row.conversation_id, set(gone))
 
     def _tell_some_time(self, conversation: Conversation) -> None:
         """A change was found that its members may not have been told of."""
