@@ -127,3 +127,25 @@ def test_who_leaves_by_force_leaves_an_heir(asked: list[tuple[UserId, ChangeGrou
         owners = [row for row in roster.present if row.role == GroupRole.OWNER]
         assert len(owners) == (1 if roster.present else 0)
     assert roster.head.count == 0
+
+
+@given(steps, some.sets(people))
+def test_of_those_who_leave_by_force_none_takes_over(
+    asked: list[tuple[UserId, ChangeGroup]], ending: set[UserId]
+) -> None:
+    roster = made()
+    for now_ms, (actor, wish) in enumerate(asked):
+        try:
+            plan = step(roster, actor, wish, now_ms * 1000)
+        except ProtocolError:
+            continue
+        roster = roster if plan is None else after(roster, plan)
+    for user in ending:
+        while (plan := group_changes.left(roster, user, 0, LIMITS, by_force=True, ending=ending)) is not None:
+            roster = after(roster, plan)
+            change = roster.head.change
+            assert change is not None
+            assert change.action == GroupAction.LEAVE or not ending & set(change.users)
+            owners = [row for row in roster.present if row.role == GroupRole.OWNER]
+            assert len(owners) == (1 if roster.present else 0)
+    assert not ending & {row.user_id for row in roster.present}

@@ -11,7 +11,7 @@ import pytest
 from tidings.domain.group_changes import planned
 from tidings.domain.rosters import Roster, Rosters, revised
 from tidings.protocol import errors, frames
-from tidings.protocol.api import Proof
+from tidings.protocol.api import LoggedIn, Proof
 from tidings.protocol.errors import ErrorKind
 from tidings.protocol.frames import (
     CHANGE_TYPE,
@@ -812,6 +812,65 @@ async def test_whose_account_ends_while_they_make_a_group_is_not_in_it(
     members = await bob.ask(lambda n: Members(n, made.conversation_id, UserId(0), 10), MemberPage)
     assert [one.handle for one in members.members] == ["bob", "carol"]
     assert found.version == 3
+
+
+async def begin_to_end(world: World, *accounts: LoggedIn) -> None:
+    """They want to end their accounts; the node dies in the middle of it, and they never come back."""
+    departures = world.services.account_rules.departures
+    departing = departures.departing
+
+    async def dies(_: UserId) -> None:
+        raise StoreUnavailable("planned")
+
+    departures.departing = dies
+    for account in accounts:
+        with pytest.raises(StoreUnavailable):
+            await departures.depart(account.ids()[0], Proof(PASSWORD))
+    departures.departing = departing
+
+
+async def test_two_whose_accounts_end_do_not_hand_a_group_to_each_other() -> None:
+    world, (alice, bob) = await people(2)
+    group = await group_of(alice, [bob])
+    depart = world.services.account_rules.departures.depart
+    async with asyncio.timeout(5.0):
+        await asyncio.gather(*(depart(user(one), Proof(PASSWORD)) for one in (alice, bob)))
+    conversation = await world.services.conversations.find(group)
+    assert conversation is not None
+    assert conversation.members == ()
+    assert conversation.version <= 4
+
+
+async def test_a_group_goes_to_somebody_whose_account_does_not_end() -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob, carol])
+    await change(alice, group, GroupAction.ROLE, users=[user(bob)], role=GroupRole.ADMIN)
+    await begin_to_end(world, bob.account)
+    await world.services.account_rules.departures.depart(user(alice), Proof(PASSWORD))
+    assert await roles(carol, group) == {"bob": 1, "carol": 2}
+    await world.services.account_rules.departures.depart(user(bob), Proof(PASSWORD))
+    assert await roles(carol, group) == {"carol": 2}
+
+
+async def test_where_nobody_stays_those_who_began_to_go_are_taken_out_first() -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob, carol])
+    await begin_to_end(world, bob.account, carol.account)
+    await world.services.account_rules.departures.depart(user(alice), Proof(PASSWORD))
+    conversation = await world.services.conversations.find(group)
+    assert conversation is not None
+    assert (conversation.members, conversation.version) == ((), 4)
+
+
+async def test_a_channel_goes_to_the_one_listener_whose_account_does_not_end() -> None:
+    world, everybody = await people(20)
+    alice, *listeners = everybody
+    made = await create(alice, listeners, kind=frames.ConversationKind.CHANNEL)
+    stays = max(listeners, key=user)
+    await begin_to_end(world, *(one.account for one in listeners if one is not stays))
+    await world.services.account_rules.departures.depart(user(alice), Proof(PASSWORD))
+    _, seen = await described(stays, made.conversation_id)
+    assert seen.role == GroupRole.OWNER
 
 
 async def test_who_waits_and_is_gone_is_not_let_in() -> None:

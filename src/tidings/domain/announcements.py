@@ -27,6 +27,7 @@ from tidings.domain.log import row_of
 from tidings.domain.peers import MARGIN_S
 from tidings.domain.rosters import Roster, Rosters
 from tidings.domain.router import Router
+from tidings.domain.users import ending
 from tidings.protocol.frames import CHANGE_TYPE, ConversationKind, GroupAction, GroupChange, Message
 from tidings.protocol.ids import (
     CLIENT_ID_BYTES,
@@ -44,7 +45,6 @@ from tidings.store.schema import (
     MEMBERSHIPS,
     MESSAGES,
     SUBSCRIBERS,
-    USERS,
     GroupHead,
     HeadRow,
     MembershipRow,
@@ -119,8 +119,7 @@ class Announcements:
         return []
 
     async def _gone(self, users: list[UserId]) -> list[UserId]:
-        rows = await self._store.get_many(USERS, [(user,) for user in users]) if users else []
-        return [user for user, row in zip(users, rows, strict=True) if row is None or row.leaving]
+        return await ending(self._store, users)
 
     def _offer(
         self, conversation: Conversation, roster: Roster, entry: Entry, recipients: list[UserId]

@@ -6,7 +6,7 @@ Two changes that are made at once follow one another: the second is judged by wh
 spec §6.17
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -57,6 +57,11 @@ class Planned(NamedTuple):
     head: GroupHead
     rows: tuple[RosterRow, ...] = ()
     """members' rows that it writes"""
+
+    @property
+    def gone(self) -> list[UserId]:
+        """Whom it makes members no more."""
+        return [row.user_id for row in self.rows if row.left_version is not None]
 
 
 def created(
@@ -164,12 +169,20 @@ def added(
 
 
 def left(
-    roster: Roster, user: UserId, now_ms: int, limits: Limits, *, by_force: bool = False
+    roster: Roster,
+    user: UserId,
+    now_ms: int,
+    limits: Limits,
+    *,
+    by_force: bool = False,
+    ending: Collection[UserId] = (),
 ) -> Planned | None:
     """Somebody goes. Raises ProtocolError (group_rights).
 
     `by_force`: their account ends. Then an owner hands the group over first, to the eldest admin, else to the
-    eldest member, and goes when this is asked again: so all are told of both.
+    eldest member, and goes when this is asked again: so all are told of both. Whose account ends, too, takes
+    nothing over: two of them would hand it to each other for ever. Where there is nobody else these go first,
+    one each time that this is asked, so that the group has an owner as long as it has members.
     """
     role = roster.role(user)
     if role is None:
@@ -177,10 +190,18 @@ def left(
     if role == GroupRole.OWNER and roster.head.count > 1:
         if not by_force:
             raise ProtocolError(GROUP_RIGHTS, "hand the group over first: it would have no owner")
-        heir = _heir(roster, user)
+        heir = _heir(roster, user, ending)
         if heir is not None:
-            return _promoted(roster, user, [heir.user_id], GroupRole.OWNER, now_ms, limits)
+            return _promoted(roster, user, [heir], GroupRole.OWNER, now_ms, limits)
+        user = next((one for one in heirs(roster, user) if one in ending), user)
     return _gone(roster, user, GroupAction.LEAVE, [user], now_ms)
+
+
+def heirs(roster: Roster, user: UserId) -> list[UserId]:
+    """Who may take a group over from a user, in that order."""
+    others = [row for row in roster.present if row.user_id != user]
+    others.sort(key=lambda row: (-(roster.role(row.user_id) or 0), row.joined_version, row.user_id))
+    return [row.user_id for row in others]
 
 
 def asked(roster: Roster, user: UserId, code_hash: bytes, now_ms: int, limits: Limits) -> Planned | None:
@@ -406,10 +427,5 @@ def _of_channel(rules: GroupRules) -> GroupRules:
     return GroupRules(max(rules.write, least), max(rules.add, least), max(rules.edit, least), rules.approval)
 
 
-def _heir(roster: Roster, user: UserId) -> RosterRow | None:
-    others = [row for row in roster.present if row.user_id != user]
-    return min(
-        others,
-        key=lambda row: (-(roster.role(row.user_id) or 0), row.joined_version, row.user_id),
-        default=None,
-    )
+def _heir(roster: Roster, user: UserId, ending: Collection[UserId]) -> UserId | None:
+    return next((one for one in heirs(roster, user) if one not in ending), None)

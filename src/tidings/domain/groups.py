@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from tidings.domain import group_changes
+from tidings.domain import group_changes, heirs
 from tidings.domain.announcements import Announcements
 from tidings.domain.clock import Clock, IdClock
 from tidings.domain.commit import GroupCommit
@@ -59,7 +59,6 @@ from tidings.store.schema import (
     GROUP_PICTURES,
     HEAD_MEMBER,
     MEMBERSHIPS,
-    SHARES,
     SUBSCRIBERS,
     WATERMARKS,
     GroupHead,
@@ -77,8 +76,6 @@ JOINS_S = 1.0
 """Those who join a group within so long come as one change."""
 MEMBERSHIPS_READ = 256
 """rows read at once"""
-HEIRS = 16
-"""listeners of a channel that are looked at for who takes over"""
 
 Judge = Callable[[Roster], Planned | None]
 
@@ -350,7 +347,7 @@ class Groups:
         limit = min(limit, self._limits.group_page)
         roles = {} if conversation.group is None else conversation.group.roles
         if conversation.is_channel and viewer in roles:
-            users = await self._subscribers(conversation.conversation_id, after, limit + 1)
+            users = await heirs.listeners(self._store, conversation.conversation_id, after, limit + 1)
         else:
             users = sorted(user for user in roles if user > after)[: limit + 1]
         shown = users[:limit]
@@ -424,7 +421,9 @@ class Groups:
         One at a time, and of the group as it was told: two changes at once, or one upon somebody else's that
         their node has not told yet, and nobody would ever be told of the first.
         """
-        plan = group_changes.left(roster, gone[0], self._clock.wall_ms(), self._limits, by_force=True)
+        now_ms = self._clock.wall_ms()
+        others = await heirs.passed_over(self._store, roster, gone[0])
+        plan = group_changes.left(roster, gone[0], now_ms, self._limits, by_force=True, ending=others)
         after = None if plan is None else await self._set(roster, plan)
         return after or await self._roster(roster.row.conversation_id, set(gone))
 
@@ -459,21 +458,24 @@ class Groups:
         conversation = await self._conversations.find(conversation_id)
         if conversation is None:
             return
-        heirs = {user}
+        users = {user}
         if conversation.is_channel:
             # Its listeners are in no roster: where there is no other staff, one of them takes over.
-            heirs.update(await self._subscribers(conversation_id, UserId(0), HEIRS))
+            users.update(await heirs.some_listeners(self._store, conversation_id))
         is_there = True
         while is_there:
             now_ms = self._clock.wall_ms()
+            known = await self._roster(conversation_id, users)
+            others = await heirs.passed_over(self._store, known, user)
 
-            def judge(roster: Roster, now_ms: int = now_ms) -> Planned | None:
+            def judge(roster: Roster, now_ms: int = now_ms, others: set[UserId] = others) -> Planned | None:
                 nonlocal is_there
-                plan = group_changes.left(roster, user, now_ms, self._limits, by_force=True)
-                is_there = plan is not None and plan.head.count == roster.head.count  # it hands over first
+                plan = group_changes.left(roster, user, now_ms, self._limits, by_force=True, ending=others)
+                # It hands over first, or others go first.
+                is_there = plan is not None and user not in plan.gone
                 return plan
 
-            await self._apply(conversation, judge, heirs)
+            await self._apply(conversation, judge, users)
 
     async def _invited(self, invite: bytes, users: set[UserId]) -> tuple[Roster, bytes]:
         if len(invite) > self._limits.group_code_bytes:
@@ -583,13 +585,6 @@ class Groups:
         if change is not None and change.action in GONE and user in change.users:
             return None
         return None if row is None or row.left_version is not None else row
-
-    async def _subscribers(self, conversation_id: ConversationId, after: UserId, limit: int) -> list[UserId]:
-        found: list[UserId] = []
-        for share in range(SHARES):
-            rows = await self._store.range(SUBSCRIBERS, (conversation_id, share), after=(after,), limit=limit)
-            found += [row.user_id for row in rows if row.left_version is None]
-        return sorted(found)[:limit]
 
     def _lock(self, conversation_id: ConversationId) -> asyncio.Lock:
         return self._locks.setdefault(conversation_id, asyncio.Lock())

@@ -8,7 +8,7 @@ Where there are other nodes, an object is read anew when it was not for `TRUST_S
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -75,6 +75,12 @@ class User:
         if count >= self.messages_per_day:
             raise ProtocolError(QUOTA, f"no more than {self.messages_per_day} messages a day")
         self.sent = (today, count + 1)
+
+
+async def ending(store: Store, users: Sequence[UserId]) -> list[UserId]:
+    """Those whose account has ended, or is about to, as it is stored. Raises StoreError."""
+    rows = await store.get_many(USERS, [(user,) for user in users]) if users else []
+    return [user for user, row in zip(users, rows, strict=True) if row is None or row.leaving]
 
 
 class Users:
