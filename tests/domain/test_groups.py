@@ -43,7 +43,7 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits, Rate
-from tidings.store.contract import StoreUnavailable
+from tidings.store.contract import StoreFull, StoreUnavailable
 from tidings.store.schema import ROSTERS
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import PASSWORD, Device, World
@@ -407,6 +407,27 @@ async def test_who_is_removed_before_the_answer_was_let_in_all_the_same(
     go_on.set()
     assert not (await answer).waiting
     assert await roles(alice, group) == {"alice": 2, "bob": 0}
+
+
+@pytest.mark.parametrize("kind", [frames.ConversationKind.GROUP, frames.ConversationKind.CHANNEL])
+async def test_who_joins_again_is_in_if_telling_of_it_failed_at_first(
+    monkeypatch: pytest.MonkeyPatch, kind: int
+) -> None:
+    world, (alice, bob, carol) = await people(3)
+    group = (await create(alice, [bob], kind=kind)).conversation_id
+    await linked(alice, group, world)
+    world.clock.advance(2)
+    with monkeypatch.context() as patch:
+
+        async def fail(*_: object) -> None:
+            raise StoreFull("no room")
+
+        patch.setattr(world.services.groups._announcements, "tell", fail)
+        error = await carol.ask(lambda n: Join(n, CODE), Error)
+        assert error.code == errors.STORE_FULL.code
+    assert not (await carol.ask(lambda n: Join(n, CODE), Joined)).waiting
+    assert (await described(carol, group))[1].count == 3
+    assert (await change_seen(carol)).action == GroupAction.JOIN
 
 
 async def test_an_expired_a_revoked_and_a_made_up_link_lead_nowhere() -> None:

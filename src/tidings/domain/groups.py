@@ -261,10 +261,13 @@ class Groups:
         """
         roster, code_hash = await self._invited(invite, {user})
         conversation_id = roster.row.conversation_id
-        if roster.role(user) is not None:
-            return conversation_id, False
         conversation = await self._conversations.find(conversation_id)
         assert conversation is not None
+        if roster.role(user) is not None:
+            # The first answer may have failed before this was told, or known everywhere: of a
+            # channel nobody is a member before that.
+            await self._apply(conversation, lambda _: None, {user})
+            return conversation_id, False
         if roster.head.rules.approval:
             now_ms = self._clock.wall_ms()
             await self._apply(
