@@ -904,6 +904,23 @@ async def test_who_waits_and_is_gone_is_not_let_in() -> None:
     await refused(alice, errors.NO_SUCH_USER, group, GroupAction.ADD, users=[user(carol)])
 
 
+async def test_nobody_is_added_whose_account_has_ended_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they let others do is gone by then; the account's row goes last."""
+    world, (alice, bob, carol) = await people(3)
+    group = await group_of(alice, [bob])
+    await carol.ask(lambda n: Set(n, SettingKind.PRIVACY, "groups", b"nobody"), Ok)
+    departures = world.services.account_rules.departures
+
+    async def fail(*_: object) -> None:
+        raise StoreUnavailable("out of order")
+
+    monkeypatch.setattr(departures._phones, "forget", fail)
+    with pytest.raises(StoreUnavailable):
+        await departures.depart(user(carol), Proof(PASSWORD))
+    await refused(alice, errors.NO_SUCH_USER, group, GroupAction.ADD, users=[user(carol)])
+    assert (await described(bob, group))[0].version == 1
+
+
 async def test_messages_are_pinned_and_taken_off() -> None:
     _, (alice, bob) = await people(2)
     group = await group_of(alice, [bob])

@@ -60,6 +60,7 @@ from tidings.store.schema import (
     HEAD_MEMBER,
     MEMBERSHIPS,
     SUBSCRIBERS,
+    USERS,
     WATERMARKS,
     GroupHead,
     GroupLinkRow,
@@ -562,10 +563,12 @@ class Groups:
         if len(users) > self._limits.group_users:
             raise ProtocolError(TOO_LARGE, f"at most {self._limits.group_users} users in one change")
         for user in users:
-            if not (await self._users.user(user)).handle:
-                raise ProtocolError(NO_SUCH_USER)
             if user not in waiting and not await self._privacy.may_see(actor, user, "groups"):
                 raise ProtocolError(NOT_ADDABLE)
+        # Read after what they let others do: where an account ends that goes first, and then says nothing.
+        rows = await self._store.get_many(USERS, [(user,) for user in users]) if users else []
+        if any(row is None or row.leaving for row in rows):
+            raise ProtocolError(NO_SUCH_USER)
 
     async def _check_pin(self, conversation: Conversation, actor: UserId, frame: ChangeGroup) -> None:
         """What is pinned is a message of the group that its members may see."""
