@@ -278,7 +278,9 @@ class GroupDevice(Device):
         self._excuse(code)
         if code == errors.NO_SUCH_CONVERSATION.code:
             model, user = self.simulation.model, self.user.user_id
-            if model.was_member(conversation, user, since_s, self.loop.now_s):
+            now_s = self.loop.now_s
+            is_in = model.was_member(conversation, user, since_s, now_s)
+            if is_in and self.simulation.is_listed(conversation, user, since_s, now_s):
                 text = f"{self.name} is told that there is no such group, and is in it"
                 self.simulation.broken("a member was turned away", text, *refs)
 

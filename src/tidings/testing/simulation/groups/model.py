@@ -112,10 +112,23 @@ class GroupModel(Model):
     def was_member(self, conversation: ConversationId, user: UserId, since_s: float, until_s: float) -> bool:
         """Whether a user was in a group all the time."""
         record = self.records.get(conversation)
-        if record is not None and record.is_channel:
-            since_s -= NOTED_S
         states = [] if record is None else list(record.during(since_s, until_s))
         return bool(states) and all(user in state.roles for state in states)
+
+    def came_by(self, conversation: ConversationId, user: UserId, at_s: float) -> bool:
+        """Whether somebody was answered by then that a member had come."""
+        record = self.records[conversation]
+        stay = record.stay_of(user)
+        if stay is None:
+            return False
+        came, before = record.states[stay.first - 1], record.states[: stay.first - 1]
+        return any(
+            wished.conversation == conversation
+            and came.at_s <= wished.answered_s <= at_s
+            and wished.holds(came)
+            and not (before and wished.holds(before[-1]))
+            for wished in self.wished
+        )
 
     def marks(self, conversation: ConversationId, user: UserId, *, most: bool) -> Marks:
         """Up to where a user has a group's messages: at least, or at most."""

@@ -16,7 +16,7 @@ from tidings.protocol.limits import Limits
 from tidings.server.config import Config
 from tidings.server.services import Services
 from tidings.store.contract import Row, Table
-from tidings.store.schema import ROSTERS, SLEEPS, RosterRow
+from tidings.store.schema import MEMBERSHIPS, ROSTERS, SLEEPS, RosterRow
 from tidings.testing.simulation.device import Device, User
 from tidings.testing.simulation.faults import MachineFault
 from tidings.testing.simulation.groups import absences, accounts, checks, deeds
@@ -159,6 +159,21 @@ class GroupSimulation(Simulation):
     def ever_slept(self, user: UserId) -> bool:
         """Whether a user may ever have been dormant."""
         return any(row.user_id == user for row in self.scan(SLEEPS))
+
+    def is_listed(self, conversation: ConversationId, user: UserId, since_s: float, until_s: float) -> bool:
+        """Whether a member must have found their group since some moment.
+
+        Of a channel that is once their coming was told, which takes as long as the store of one node does;
+        and whatever that does, from when anybody was answered that they had come.
+        """
+        if not self.model.records[conversation].is_channel or self.model.came_by(conversation, user, since_s):
+            return True
+        if not self.model.was_member(conversation, user, since_s - NOTED_S, until_s):
+            return False
+        names = {
+            (row.user_id, row.conversation_id) for row in self.scan(MEMBERSHIPS) if row.left_version is None
+        }
+        return (user, conversation) in names
 
     def was_paused(self, begin_s: float, end_s: float) -> bool:
         """Whether a machine may have been paused with its clocks within a span of time."""
