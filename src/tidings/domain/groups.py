@@ -27,7 +27,7 @@ from tidings.domain.log import Log
 from tidings.domain.peers import Peers
 from tidings.domain.privacy import Privacy
 from tidings.domain.rosters import Roster, Rosters, revised, stays_of
-from tidings.domain.users import Users
+from tidings.domain.users import Users, ending
 from tidings.protocol import ids
 from tidings.protocol.errors import (
     BAD_LINK,
@@ -60,7 +60,6 @@ from tidings.store.schema import (
     HEAD_MEMBER,
     MEMBERSHIPS,
     SUBSCRIBERS,
-    USERS,
     WATERMARKS,
     GroupHead,
     GroupLinkRow,
@@ -566,8 +565,7 @@ class Groups:
             if user not in waiting and not await self._privacy.may_see(actor, user, "groups"):
                 raise ProtocolError(NOT_ADDABLE)
         # Read after what they let others do: where an account ends that goes first, and then says nothing.
-        rows = await self._store.get_many(USERS, [(user,) for user in users]) if users else []
-        if any(row is None or row.leaving for row in rows):
+        if await ending(self._store, users):
             raise ProtocolError(NO_SUCH_USER)
 
     async def _check_pin(self, conversation: Conversation, actor: UserId, frame: ChangeGroup) -> None:
