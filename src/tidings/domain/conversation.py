@@ -66,6 +66,7 @@ class Conversation:
         "_lock",
         "blockers",
         "bucket",
+        "bucket_row",
         "changes",
         "conversation_id",
         "declined",
@@ -122,6 +123,7 @@ class Conversation:
         self.blockers: frozenset[UserId] = frozenset()
         self.hides_reads: frozenset[UserId] = frozenset()
         self.bucket = 0
+        self.bucket_row: BucketRow | None = None
         self._bucket_ends_ms = 0
         self.group: GroupState | None = None
         """None in a direct conversation"""
@@ -202,7 +204,7 @@ class Conversation:
 
     def use_bucket(self, row: BucketRow) -> None:
         """From here on messages go to this bucket."""
-        self.bucket = row.bucket
+        self.bucket, self.bucket_row = row.bucket, row
         self._bucket_ends_ms = ids.EPOCH_MS + (row.bucket + row.length_s) * 1000
 
     def bucket_lasts(self, now_ms: int) -> bool:

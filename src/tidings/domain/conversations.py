@@ -53,6 +53,8 @@ BUCKETS_S = {
     ConversationKind.CHANNEL: DAY_S,
 }
 """How long a bucket is: no partition of the log grows without end."""
+KNOWN_BUCKET_MS = 3600 * 1000
+"""how long before its end another node is asked for the next bucket: clocks differ by far less"""
 DIRECT_MEMBERS = 2
 MARKS_READ = 512
 """watermarks read at once"""
@@ -270,24 +272,25 @@ class Conversations:
 
     async def _read(self, conversation_id: ConversationId, known: Conversation | None) -> Stored | None:
         if known is None or known.group is None:
-            stored = await self._read_direct(conversation_id)
+            stored = await self._read_direct(conversation_id, known)
             if stored is not None or known is not None:
                 return stored
         return await self._read_group(conversation_id, known)
 
-    async def _read_direct(self, conversation_id: ConversationId) -> Stored | None:
+    async def _read_direct(
+        self, conversation_id: ConversationId, known: Conversation | None
+    ) -> Stored | None:
         partition = (conversation_id,)
         # At once: each of them may be a way to another process.
-        rows, buckets, head, watermarks, frozen = await asyncio.gather(
+        rows, bucket, head, watermarks, frozen = await asyncio.gather(
             self._store.range(MEMBERS, partition, limit=1 + DIRECT_MEMBERS),
-            self._store.range(BUCKETS, partition, limit=1),
+            self._bucket(conversation_id, known),
             self._store.get(HEADS, partition),
             self._store.range(WATERMARKS, partition, limit=DIRECT_MEMBERS),
             self._store.range(FROZEN, partition, limit=DIRECT_MEMBERS),
         )
         if not rows or rows[0].user_id != HEAD_MEMBER:
             return None
-        bucket = buckets[0] if buckets else None
         return Stored(
             conversation_id,
             rows[0].kind,
@@ -303,9 +306,9 @@ class Conversations:
 
     async def _read_group(self, conversation_id: ConversationId, known: Conversation | None) -> Stored | None:
         partition = (conversation_id,)
-        row, buckets, head = await asyncio.gather(
+        row, bucket, head = await asyncio.gather(
             self._rosters.head(conversation_id),
-            self._store.range(BUCKETS, partition, limit=1),
+            self._bucket(conversation_id, known),
             self._store.get(HEADS, partition),
         )
         if row is None or row.head is None:
@@ -316,7 +319,6 @@ class Conversations:
             assert roster is not None  # a group never goes
             row = roster.row
         assert row.head is not None
-        bucket = buckets[0] if buckets else None
         return Stored(
             conversation_id,
             row.head.kind,
@@ -401,19 +403,24 @@ class Conversations:
 
     async def _hidden(self, pair: tuple[UserId, ...]) -> "_Hidden":
         one, other = pair
-        blocks = [(one, SettingKind.BLOCK, str(other)), (other, SettingKind.BLOCK, str(one))]
-        users, blocked, one_shows, other_shows = await asyncio.gather(
+        users, of_one, of_other = await asyncio.gather(
             self._store.get_many(USERS, [(one,), (other,)]),
-            self._store.get_many(SETTINGS, blocks),
-            self._privacy.may_see(other, one, "receipts", even_if_blocked=True),
-            self._privacy.may_see(one, other, "receipts", even_if_blocked=True),
+            self._privacy.towards(one, other),
+            self._privacy.towards(other, one),
         )
-        shows = {one: one_shows, other: other_shows}
+        hides = {one: of_one, other: of_other}
         return _Hidden(
             None in users,
-            {row.user_id: row.at for row in blocked if row is not None and row.value},
-            frozenset(user for user in pair if not shows[user]),
+            {user: of.blocked_at for user, of in hides.items() if of.blocked_at is not None},
+            frozenset(user for user, of in hides.items() if not of.shows_receipts),
         )
+
+    async def _bucket(self, conversation_id: ConversationId, known: Conversation | None) -> BucketRow | None:
+        """The newest bucket: the known one, as long as no node can have begun another."""
+        if known is not None and known.bucket_lasts(self._clock.wall_ms() + KNOWN_BUCKET_MS):
+            return known.bucket_row
+        buckets = await self._store.range(BUCKETS, (conversation_id,), limit=1)
+        return buckets[0] if buckets else None
 
     async def _newest(self, bucket: BucketRow | None) -> MessageId:
         if bucket is None:

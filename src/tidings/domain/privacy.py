@@ -6,9 +6,11 @@ contacts as for one of none, and nothing kept in memory that could be out of dat
 spec §6.12
 """
 
+from typing import NamedTuple
+
 from tidings.domain.settings import Settings
 from tidings.protocol.frames import SettingKind
-from tidings.protocol.ids import UserId
+from tidings.protocol.ids import EntryId, UserId
 
 DEFAULTS = {
     "last_seen": b"everyone",
@@ -19,6 +21,15 @@ DEFAULTS = {
 }
 """What holds until a user says otherwise. By number only those find one whom one knows oneself:
 whoever tries out numbers finds nobody."""
+
+
+class Towards(NamedTuple):
+    """What a user hides from another one."""
+
+    blocked_at: EntryId | None
+    """since when they block them"""
+    shows_receipts: bool
+    """but for the block"""
 
 
 class Privacy:
@@ -43,8 +54,19 @@ class Privacy:
         )
         if blocked and not even_if_blocked:
             return False
-        shown_to = says or DEFAULTS[what]
-        return shown_to == b"everyone" or (shown_to == b"contacts" and contact is not None)
+        return _shows(what, says, is_contact=contact is not None)
+
+    async def towards(self, owner: UserId, viewer: UserId) -> Towards:
+        """What `owner` hides from `viewer` in their conversation: one request of the store."""
+        key = str(viewer)
+        block, says, contact = await self._settings.rows(
+            owner,
+            [(SettingKind.BLOCK, key), (SettingKind.PRIVACY, "receipts"), (SettingKind.CONTACT, key)],
+        )
+        return Towards(
+            None if block is None else block.at,
+            _shows("receipts", None if says is None else says.value, is_contact=contact is not None),
+        )
 
     async def is_blocked(self, by: UserId, whom: UserId) -> bool:
         """Whether `by` has blocked `whom`."""
@@ -53,3 +75,8 @@ class Privacy:
     async def is_contact(self, of: UserId, whom: UserId) -> bool:
         """Whether `of` has `whom` among their contacts."""
         return await self._settings.get(of, SettingKind.CONTACT, str(whom)) is not None
+
+
+def _shows(what: str, says: bytes | None, *, is_contact: bool) -> bool:
+    shown_to = says or DEFAULTS[what]
+    return shown_to == b"everyone" or (shown_to == b"contacts" and is_contact)

@@ -120,8 +120,12 @@ class Settings:
 
     async def get_many(self, user: UserId, names: Sequence[Name]) -> list[bytes | None]:
         """The values of some settings of a user, in the order of their names."""
+        return [None if row is None else row.value for row in await self.rows(user, names)]
+
+    async def rows(self, user: UserId, names: Sequence[Name]) -> list[SettingRow | None]:
+        """The same, with when each was set."""
         rows = await self._store.get_many(SETTINGS, [(user, kind, key) for kind, key in names])
-        return [None if row is None else row.value or None for row in rows]
+        return [row if row is not None and row.value else None for row in rows]
 
     async def of_kind(self, user: UserId, kind: int) -> list[Setting]:
         """The settings of a kind, without removed ones."""
