@@ -14,6 +14,7 @@ from tidings.domain.crossings import Crossings
 from tidings.domain.dormancy import Dormancy
 from tidings.domain.fanout import Fanout
 from tidings.domain.group_state import GroupState
+from tidings.domain.groups import Groups
 from tidings.domain.peers import MARGIN_S, Freshness
 from tidings.domain.rosters import Roster, Rosters
 from tidings.domain.tallies import Counted
@@ -157,12 +158,16 @@ def owner_without_an_heir(patch: pytest.MonkeyPatch) -> None:
 
 
 def added_while_leaving(patch: pytest.MonkeyPatch) -> None:
-    """Whoever adds somebody does not look once more whether they are still there."""
+    """Whoever adds somebody does not look whether they are still there: neither first nor once more."""
 
     async def nobody(self: Announcements, users: list[UserId]) -> list[UserId]:
         return []
 
+    async def anybody(self: Groups, users: Sequence[UserId]) -> None:
+        return
+
     patch.setattr(Announcements, "_gone", nobody)
+    patch.setattr(Groups, "_check_there", anybody)
 
 
 def reads_of_the_hidden(patch: pytest.MonkeyPatch) -> None:

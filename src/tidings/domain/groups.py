@@ -564,7 +564,11 @@ class Groups:
         for user in users:
             if user not in waiting and not await self._privacy.may_see(actor, user, "groups"):
                 raise ProtocolError(NOT_ADDABLE)
-        # Read after what they let others do: where an account ends that goes first, and then says nothing.
+        # After what they let others do: where an account ends that goes first, and then says nothing.
+        await self._check_there(users)
+
+    async def _check_there(self, users: Sequence[UserId]) -> None:
+        """As it is stored: nobody is added whose end was begun."""
         if await ending(self._store, users):
             raise ProtocolError(NO_SUCH_USER)
 
