@@ -40,16 +40,22 @@ class Writer:
                 self.unreached += 1
                 await asyncio.sleep(RECONNECT_S)
                 continue
-            await device.drained
-            if not device.closed.done():
-                self._device = device
-                for send in self._waiting.values():
-                    send.attempt += 1
-                    device.say(send)
-                self._fill()
-                await device.closed
-                self._device = None
+            try:
+                await self._write(device)
+            finally:
+                await device.gone()
             await asyncio.sleep(RECONNECT_S)
+
+    async def _write(self, device: Device) -> None:
+        await device.drained
+        if not device.closed.done():
+            self._device = device
+            for send in self._waiting.values():
+                send.attempt += 1
+                device.say(send)
+            self._fill()
+            await device.closed
+            self._device = None
 
     def stop(self) -> None:
         """Write nothing new; `idle` once everything is answered."""
@@ -107,6 +113,8 @@ class Reader:
                 await device.closed
             except CONNECT_ERRORS:
                 self.unreached += 1
+            finally:
+                await device.gone()
             await asyncio.sleep(RECONNECT_S)
 
     def _deliver(self, received: Deliver) -> None:

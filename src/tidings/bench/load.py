@@ -221,6 +221,12 @@ class Device(picows.WSListener):
         if not self.closed.done():
             self._transport.disconnect(graceful=False)
 
+    async def gone(self) -> None:
+        """As `disconnect`, if there ever was a connection; returns once it is gone."""
+        if self._transport is not None:
+            self.disconnect()
+            await asyncio.wait([self.closed])
+
     def _read_close(self, payload: bytes) -> None:
         if len(payload) >= CLOSE_CODE_BYTES:
             self.close_code = int.from_bytes(payload[:CLOSE_CODE_BYTES], "big")

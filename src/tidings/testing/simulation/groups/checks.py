@@ -54,14 +54,14 @@ class GroupChecks(Checks):
         record = self.records[said.conversation]
         # (What is taken again, since a profile was set back, may be for others.)
         versions = [self.log[one].version for one in said.message_ids[:1] if one in self.log]
-        conversation, acked_s = said.conversation, said.acked_s or 0.0
+        conversation = said.conversation
         assert said.sent_s is not None
         return [
             device
             for device in self.groups.devices
             if device.born_s < said.sent_s
             and any(record.is_entitled(device.user.user_id, version) for version in versions)
-            and not self.is_excused(device, conversation, max(versions), acked_s, said.sender)
+            and not self.is_excused(device, conversation, max(versions), said.sent_s, said.sender)
             and not self.was_missed(device.user.user_id, said, versions)
         ]
 
@@ -75,6 +75,7 @@ class GroupChecks(Checks):
     ) -> bool:
         """Whether a profile was set back to before something that is told to nobody again.
 
+        `at_s`: from when on it may have been told.
         What stood in no inbox (what was read from the log; what was written where there was no other device)
         is read back from the history, and who has left does not see that any more.
         """
@@ -87,6 +88,14 @@ class GroupChecks(Checks):
         if not record.was_read and user != sender:
             return False
         return not self.reads(user, conversation, version)
+
+    def has_lesser_twin(self, device: GroupDevice, said: Said, place: MessageId) -> bool:
+        """Whether a device rightly knows the other one of two only: of the one at this place it is not told."""
+        version = self.log[place].version
+        assert said.sent_s is not None
+        return self.is_excused(
+            device, said.conversation, version, said.sent_s, said.sender
+        ) or self.was_missed(device.user.user_id, said, [version])
 
     def was_missed(self, user: UserId, said: Said, versions: Sequence[int]) -> bool:
         """Whether it was said while a user was dormant who may not read the history of that time any more."""
@@ -154,9 +163,7 @@ def _in_one_order(checks: GroupChecks) -> None:
                 is_torn = said.attempts > 1 or said.acked_s - said.sent_s > TORN_S
                 if not is_torn:
                     checks.broken("1 kept", f"{device.name} has what the log lacks", one.ref)
-            elif place != one.message_id and not checks.is_excused(
-                device, one.conversation, checks.log[place].version, said.acked_s, said.sender
-            ):
+            elif place != one.message_id and not checks.has_lesser_twin(device, said, place):
                 text = f"{device.name} has at {one.message_id} what the log has at {place}"
                 checks.broken("2 one order", text, one.ref)
     for said in checks.model.said.values():
