@@ -90,7 +90,7 @@ class GroupChecks(Checks):
         return not self.reads(user, conversation, version)
 
     def has_lesser_twin(self, device: GroupDevice, said: Said, place: MessageId) -> bool:
-        """Whether a device rightly knows the other one of two only: of the one at this place it is not told."""
+        """Whether a device rightly knows the other one of two only: it is not told of this place."""
         version = self.log[place].version
         assert said.sent_s is not None
         return self.is_excused(
