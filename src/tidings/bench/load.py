@@ -109,13 +109,22 @@ class Device(picows.WSListener):
 
         `source` is the address to come from: one address has about 28,000 ports for one server.
         """
-        await picows.ws_connect(
-            lambda: self,
-            url,
-            extra_headers={"Sec-WebSocket-Protocol": MSGPACK_SUBPROTOCOL},
-            websocket_handshake_timeout=timeout_s,
-            local_addr=None if source is None else (source, 0),
+        connecting = asyncio.ensure_future(
+            picows.ws_connect(
+                lambda: self,
+                url,
+                extra_headers={"Sec-WebSocket-Protocol": MSGPACK_SUBPROTOCOL},
+                websocket_handshake_timeout=timeout_s,
+                local_addr=None if source is None else (source, 0),
+            )
         )
+        try:
+            await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # Cancelled in the middle of a handshake picows would leave the socket open.
+            await asyncio.gather(connecting, return_exceptions=True)
+            await self.gone()
+            raise
         if self._transport is None:
             # picows returns as if all were well where the server dies in the middle of a handshake.
             raise ConnectionResetError("the connection broke during the handshake")
