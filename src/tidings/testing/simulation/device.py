@@ -293,6 +293,9 @@ class Device:
                     draft.expires_ms,
                 )
             )
+        elif (known := profile.messages.get(ref)) is not None:
+            # Another connection was answered first. Who sent it over this one records what it is answered.
+            profile.add(known._replace(message_id=frame.message_id))
 
     def refused(self, name: ClientId, code: int) -> None:
         """A message will never be accepted."""
