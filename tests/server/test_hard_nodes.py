@@ -17,13 +17,13 @@ from tidings.domain.peers import LATE_S, MARGIN_S, TRUST_S
 from tidings.protocol import frames, ids
 from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import OVERLOADED
-from tidings.protocol.frames import AnswerRequest, Deliver, Error, Ok, Presence, Sent, SettingKind
+from tidings.protocol.frames import AnswerRequest, Deliver, Error, Ok, Presence, Receipt, Sent, SettingKind
 from tidings.protocol.ids import EntryId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.cluster import Cluster, Shared
 from tidings.store.contract import Batch, Key, Put, R, StoreUnavailable, Table
 from tidings.store.memory import MemoryStore, Tables
-from tidings.store.schema import DEVICES, INBOX, MEMBERS, SETTINGS, SettingRow
+from tidings.store.schema import CHANGED, DEVICES, INBOX, MEMBERS, SETTINGS, SettingRow
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import Device, World
 
@@ -467,6 +467,32 @@ async def test_what_moved_while_a_device_synced_is_told_by_a_second_sync(nodes: 
         alice.session.sweep(began_s + after_s)
         await turns()
         assert len([frame for frame in await alice.settle() if isinstance(frame, frames.Stale)]) == told
+
+
+async def test_a_read_that_was_noted_too_late_is_told_to_whoever_has_synced_meanwhile(nodes: Nodes) -> None:
+    one, other = await nodes.two()
+    phone, laptop = await one.online(await one.register("alice")), await one.login("alice")
+    bob = await one.online(await one.register("bob"))
+    chat = await bob.open("alice")
+    bob.send(chat, "hello")
+    newest = (await bob.expect(Sent)).message_id
+    is_away, tries = True, 0
+
+    def writing(batch: Batch) -> None:
+        nonlocal tries
+        if any(write.table is CHANGED for write in batch):
+            tries += 1
+            if is_away:
+                raise StoreUnavailable("planned")
+
+    nodes.stores[0].writing = writing
+    await phone.ask(lambda n: frames.Read(n, chat, newest), Ok)
+    await until(lambda: tries)
+    beside = await other.online(laptop)
+    assert not (await beside.ask(lambda n: frames.Sync(n, 0), frames.Synced)).receipts
+    is_away = False
+    told = await beside.expect(Receipt, lambda one: one.read_up_to == newest)
+    assert told.user_id == phone.account.ids()[0]
 
 
 async def test_a_place_of_which_it_is_not_known_when_it_was_entered_is_looked_into(nodes: Nodes) -> None:

@@ -317,16 +317,15 @@ class Receipts:
 
     def _tell(self) -> None:
         moved, self._moved = self._moved, {}
-        for (conversation_id, user), (conversation, device, was) in moved.items():
+        for (_, user), (conversation, device, was) in moved.items():
             mark = conversation.watermarks[user]
-            concerned: list[UserId] = []
             if conversation.group is not None:
                 self._tellers.moved(conversation)
             # The user's own other devices need what was read, not what was delivered.
             if mark.read_up_to > was.read_up_to:
                 conversation.told_reads[user] = mark.read_up_to
-                concerned.append(user)
-                self._router.tell(concerned, _receipt(mark), skip=device)
+                self._router.tell([user], _receipt(mark), skip=device)
+                self._note(user, _receipt(mark))
             if conversation.group is None and user not in conversation.blockers:
                 shown = mark
                 if user in conversation.hides_reads:
@@ -334,19 +333,22 @@ class Receipts:
                 if shown.delivered_up_to > was.delivered_up_to or shown.read_up_to > was.read_up_to:
                     others = conversation.others(user)
                     self._router.tell(others, _receipt(shown))
-                    concerned += others
-            for member in concerned:
-                self._note(member, conversation_id, self._ids.now_ms())
+                    for member in others:
+                        self._note(member, _receipt(shown))
 
-    def _note(self, member: UserId, conversation_id: ConversationId, at_ms: int) -> None:
-        """Have `Sync` tell a member of what moved."""
+    def _note(self, member: UserId, receipt: Receipt, *, again: bool = False) -> None:
+        """Have `Sync` tell a member of what moved.
+
+        `again`: it was noted too late, or not at all. Whoever connected meanwhile has synced past it.
+        """
 
         def noted(error: StoreError | None) -> None:
             if error is not None or self._commit.came_late:
-                # Others may have synced past it meanwhile.
-                self._note(member, conversation_id, self._ids.now_ms())
+                self._note(member, receipt, again=True)
+            elif again:
+                self._router.tell([member], receipt)
 
-        row = ChangedRow(member, conversation_id, at_ms)
+        row = ChangedRow(member, receipt.conversation_id, self._ids.now_ms())
         self._commit.raise_soon(CHANGED, row, noted if self._peers.are_there else None)
 
 
