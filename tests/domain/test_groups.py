@@ -43,8 +43,9 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits, Rate
-from tidings.store.contract import StoreFull, StoreUnavailable
-from tidings.store.schema import ROSTERS
+from tidings.store.contract import Batch, StoreFull, StoreUnavailable
+from tidings.store.memory import MemoryStore
+from tidings.store.schema import MEMBERSHIPS, ROSTERS, SUBSCRIBERS, share_of
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import PASSWORD, Device, World
 
@@ -428,6 +429,35 @@ async def test_who_joins_again_is_in_if_telling_of_it_failed_at_first(
     assert not (await carol.ask(lambda n: Join(n, CODE), Joined)).waiting
     assert (await described(carol, group))[1].count == 3
     assert (await change_seen(carol)).action == GroupAction.JOIN
+
+
+class Torn(MemoryStore):
+    """Of the next batches that tell of a change it keeps what is in the members' lists, and fails."""
+
+    tears = 0
+
+    async def write(self, batch: Batch) -> None:
+        lists = [one for one in batch if one.table is MEMBERSHIPS]
+        if self.tears and lists:
+            self.tears -= 1
+            await super().write(lists)
+            raise StoreUnavailable("planned")
+        await super().write(batch)
+
+
+async def test_the_last_of_a_channel_is_no_subscriber_any_more_though_telling_of_it_was_torn() -> None:
+    store = Torn()
+    world, (alice,) = await people(1, store=store)
+    channel = (await create(alice, [], kind=frames.ConversationKind.CHANNEL)).conversation_id
+    await change_seen(alice)
+    store.tears = 1
+    depart = world.services.account_rules.departures.depart
+    with pytest.raises(errors.ProtocolError):
+        await depart(user(alice), Proof(PASSWORD))
+    # Whoever goes on with it finds no channel in the list.
+    await depart(user(alice), Proof(PASSWORD))
+    subscribers = await store.range(SUBSCRIBERS, (channel, share_of(user(alice))), limit=10)
+    assert [one.left_version is not None for one in subscribers] == [True]
 
 
 async def test_an_expired_a_revoked_and_a_made_up_link_lead_nowhere() -> None:

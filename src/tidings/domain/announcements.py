@@ -97,6 +97,9 @@ class Announcements:
         names = [(row.user_id, row.conversation_id) for row in concerned]
         known = await self._store.get_many(MEMBERSHIPS, names)
         before = {row.user_id: row for row in known if row is not None}
+        if head.kind == ConversationKind.CHANNEL:
+            # First: where a node dies between the two it is by its members' lists that it is told once more.
+            await self._commit.write([_subscriber(row, head.cause) for row in concerned])
         while True:
             now_ms = self._ids.now_ms()
             if not conversation.bucket_lasts(now_ms):
@@ -163,9 +166,7 @@ class Announcements:
             silent=True,
         )
         entry = entry_of(message, {})
-        rows: list[Write] = []
-        for row in concerned:
-            rows += _memberships(row, before.get(row.user_id), head, message_id)
+        rows: list[Write] = [_membership(row, before.get(row.user_id), head, message_id) for row in concerned]
         rows += [Put(INBOX, inbox_row(user, entry, None), message_id) for user in recipients]
         if _is_in_log(roster):
             rows.append(Put(MESSAGES, row_of(message, conversation.bucket, []), message_id))
@@ -217,17 +218,15 @@ def _is_in_log(roster: Roster) -> bool:
     return head.kind != ConversationKind.CHANNEL or change.action not in OF_A_CHANNEL_SILENT
 
 
-def _memberships(
-    row: RosterRow, before: MembershipRow | None, head: GroupHead, told_at: MessageId
-) -> list[Write]:
+def _subscriber(row: RosterRow, cause: int) -> Write:
+    share = share_of(row.user_id)
+    subscriber = SubscriberRow(row.conversation_id, share, row.user_id, row.joined_version, row.left_version)
+    return Put(SUBSCRIBERS, subscriber, cause)
+
+
+def _membership(row: RosterRow, before: MembershipRow | None, head: GroupHead, told_at: MessageId) -> Write:
     """What is derived from a member's row. Told twice, or late, it never undoes what came after it."""
-    rows: list[Write] = []
     cause = head.cause
-    if head.kind == ConversationKind.CHANNEL:
-        subscriber = SubscriberRow(
-            row.conversation_id, share_of(row.user_id), row.user_id, row.joined_version, row.left_version
-        )
-        rows.append(Put(SUBSCRIBERS, subscriber, cause))
     membership = MembershipRow(
         row.user_id, row.conversation_id, head.kind, row.joined_version, row.left_version
     )
@@ -240,5 +239,4 @@ def _memberships(
         # told late must find it.
         membership.pulled_from = membership.pulled_from if before is None else before.pulled_from
         membership.pulled_until = max(cause, told_at) + _MARGIN
-    rows.append(Put(MEMBERSHIPS, membership, cause))
-    return rows
+    return Put(MEMBERSHIPS, membership, cause)
