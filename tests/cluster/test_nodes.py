@@ -318,7 +318,7 @@ async def test_without_cassandra_nothing_is_acknowledged_and_it_goes_on(tmp_path
             assert [contents.count(one.content) for one in said] == [1] * len(said)
             await talk.exchange()
         for node in nodes:
-            node.stop()
+            node.end()
     finally:
         for node in nodes:
             node.discard()

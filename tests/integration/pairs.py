@@ -47,14 +47,15 @@ class Writer:
             await asyncio.sleep(RECONNECT_S)
 
     async def _write(self, device: Device) -> None:
-        await device.drained
+        # (Waiting for it itself, one that is cancelled would cancel it, too, and the device never be gone.)
+        await asyncio.wait([device.drained])
         if not device.closed.done():
             self._device = device
             for send in self._waiting.values():
                 send.attempt += 1
                 device.say(send)
             self._fill()
-            await device.closed
+            await asyncio.wait([device.closed])
             self._device = None
 
     def stop(self) -> None:
@@ -110,7 +111,7 @@ class Reader:
             self._on_this_connection.clear()
             try:
                 await device.connect(port)
-                await device.closed
+                await asyncio.wait([device.closed])
             except CONNECT_ERRORS:
                 self.unreached += 1
             finally:
