@@ -561,9 +561,9 @@ class Groups:
         """Who waits has asked to be added."""
         if len(users) > self._limits.group_users:
             raise ProtocolError(TOO_LARGE, f"at most {self._limits.group_users} users in one change")
-        for user in users:
-            if user not in waiting and not await self._privacy.may_see(actor, user, "groups"):
-                raise ProtocolError(NOT_ADDABLE)
+        asked = [user for user in users if user not in waiting]
+        if not await self._privacy.show_all(actor, asked, "groups"):
+            raise ProtocolError(NOT_ADDABLE)
         # After what they let others do: where an account ends that goes first, and then says nothing.
         await self._check_there(users)
 

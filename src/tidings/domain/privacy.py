@@ -6,6 +6,7 @@ contacts as for one of none, and nothing kept in memory that could be out of dat
 spec §6.12
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tidings.domain.settings import Settings
@@ -55,6 +56,17 @@ class Privacy:
         if blocked and not even_if_blocked:
             return False
         return _shows(what, says, is_contact=contact is not None)
+
+    async def show_all(self, viewer: UserId, owners: Sequence[UserId], what: str) -> bool:
+        """Whether `may_see` holds for each of some owners: one request of the store."""
+        key, others = str(viewer), [owner for owner in owners if owner != viewer]
+        kinds = [(SettingKind.BLOCK, key), (SettingKind.PRIVACY, what), (SettingKind.CONTACT, key)]
+        rows = await self._settings.rows_of([(owner, *name) for owner in others for name in kinds])
+        return all(
+            block is None
+            and _shows(what, None if says is None else says.value, is_contact=contact is not None)
+            for block, says, contact in zip(rows[::3], rows[1::3], rows[2::3], strict=True)
+        )
 
     async def towards(self, owner: UserId, viewer: UserId) -> Towards:
         """What `owner` hides from `viewer` in their conversation: one request of the store."""

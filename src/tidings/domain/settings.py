@@ -124,7 +124,11 @@ class Settings:
 
     async def rows(self, user: UserId, names: Sequence[Name]) -> list[SettingRow | None]:
         """The same, with when each was set."""
-        rows = await self._store.get_many(SETTINGS, [(user, kind, key) for kind, key in names])
+        return await self.rows_of([(user, kind, key) for kind, key in names])
+
+    async def rows_of(self, names: Sequence[tuple[UserId, int, str]]) -> list[SettingRow | None]:
+        """The same, of several users at once."""
+        rows = await self._store.get_many(SETTINGS, names)
         return [row if row is not None and row.value else None for row in rows]
 
     async def of_kind(self, user: UserId, kind: int) -> list[Setting]:
