@@ -34,6 +34,9 @@ WELL_S = 120.0
 BEGUN_S = 900.0
 JUDGED_S = 900.0
 POLL_S = 0.1
+STARTS = 5
+RESTART_S = 2.0
+"""as in `deploy/tidings@.service`"""
 
 
 class System:
@@ -61,7 +64,23 @@ class System:
         for node in range(1, CASSANDRAS + 1):
             self.ring.thaw(node)
         await asyncio.to_thread(self.ring.start)
+        for node in self.nodes:
+            if _status(node) == "away":
+                await started(node)
         await self.is_well()
+
+
+async def started(node: Node) -> None:
+    """Start it, again and again, as systemd does: a store that is slow just then ends a node that starts."""
+    for _ in range(STARTS):
+        try:
+            await asyncio.to_thread(node.start)
+        except AssertionError:
+            node.discard()
+            await asyncio.sleep(RESTART_S)
+        else:
+            return
+    await asyncio.to_thread(node.start)
 
 
 async def until(condition: Callable[[], object], at_most_s: float, what: str) -> None:
@@ -108,7 +127,7 @@ async def _start_nodes(system: System, proxies: Toxiproxy, folder: Path) -> None
     system.nodes.append(await _node_apart(system, proxies, cassandra, folder / f"node{NODES}"))
     for node in system.nodes:
         node.limits = LIMITS
-        await asyncio.to_thread(node.start)
+        await started(node)
         system.doors.append(await proxies.before(node.port))
     await system.is_well()
 
@@ -145,7 +164,7 @@ class Breaker:
         node = self._node()
         await asyncio.to_thread(node.kill)
         await self._pause(0.0, 3.0)
-        await asyncio.to_thread(node.start)
+        await started(node)
 
     async def node_frozen(self) -> None:
         """Longer than it may take for a write, and than others believe that it is there."""
@@ -160,7 +179,7 @@ class Breaker:
         """SIGTERM, and started again."""
         node = self._node()
         await asyncio.to_thread(node.end)
-        await asyncio.to_thread(node.start)
+        await started(node)
 
     async def redis_killed(self) -> None:
         """With all that it knew."""
