@@ -216,12 +216,12 @@ class Breaker:
     async def cut_off_from_redis(self) -> None:
         """A node: its connections are closed, or nothing comes through them."""
         self._mark("the last node is cut off from Redis")
-        await self._cut([self._system.to_redis], 5.0)
+        await self._cut([self._system.to_redis], 5.0, "tidings_bus_ok 0.0")
 
     async def cut_off_from_cassandra(self) -> None:
         """A node: its connections are closed, or nothing comes through them."""
         self._mark("the last node is cut off from Cassandra")
-        await self._cut(self._system.to_cassandra, 5.0)
+        await self._cut(self._system.to_cassandra, 5.0)  # a silence that short may only be a slow answer
 
     async def store_slow(self) -> None:
         """For one node, whose clock goes on meanwhile."""
@@ -240,14 +240,19 @@ class Breaker:
             self._mark(f"connections to node {number + 1} are half open")
             await self._harmed([door], lambda proxy: proxy.silence(), 15.0)
 
-    async def _cut(self, proxies: list[Proxy], for_s: float) -> None:
+    async def _cut(self, proxies: list[Proxy], for_s: float, seen_by: str = "") -> None:
         how = self._chance.choice([Proxy.close, Proxy.silence])
-        await self._harmed(proxies, how, for_s)
+        await self._harmed(proxies, how, for_s, seen_by)
 
-    async def _harmed(self, proxies: list[Proxy], harm: Callable[[Proxy], Any], for_s: float) -> None:
+    async def _harmed(
+        self, proxies: list[Proxy], harm: Callable[[Proxy], Any], for_s: float, seen_by: str = ""
+    ) -> None:
+        """For so long, and until the last node says of itself that it is harmed."""
         for proxy in proxies:
             await harm(proxy)
         await asyncio.sleep(for_s)
+        if seen_by:
+            await until(lambda: seen_by in self._system.nodes[-1].metrics(), WELL_S, seen_by)
         for proxy in proxies:
             await proxy.heal()
 

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(not is_there(), reason="no Toxiproxy: run scripts/toxiproxy"),
 ]
 
-FEW = ("--people", "10", "--devices", "2", "--conversations", "2", "--groups", "1x10", "--rate", "12")
+FEW = ("--people", "8", "--devices", "2", "--conversations", "2", "--groups", "1x8", "--rate", "6")
 FIFTY = ("--people", "60", "--devices", "1", "--conversations", "2", "--groups", "1x50", "--rate", "4")
 FAULTS = [
     Breaker.node_killed,
