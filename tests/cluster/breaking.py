@@ -73,14 +73,14 @@ class System:
 async def started(node: Node) -> None:
     """Start it, again and again, as systemd does: a store that is slow just then ends a node that starts."""
     for _ in range(STARTS):
-        try:
+        with contextlib.suppress(AssertionError):
             await asyncio.to_thread(node.start)
-        except AssertionError:
-            node.discard()
-            await asyncio.sleep(RESTART_S)
-        else:
             return
-    await asyncio.to_thread(node.start)
+        if node.is_there:  # and is slow
+            await until(lambda: _status(node) != "away", WELL_S, "a node to answer")
+            return
+        await asyncio.sleep(RESTART_S)
+    raise AssertionError(f"it does not start: {node.log}")
 
 
 async def until(condition: Callable[[], object], at_most_s: float, what: str) -> None:

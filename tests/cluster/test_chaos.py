@@ -63,12 +63,16 @@ async def broken(
     chance = Random(1)
     async with chatting(reports, urls, *options) as chat:
         breaker = Breaker(system, chance, chat.mark)
-        for fault in faults:
+        try:
+            for fault in faults:
+                await asyncio.sleep(chance.uniform(2.0, 5.0))
+                await fault(breaker)
+                chat.assert_runs()
             await asyncio.sleep(chance.uniform(2.0, 5.0))
-            await fault(breaker)
-            chat.assert_runs()
-        await asyncio.sleep(chance.uniform(2.0, 5.0))
-        await system.heal()
+            await system.heal()
+        except AssertionError:
+            await chat.judged()  # so that the report says what came of it until then
+            raise
         result = await chat.judged()
         assert result["clean"], chat.page
         assert len(result["marks"]) == len(faults)
