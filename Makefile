@@ -61,6 +61,8 @@ test-long: setup-tests ## the endless variants: power cuts and crashes by the do
 	$(bin)/pytest -m long tests/simulation
 	$(bin)/pytest -m long -s tests/integration
 	TIDINGS_REDIS=$$(scripts/redis) $(bin)/pytest -m long tests/redis
+	@scripts/toxiproxy
+	TIDINGS_TIMES=20 TIDINGS_REDIS=$$(scripts/redis) $(bin)/pytest -m long tests/cluster
 
 test-cluster: setup-tests ## the tests on real Redis, Cassandra and HAProxy, and bad networks; as root on Debian it installs them (no services)
 	@scripts/toxiproxy

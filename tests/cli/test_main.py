@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from cli.rig import tidings
 from tidings.cli import main as main_module
 from tidings.cli.failure import Failure
 from tidings.cli.main import VERBS, main
+from tidings.store.contract import StoreUnavailable
 
 
 def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +43,23 @@ def test_a_failure_is_two_lines_on_stderr(
     assert ended.value.code == 7
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "error: cannot do it: because\nhint: do that\n")
+
+
+def test_a_cluster_that_fails_has_nothing_to_do_with_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_: object) -> None:
+        raise StoreUnavailable("the store at 10.0.0.1:9042 failed: Write timeout")
+
+    monkeypatch.setattr("tidings.cli.serve.run", run)
+    config = tmp_path / "tidings.toml"
+    config.write_text('cassandra = { contact_points = ["10.0.0.1"] }\nredis = {}\n')
+    hints = []
+    for options in (["--config", str(config)], []):
+        with pytest.raises(SystemExit):
+            main(["serve", "--data", str(tmp_path / "data"), *options])
+        hints.append(capsys.readouterr().err.splitlines()[-1])
+    assert ["the cluster" in hint for hint in hints] == [True, False]
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,6 +113,11 @@ class Server:
         return self._process.pid
 
     @property
+    def is_there(self) -> bool:
+        """Whether its process runs."""
+        return self._process is not None and not self._process_ended()
+
+    @property
     def usage(self) -> Usage:
         """CPU and memory that it has used."""
         return usage(self.pid)

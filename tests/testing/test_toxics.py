@@ -96,6 +96,15 @@ async def test_what_is_late_one_way_is_late_by_that(proxy: Proxy) -> None:
         assert min([await said(streams, b"three") for _ in range(5)]) < 0.2
 
 
+async def test_a_proxy_stands_where_it_is_told_to(proxies: Toxiproxy, proxy: Proxy) -> None:
+    # Another address of this machine, at a port that is free on the first one.
+    second = await proxies.before(proxy.port, listen=f"127.0.0.2:{proxy.port}")
+    assert second.port == proxy.port
+    reader, writer = await asyncio.open_connection("127.0.0.2", second.port)
+    await said((reader, writer), b"one")
+    writer.close()
+
+
 async def test_a_narrow_way_takes_its_time(proxy: Proxy) -> None:
     async with connected(proxy) as streams:
         await proxy.slow(100)

@@ -25,6 +25,7 @@ HINTS: dict[type[Exception], str] = {
 }
 
 STORE_HINT = "see that the folder can be read and written, or choose another with --data"
+CLUSTER_HINT = "see what the cluster's own logs say; once it is well, start again (systemd does)"
 
 
 def serve(
@@ -68,8 +69,11 @@ def serve(
         "log_json": log_json,
         "accept_clock": accept_clock,
     }
+    store_hint = STORE_HINT
     try:
         chosen = load(config, overrides)
+        if chosen.cassandra is not None:
+            store_hint = CLUSTER_HINT
         if take_back and chosen.cassandra is None:
             promoted.take_back(Path(chosen.data))
         if chosen.workers == 1:
@@ -79,7 +83,7 @@ def serve(
     except (ConfigError, ClockWentBack, StoreError, NotStarted) as error:
         # Some errors of the store bring a hint of their own, which knows more.
         message, _, hint = str(error).partition("\nhint: ")
-        raise Failure(message, hint=hint or HINTS.get(type(error), STORE_HINT)) from error
+        raise Failure(message, hint=hint or HINTS.get(type(error), store_hint)) from error
     except OSError as error:
         hint = "choose another address with --listen HOST:PORT"
         raise Failure(error.strerror or str(error), hint=hint) from error

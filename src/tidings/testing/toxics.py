@@ -100,11 +100,11 @@ class Toxiproxy:
         self._http = http
         self._made = 0
 
-    async def before(self, port: int, host: str = HOST) -> Proxy:
-        """A proxy to who listens there, or will."""
+    async def before(self, port: int, host: str = HOST, *, listen: str = f"{HOST}:0") -> Proxy:
+        """A proxy to who listens there, or will; at a port of its own, or where it is to `listen`."""
         self._made += 1
         name = f"proxy{self._made}"
-        body = {"name": name, "listen": f"{HOST}:0", "upstream": f"{host}:{port}"}
+        body = {"name": name, "listen": listen, "upstream": f"{host}:{port}"}
         answer = await _done(self._http.post("/proxies", json=body))
         return Proxy(self._http, name, int(answer.json()["listen"].rpartition(":")[2]))
 

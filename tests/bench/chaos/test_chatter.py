@@ -276,6 +276,17 @@ async def test_it_asks_what_moved_after_each_connection_and_when_told_to(server:
         assert (marks.delivered, marks.read) == (20, 10)
 
 
+async def test_who_asks_waits_on_if_the_connection_is_lost_as_soon_as_it_stands() -> None:
+    rig = Rig()
+    asking = asyncio.create_task(rig.chatter.ask(lambda request: Sync(request, 0)))
+    await asyncio.sleep(0)
+    rig.chatter.is_up.set()
+    rig.chatter.is_up.clear()
+    await asyncio.sleep(SOON_S)
+    assert not asking.done()
+    asking.cancel()
+
+
 async def test_the_greatest_watermarks_count_and_read_implies_delivered(server: Scripted) -> None:
     async with connected(server) as (rig, caller):
         for delivered, read in ((20, 10), (15, 15), (5, 30)):

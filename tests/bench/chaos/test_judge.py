@@ -99,6 +99,17 @@ def test_a_broken_promise_is_found(
     assert talk.judged() == expected
 
 
+def test_who_was_removed_before_the_greater_twin_may_keep_the_lesser() -> None:
+    talk = Talk()
+    keep_the_lesser_twin(talk)
+    talk.versions[MessageId(45)] = 2
+    talk.bobs_history.lines[name(ALICE, 1)] = Line(MessageId(30), 1)
+    talk.spans[BOBS] = (Span(0, 2), Span(3))
+    assert (Kind.OUT_OF_ORDER, "bob", name(BOB, 1)) not in talk.judged()
+    talk.spans[BOBS] = (Span(0, 3),)
+    assert (Kind.OUT_OF_ORDER, "bob", name(BOB, 1)) in talk.judged()
+
+
 def test_what_is_nowhere_is_missed_by_everybody() -> None:
     talk = Talk()
     for shown in talk.all:

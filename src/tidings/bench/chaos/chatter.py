@@ -123,10 +123,12 @@ class Chatter:
         """Ask, over as many connections as it takes. Raises Refusal for what is refused for good."""
         while True:
             await self.is_up.wait()
+            device = self.link.device
+            if device is None:
+                continue  # it was lost again before this task went on
             try:
-                assert self.link.device is not None
                 async with asyncio.timeout(ANSWER_S):
-                    return await self.link.device.ask(make)
+                    return await device.ask(make)
             except Refusal as refusal:
                 self._book.refused(refusal.error)
                 if refusal.error.retry_after is None:

@@ -45,7 +45,7 @@ def judge(room: Room, seen: Sequence[Seen]) -> list[Finding]:
         if room.spans is not None:
             findings += _missing(room, one, place_of, Kind.LOST_IN_HISTORY if one.is_history else Kind.LOST)
             findings += _foreign(room, one)
-        findings += _misplaced(room, one, ranks, reference.who)
+        findings += _misplaced(room, one, ranks, reference)
         for name in one.shown.twice():
             findings.append(
                 _finding(room, one, name, Kind.SHOWN_TWICE, "stands there under another name, too")
@@ -107,15 +107,29 @@ def _foreign(room: Room, one: Seen) -> Iterator[Finding]:
         yield Finding(Kind.FOREIGN, one.who, what, room.conversation, name, line.message_id)
 
 
-def _misplaced(room: Room, one: Seen, ranks: Mapping[Name, int], other: str) -> Iterator[Finding]:
+def _misplaced(room: Room, one: Seen, ranks: Mapping[Name, int], other: Seen) -> Iterator[Finding]:
     greatest = -1
     for name in one.shown.order():
         rank = ranks.get(name)
-        if rank is None:
+        if rank is None or _are_twins_apart(room, one, other, name):
             continue
         if rank < greatest:
-            yield _finding(room, one, name, Kind.OUT_OF_ORDER, f"stands elsewhere than with {other}")
+            yield _finding(room, one, name, Kind.OUT_OF_ORDER, f"stands elsewhere than with {other.who}")
         greatest = max(greatest, rank)
+
+
+def _are_twins_apart(room: Room, one: Seen, other: Seen, name: Name) -> bool:
+    """Whether the lesser of twins is shown to who was no member any more when the greater was written.
+
+    Nobody tells them of that one: to them the message stands where its first attempt got to.
+    """
+    lesser, greater = sorted((one, other), key=lambda seen: seen.shown.lines[name].message_id)
+    place = greater.shown.lines[name].message_id
+    if lesser.shown.lines[name].message_id == place or room.spans is None:
+        return False
+    version = room.versions.get(place)
+    spans = _spans(room, lesser, of_all=not lesser.is_history)
+    return version is not None and not any(span.covers(version) for span in spans)
 
 
 def _finding(room: Room, one: Seen, name: Name, kind: Kind, what: str) -> Finding:
