@@ -3,10 +3,12 @@
 import pytest
 
 from server.test_hard_nodes import Nodes, cluster, nodes, turns
-from server.test_pulls import group_of, has, say
+from server.test_pulls import group_of, has, say, texts, user
 from tidings.bus.memory import MemoryBus
-from tidings.protocol.frames import ConversationKind
+from tidings.protocol.frames import ChangeGroup, ConversationKind, Error, GroupAction
+from tidings.store.schema import MEMBERSHIPS
 from tidings.testing.clock import FakeClock
+from tidings.testing.torn import Torn
 
 __all__ = ["nodes"]
 BEHIND_MS = 300
@@ -53,3 +55,43 @@ async def test_a_publication_that_was_lost_is_looked_for_with_the_next_beats(
         await turns()
     following.sweep(loop.time())
     await has(bob, "lost on the way")
+
+
+async def test_who_was_removed_from_a_channel_hears_nothing_more_though_their_list_does_not_say_so(
+    nodes: Nodes,
+) -> None:
+    torn = Torn(MEMBERSHIPS)
+    one, other = await nodes.start(faults=torn), await nodes.start()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await other.register("bob"))
+    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
+    await say(alice, channel, "with him")
+    await has(bob, "with him")
+    torn.is_due = True
+    await alice.ask(lambda n: ChangeGroup(n, channel, GroupAction.REMOVE, users=[user(bob)]), Error)
+    await say(alice, channel, "without him")
+    await turns()
+    # What his inbox has of it, which was written, has his session look into the list once more.
+    bob.session.sweep(other.services.loop.time() + 10.0)
+    await turns()
+    await say(alice, channel, "still without him")
+    await turns()
+    assert not {"without him", "still without him"} & set(await texts(bob))
+
+
+async def test_who_comes_back_to_a_channel_hears_of_it_where_nobody_knew_that_their_removal_was_told(
+    nodes: Nodes,
+) -> None:
+    torn = Torn(MEMBERSHIPS)
+    one, other = await nodes.start(faults=torn), await nodes.start()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await other.register("bob"))
+    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
+    torn.is_due = True
+    await alice.ask(lambda n: ChangeGroup(n, channel, GroupAction.REMOVE, users=[user(bob)]), Error)
+    await say(alice, channel, "without him")
+    await turns()
+    await change(alice, channel, GroupAction.ADD, users=[user(bob)])
+    await turns()
+    await say(alice, channel, "with him again")
+    await has(bob, "with him again")

@@ -22,7 +22,7 @@ from tidings.protocol.ids import EntryId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.cluster import Cluster, Shared
 from tidings.store.contract import Batch, Key, Put, R, StoreUnavailable, Table
-from tidings.store.memory import MemoryStore, Tables
+from tidings.store.memory import Faults, MemoryStore, Tables
 from tidings.store.schema import CHANGED, DEVICES, INBOX, MEMBERS, SETTINGS, SettingRow
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import Device, World
@@ -75,8 +75,8 @@ class Slow(MemoryDirectory):
 class Faulty(MemoryStore):
     """Does something before a write that a test chooses, and fails reads that it chooses."""
 
-    def __init__(self, tables: Tables) -> None:
-        super().__init__(tables)
+    def __init__(self, tables: Tables, faults: Faults | None = None) -> None:
+        super().__init__(tables, faults=faults)
         self.writing: Callable[[Batch], None] = lambda _: None
         self.failing: set[str] = set()
         """tables that cannot be read"""
@@ -140,8 +140,10 @@ class Nodes:
         self.stores: list[Faulty] = []
         self.worlds: list[World] = []
 
-    async def start(self, clock: FakeClock | None = None, **settings: object) -> World:
-        directory, store = Slow(self.places), Faulty(self.tables)
+    async def start(
+        self, clock: FakeClock | None = None, *, faults: Faults | None = None, **settings: object
+    ) -> World:
+        directory, store = Slow(self.places), Faulty(self.tables, faults)
         world = await World.start(
             store,
             clock=clock or self.clock,

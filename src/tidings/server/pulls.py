@@ -179,6 +179,8 @@ class Pulls:
                     # Another stay: what came meanwhile was judged by the one before it.
                     known.position = known.cursor
                 known.membership = row
+                # The list may not say yet what was heeded before it did: that is judged once more.
+                known.removal_at = 0
         elif (
             row is not None
             and row.pulled_from
@@ -358,7 +360,12 @@ class Pulls:
         pull.membership = membership
         if told >= removal_at:
             pull.removal_at = removal_at
-        elif change is not None and change.action in GONE and self._user in change.users:
+        elif (
+            change is not None
+            and change.action in GONE
+            and self._user in change.users
+            and membership.joined_version < change.version  # else they are back, which is not known here yet
+        ):
             # It is about to be told, and written then: it holds already.
             pull.membership = msgspec.structs.replace(membership, left_version=change.version)
             pull.removal_at = removal_at
