@@ -3,7 +3,7 @@
 import pytest
 
 from server.test_hard_nodes import Nodes, cluster, nodes, turns
-from server.test_pulls import group_of, has, say, texts, user
+from server.test_pulls import LIMITS, change, group_of, has, say, texts, user
 from tidings.bus.memory import MemoryBus
 from tidings.protocol.frames import ChangeGroup, ConversationKind, Error, GroupAction
 from tidings.store.schema import MEMBERSHIPS
@@ -95,3 +95,25 @@ async def test_who_comes_back_to_a_channel_hears_of_it_where_nobody_knew_that_th
     await turns()
     await say(alice, channel, "with him again")
     await has(bob, "with him again")
+
+
+async def test_who_was_removed_from_a_channel_while_its_log_is_read_gets_nothing_that_was_said_after_it(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two(limits=LIMITS)
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await other.register("bob"))
+    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
+    await bob.settle()
+    bob.ack()
+    said = [str(number) for number in range(LIMITS.window_entries + 1)]
+    for text in said:
+        await say(alice, channel, text)
+    assert said[-1] not in await texts(bob)
+    monkeypatch.setattr(MemoryBus, "publish", lambda *_: None)
+    await change(alice, channel, GroupAction.REMOVE, users=[user(bob)])
+    await say(alice, channel, "without him")
+    bob.ack()
+    await has(bob, said[-1])
+    await turns()
+    assert "without him" not in await texts(bob)

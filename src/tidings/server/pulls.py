@@ -211,7 +211,7 @@ class Pulls:
             # Another node's may come late, below what has been read already.
             pull.position = MessageId(min(pull.position, message_id - 1))
             return
-        is_doubtful = conversation.is_channel and conversation.removal_at > pull.removal_at
+        is_doubtful = _is_doubtful(pull, conversation)
         is_for = not is_doubtful and self._is_for(pull, version, conversation)
         if is_doubtful or (is_for and not self._feed.has_room):
             self._fall_behind(pull)
@@ -314,8 +314,7 @@ class Pulls:
         if conversation is None:
             self._drop(pull)
             return
-        is_doubtful = conversation.is_channel and conversation.removal_at > pull.removal_at
-        if is_doubtful and not await self._heed_removal(pull, conversation):
+        if not await self._heed_removal(pull, conversation):
             return
         until = pull.membership.pulled_until or snowflakes.SNOWFLAKE_MAX
         read_to = pull.position
@@ -326,6 +325,8 @@ class Pulls:
                 return  # something came late, below: from there again
             if row.version > conversation.version:
                 conversation = await means.conversations.anew(pull.conversation_id) or conversation
+                if not await self._heed_removal(pull, conversation):
+                    return
             pull.position = read_to = row.message_id
             means.observe(row.message_id)
             if self._is_to_be_sent(pull, row, conversation):
@@ -346,7 +347,9 @@ class Pulls:
             following.leave(pull.conversation_id, pull)
 
     async def _heed_removal(self, pull: Pull, conversation: Conversation) -> bool:
-        """Somebody was removed from a channel: see whether it was this user. Whether to go on."""
+        """If somebody was removed from a channel, see whether it was this user. Whether to go on."""
+        if not _is_doubtful(pull, conversation):
+            return True
         assert conversation.group is not None
         removal_at, told, change = (
             conversation.removal_at,
@@ -399,3 +402,8 @@ class Pulls:
         self._behind.pop(pull.conversation_id, None)
         self._means.following.leave(pull.conversation_id, pull)
         self._pulls.pop(pull.conversation_id, None)
+
+
+def _is_doubtful(pull: Pull, conversation: Conversation) -> bool:
+    """Whether somebody was removed from a channel since it was looked who is in it."""
+    return conversation.is_channel and conversation.removal_at > pull.removal_at
