@@ -117,3 +117,25 @@ async def test_who_was_removed_from_a_channel_while_its_log_is_read_gets_nothing
     await has(bob, said[-1])
     await turns()
     assert "without him" not in await texts(bob)
+
+
+async def test_who_comes_back_to_a_channel_unheard_gets_what_was_said_since_though_others_go(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two()
+    alice, carol = [await one.online(await one.register(name)) for name in ("alice", "carol")]
+    bob = await other.online(await other.register("bob"))
+    channel = await group_of(alice, [bob, carol], kind=ConversationKind.CHANNEL)
+    await change(alice, channel, GroupAction.REMOVE, users=[user(bob)])
+    await say(alice, channel, "without him")
+    await turns()
+    with monkeypatch.context() as lossy:
+        lossy.setattr(MemoryBus, "publish", lambda *_: None)
+        await change(alice, channel, GroupAction.ADD, users=[user(bob)])
+    await say(alice, channel, "with him again")
+    await turns()
+    await change(alice, channel, GroupAction.REMOVE, users=[user(carol)])
+    await say(alice, channel, "without her")
+    await has(bob, "without her")
+    bob.session.sweep(other.services.loop.time() + 10.0)
+    await has(bob, "with him again")

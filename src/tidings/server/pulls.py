@@ -102,6 +102,13 @@ class Pull:
     def offer(self, entry: Entry, version: int, conversation: Conversation) -> None:
         self._pulls.offer(self, entry, version, conversation)
 
+    def take(self, membership: MembershipRow) -> None:
+        """The list of conversations says so."""
+        if membership.joined_version != self.membership.joined_version:
+            # Another stay: what came meanwhile was judged by the one before it.
+            self.position = self.cursor
+        self.membership = membership
+
 
 class Pulls:
     """All of a session's; see the module's text."""
@@ -175,10 +182,7 @@ class Pulls:
             if row is None:
                 self._drop(known)
             else:
-                if row.joined_version != known.membership.joined_version:
-                    # Another stay: what came meanwhile was judged by the one before it.
-                    known.position = known.cursor
-                known.membership = row
+                known.take(row)
                 # The list may not say yet what was heeded before it did: that is judged once more.
                 known.removal_at = 0
         elif (
@@ -321,12 +325,12 @@ class Pulls:
         async for row in means.log.walk(pull.conversation_id, before=None, after=read_to):
             if row.message_id >= until:
                 break
-            if pull.position < read_to:
-                return  # something came late, below: from there again
             if row.version > conversation.version:
                 conversation = await means.conversations.anew(pull.conversation_id) or conversation
                 if not await self._heed_removal(pull, conversation):
                     return
+            if pull.position < read_to:
+                return  # something came late, below, or is theirs by another stay: from there again
             pull.position = read_to = row.message_id
             means.observe(row.message_id)
             if self._is_to_be_sent(pull, row, conversation):
@@ -360,7 +364,7 @@ class Pulls:
         if membership is None:
             self._drop(pull)
             return False
-        pull.membership = membership
+        pull.take(membership)
         if told >= removal_at:
             pull.removal_at = removal_at
         elif (
