@@ -107,8 +107,8 @@ def test_a_group_stays_one_whatever_is_asked_for(
             assert all((was.role(user) or 0) < role for user in gone)
 
 
-@given(steps)
-def test_who_leaves_by_force_leaves_an_heir(asked: list[tuple[UserId, ChangeGroup]]) -> None:
+def changed_by(asked: list[tuple[UserId, ChangeGroup]]) -> Roster:
+    """The group after these changes, without those that are refused."""
     roster = made()
     for now_ms, (actor, wish) in enumerate(asked):
         try:
@@ -116,6 +116,12 @@ def test_who_leaves_by_force_leaves_an_heir(asked: list[tuple[UserId, ChangeGrou
         except ProtocolError:
             continue
         roster = roster if plan is None else after(roster, plan)
+    return roster
+
+
+@given(steps)
+def test_who_leaves_by_force_leaves_an_heir(asked: list[tuple[UserId, ChangeGroup]]) -> None:
+    roster = changed_by(asked)
     for user in PEOPLE:
         was_there, steps_taken = roster.role(user) is not None, 0
         while (plan := group_changes.left(roster, user, 0, LIMITS, by_force=True)) is not None:
@@ -133,13 +139,7 @@ def test_who_leaves_by_force_leaves_an_heir(asked: list[tuple[UserId, ChangeGrou
 def test_of_those_who_leave_by_force_none_takes_over(
     asked: list[tuple[UserId, ChangeGroup]], ending: set[UserId]
 ) -> None:
-    roster = made()
-    for now_ms, (actor, wish) in enumerate(asked):
-        try:
-            plan = step(roster, actor, wish, now_ms * 1000)
-        except ProtocolError:
-            continue
-        roster = roster if plan is None else after(roster, plan)
+    roster = changed_by(asked)
     for user in ending:
         while (plan := group_changes.left(roster, user, 0, LIMITS, by_force=True, ending=ending)) is not None:
             roster = after(roster, plan)

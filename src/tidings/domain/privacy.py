@@ -49,19 +49,16 @@ class Privacy:
         """
         if viewer == owner:
             return True
-        key = str(viewer)
-        blocked, says, contact = await self._settings.get_many(
-            owner, [(SettingKind.BLOCK, key), (SettingKind.PRIVACY, what), (SettingKind.CONTACT, key)]
-        )
+        blocked, says, contact = await self._settings.get_many(owner, _says_so(viewer, what))
         if blocked and not even_if_blocked:
             return False
         return _shows(what, says, is_contact=contact is not None)
 
     async def show_all(self, viewer: UserId, owners: Sequence[UserId], what: str) -> bool:
         """Whether `may_see` holds for each of some owners: one request of the store."""
-        key, others = str(viewer), [owner for owner in owners if owner != viewer]
-        kinds = [(SettingKind.BLOCK, key), (SettingKind.PRIVACY, what), (SettingKind.CONTACT, key)]
-        rows = await self._settings.rows_of([(owner, *name) for owner in others for name in kinds])
+        names = _says_so(viewer, what)
+        others = [owner for owner in owners if owner != viewer]
+        rows = await self._settings.rows_of([(owner, *name) for owner in others for name in names])
         return all(
             block is None
             and _shows(what, None if says is None else says.value, is_contact=contact is not None)
@@ -70,11 +67,7 @@ class Privacy:
 
     async def towards(self, owner: UserId, viewer: UserId) -> Towards:
         """What `owner` hides from `viewer` in their conversation: one request of the store."""
-        key = str(viewer)
-        block, says, contact = await self._settings.rows(
-            owner,
-            [(SettingKind.BLOCK, key), (SettingKind.PRIVACY, "receipts"), (SettingKind.CONTACT, key)],
-        )
+        block, says, contact = await self._settings.rows(owner, _says_so(viewer, "receipts"))
         return Towards(
             None if block is None else block.at,
             _shows("receipts", None if says is None else says.value, is_contact=contact is not None),
@@ -87,6 +80,12 @@ class Privacy:
     async def is_contact(self, of: UserId, whom: UserId) -> bool:
         """Whether `of` has `whom` among their contacts."""
         return await self._settings.get(of, SettingKind.CONTACT, str(whom)) is not None
+
+
+def _says_so(viewer: UserId, what: str) -> list[tuple[int, str]]:
+    """The settings of an owner that say whether a viewer sees something: block, right, contact."""
+    key = str(viewer)
+    return [(SettingKind.BLOCK, key), (SettingKind.PRIVACY, what), (SettingKind.CONTACT, key)]
 
 
 def _shows(what: str, says: bytes | None, *, is_contact: bool) -> bool:
