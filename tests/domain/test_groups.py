@@ -43,9 +43,9 @@ from tidings.protocol.frames import (
 )
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits, Rate
-from tidings.store.contract import Batch, StoreFull, StoreUnavailable
+from tidings.store.contract import Batch, Put, StoreFull, StoreUnavailable
 from tidings.store.memory import MemoryStore
-from tidings.store.schema import MEMBERSHIPS, ROSTERS, SUBSCRIBERS, share_of
+from tidings.store.schema import MEMBERSHIPS, ROSTERS, SUBSCRIBERS, InboxRow, share_of
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import PASSWORD, Device, World
 
@@ -458,6 +458,34 @@ async def test_the_last_of_a_channel_is_no_subscriber_any_more_though_telling_of
     await depart(user(alice), Proof(PASSWORD))
     subscribers = await store.range(SUBSCRIBERS, (channel, share_of(user(alice))), limit=10)
     assert [one.left_version is not None for one in subscribers] == [True]
+
+
+class Looking(MemoryStore):
+    """Before anything gets into an inbox it looks in which groups that user is listed."""
+
+    found: dict[UserId, list[int | None]]
+
+    async def write(self, batch: Batch) -> None:
+        for one in batch:
+            if isinstance(one, Put) and isinstance(one.row, InboxRow):
+                rows = await self.range(MEMBERSHIPS, (one.row.user_id,), limit=10)
+                self.found.setdefault(one.row.user_id, []).extend(row.left_version for row in rows)
+        await super().write(batch)
+
+
+@pytest.mark.parametrize("kind", [frames.ConversationKind.GROUP, frames.ConversationKind.CHANNEL])
+async def test_who_is_told_of_a_group_is_listed_by_then(kind: int) -> None:
+    """A session that tells its device of it looks whether there is a log to be read for it, and once only."""
+    store = Looking()
+    _, (alice, bob) = await people(2, store=store)
+    store.found = {}
+    group = (await create(alice, [bob], kind=kind)).conversation_id
+    assert (await change_seen(bob)).action == GroupAction.CREATE
+    assert store.found[user(bob)] == [None]
+    await change(alice, group, GroupAction.REMOVE, users=[user(bob)])
+    while (await change_seen(bob)).action != GroupAction.REMOVE:
+        pass  # of a channel, it is in the log as well
+    assert store.found[user(bob)] == [None, 2]
 
 
 async def test_an_expired_a_revoked_and_a_made_up_link_lead_nowhere() -> None:

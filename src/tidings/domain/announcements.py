@@ -62,6 +62,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 class _Told(NamedTuple):
     entry: Entry
+    memberships: list[Write]
     rows: list[Write]
 
 
@@ -105,6 +106,8 @@ class Announcements:
             if not conversation.bucket_lasts(now_ms):
                 await self._conversations.prepare_bucket(conversation, now_ms)
             told = self._told(conversation, roster, head.change, concerned, before, recipients)
+            # First: who is told looks whether there is something to be read for them, and once only.
+            await self._commit.write(told.memberships)
             offer = partial(self._offer, conversation, roster, told.entry, recipients)
             if await self._commit.write(told.rows, offer):
                 break
@@ -166,13 +169,13 @@ class Announcements:
             silent=True,
         )
         entry = entry_of(message, {})
-        rows: list[Write] = [_membership(row, before.get(row.user_id), head, message_id) for row in concerned]
-        rows += [Put(INBOX, inbox_row(user, entry, None), message_id) for user in recipients]
+        memberships = [_membership(row, before.get(row.user_id), head, message_id) for row in concerned]
+        rows: list[Write] = [Put(INBOX, inbox_row(user, entry, None), message_id) for user in recipients]
         if _is_in_log(roster):
             rows.append(Put(MESSAGES, row_of(message, conversation.bucket, []), message_id))
             if Fanout(head.fanout).is_read:
                 rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, newest=message_id)))
-        return _Told(entry, rows)
+        return _Told(entry, memberships, rows)
 
 
 def name_of(conversation_id: ConversationId, version: int) -> ClientId:
