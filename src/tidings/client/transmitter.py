@@ -375,7 +375,7 @@ class Transmitter:
                 if await self._is_done(row):
                     return
                 self._tried.add(row.client_id)
-                after, version = await self._newest(row, known), await self._conversations.version(known)
+                after, version = await self._newest(row, known), await self._version(row, known)
                 frame = outbox.frame_of(row, known.conversation_id, known.is_group, version, target, after)
                 sent = await connection.transmit(frame)
                 break
@@ -458,8 +458,9 @@ class Transmitter:
             return None
 
     async def _is_done(self, row: Row) -> bool:
-        """Whether nothing is left to send: who was to get the sender key was sent it while it was sealed."""
-        if row.draft.relation != Relation.SENDER_KEY or row.sealed is None or row.sealed.envelopes:
+        """Whether nothing is left to send: who was to get a key was sent it by now, or cannot be at present."""
+        is_of_key = row.draft.relation in (Relation.SENDER_KEY, Relation.KEYS)
+        if not is_of_key or row.sealed is None or row.sealed.envelopes:
             return False
         await self._vault.write(lambda database: outbox.drop(database, row))
         return True
@@ -479,6 +480,13 @@ class Transmitter:
                 lambda database: newest(database, known.conversation_id), ahead=True
             )
         return max(after, self._answered[known.conversation_id])
+
+    async def _version(self, row: Row, known: Known) -> int:
+        """The version of the conversation that a row is written for."""
+        if row.sealed is not None and row.sealed.version:
+            # Not what is known by now: who joined since lacks the key, and the server is to say so.
+            return row.sealed.version
+        return await self._conversations.version(known)
 
     def _sent(self, row: Row, sent: Sent, known: Known) -> None:
         """Have it recorded, and tell who wrote it. What is not recorded is sent again, and answered alike."""

@@ -1,10 +1,11 @@
 """What is refused or lost while a sender key is on its way: it arrives all the same, before the message."""
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 
-from client.memory_world import until
+from client.memory_world import LOOK_S, until
 from client.sealing.lying import Victim
 from client.sealing.malice import Choir, lists_heard
 from client.sealing.test_clients import in_profile
@@ -103,6 +104,57 @@ async def test_what_is_behind_the_removal_of_a_device_is_sealed_again(
     await alice.client.send(peer, "3")
     await texts(bob, peer, "1", "2", "3")
     assert done
+
+
+async def while_it_waits(choir: Choir, happens: Awaitable[object]) -> set[int]:
+    """Something happens in a group while a message of bob's, sealed before, is refused for now.
+
+    The versions of the group for which it was sent.
+    """
+    alice, bob, _, peer = choir
+    waits, has_happened = asyncio.Event(), asyncio.Event()
+
+    def hear(frame: ClientFrame) -> Collection[ClientFrame]:
+        if not is_message(frame) or has_happened.is_set():
+            return [frame]
+        assert isinstance(frame, Send)
+        bob.liar.say(Error(RATE_LIMITED.code, "no", client_id=frame.client_id, retry_after=0.01))
+        waits.set()
+        return []
+
+    bob.liar.hear = hear
+    bob.liar.said.clear()
+    sending = asyncio.ensure_future(bob.client.send(peer, "3"))
+    await waits.wait()
+    await happens
+    version = (await alice.client.groups.get(peer)).version
+    while await in_profile(bob, lambda database: database.execute("SELECT version FROM groups").fetchone()) != (
+        version,
+    ):
+        await asyncio.sleep(LOOK_S)
+    has_happened.set()
+    await sending
+    return {one.version for one in bob.liar.sent if is_message(one)}
+
+
+async def test_who_joins_while_a_message_waits_is_given_its_key(choir: Choir) -> None:
+    """It says for whom it was sealed, not who is in the group by now."""
+    alice, _, carol, peer = choir
+    assert await while_it_waits(choir, alice.client.groups.add(peer, ["@carol"])) == {1}
+    await texts(carol, peer, "3")
+
+
+async def test_a_message_that_waits_while_somebody_is_removed_is_sealed_again(choir: Choir) -> None:
+    alice, bob, carol, peer = choir
+    await alice.client.groups.add(peer, ["@carol"])
+    await bob.client.send(peer, "for three")
+    await texts(carol, peer, "for three")
+    assert await while_it_waits(choir, alice.client.groups.remove(peer, ["@carol"])) == {2, 3}
+    await texts(alice, peer, "1", "2", "for three", "3")
+    keys = await in_profile(
+        bob, lambda database: database.execute("SELECT count(DISTINCT key_id) FROM spoken").fetchone()
+    )
+    assert keys == (2,)
 
 
 async def test_a_handout_whose_answer_got_lost_is_repeated_before_the_message(choir: Choir) -> None:

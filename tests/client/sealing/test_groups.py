@@ -166,6 +166,26 @@ def test_a_device_that_the_server_misses_is_given_the_key_from_that_message_on(g
     assert len(group.frames) == count
 
 
+def test_a_device_that_the_server_misses_and_has_no_bundle_of_may_ask(group: Three) -> None:
+    third = GroupDevice(group.office, 1, 13)
+    group.devices.append(third)
+    group.say(group.bob, "before")
+    group.alice.sign([group.alice, group.alice2, third])
+    post = group.say(group.bob, "sent in ignorance")
+    said = sender_keys.spoken(group.bob.database, post.writing.client_id)
+    assert said is not None
+    group.bob.learn(UserId(1))
+    missing = [DeviceId(13)]
+    made = seal_share(
+        group.bob.database, group.bob.me, group.roster, said, missing, NOW_MS, without=missing
+    )
+    assert isinstance(made, Sealed)
+    assert not made.envelopes
+    assert group.texts([third], post) == ["-"]
+    assert group.answer(group.bob, third, post)
+    assert fill(third, post) == "sent in ignorance"
+
+
 def test_what_the_server_calls_missing_is_no_authority(group: Three) -> None:
     post = group.say(group.bob, "hello")
     said = sender_keys.spoken(group.bob.database, post.writing.client_id)

@@ -108,7 +108,7 @@ def seal_in_group(
     )
     content = sender_keys.speak(database, writing.conversation_id, ready.mine, inside, outside, now_ms)
     chains.said(database, writing.conversation_id, writing.client_id, at, content, writing.expires_at)
-    return Sealed(content, {}, ready.keys_at, b"")
+    return Sealed(content, {}, ready.keys_at, b"", version=roster.version)
 
 
 def make_ready(
@@ -160,15 +160,18 @@ def seal_share(
 ) -> Sealed | Lacking:
     """Seal the sender key of an own message, from that on, for devices of members. Raises Unsealable.
 
-    `since_ms`: over sessions made since.
+    `since_ms`: over sessions made since. There are no envelopes if nothing can be sealed for any of them now.
     """
     known = _lists(database, me, roster, now_ms)
     if isinstance(known, Lacking):
         return known
     members = known.devices(database, me.device_id)
-    wanted = [members[device] for device in devices if device in members and device not in without]
-    if not wanted:
+    listed = [device for device in devices if device in members]
+    if not listed:
         raise Unsealable("the device that lacks the key is in no list of a member", "")
+    absent = [device for device in listed if device in without]
+    sender_keys.leave_out(database, said.key_id, absent, said.position)
+    wanted = [members[device] for device in listed if device not in without]
     lacking = [one for one in wanted if not sessions.has(database, one[1].device_id, since_ms)]
     if lacking:
         return Lacking([], lacking)
@@ -176,7 +179,7 @@ def seal_share(
     names = [device.device_id for _, device in wanted]
     sender_keys.give(database, said.key_id, names, said.position)
     envelopes = {int(device): sessions.wrap(database, device, data) for device in names}
-    return Sealed(b"", envelopes, known.keys_at, b"", "")
+    return Sealed(b"", envelopes, known.keys_at, b"", "", roster.version)
 
 
 def note_listless(database: sqlite3.Connection, users: Sequence[UserId], now_ms: int) -> None:

@@ -44,6 +44,8 @@ class Sealed(msgspec.Struct, array_like=True, frozen=True):
     keys_at: int
     key: bytes
     content_type: str = SEALED_TYPE
+    version: int = 0
+    """of the group, whose members at that it is for; 0: of two"""
 
     def bytes(self) -> bytes:
         """As it is kept."""
