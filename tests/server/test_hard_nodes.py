@@ -497,6 +497,25 @@ async def test_a_read_that_was_noted_too_late_is_told_to_whoever_has_synced_mean
     assert told.user_id == phone.account.ids()[0]
 
 
+async def test_a_read_is_noted_by_the_common_clock_while_this_one_stands(nodes: Nodes) -> None:
+    """Whoever has synced elsewhere is told with the next sync, even if the node ends before that."""
+    one, _ = await nodes.two()
+    phone = await one.online(await one.register("alice"))
+    bob = await one.online(await one.register("bob"))
+    chat = await bob.open("alice")
+    bob.send(chat, "hello")
+    newest = (await bob.expect(Sent)).message_id
+    nodes.ahead_ms = 20_000  # this machine was paused
+    synced_ms = nodes.clock.wall_ms() + nodes.ahead_ms
+    await phone.ask(lambda n: frames.Read(n, chat, newest), Ok)
+    user = phone.account.ids()[0]
+    async with asyncio.timeout(SOON_S):
+        while not any(
+            row.at_ms >= synced_ms for row in await nodes.stores[0].range(CHANGED, (user,), limit=9)
+        ):
+            await turns()
+
+
 async def test_a_place_of_which_it_is_not_known_when_it_was_entered_is_looked_into(nodes: Nodes) -> None:
     one, other = await nodes.two()
     alice = await other.online(await one.register("alice"))

@@ -458,7 +458,7 @@ class Transmitter:
             return None
 
     async def _is_done(self, row: Row) -> bool:
-        """Whether nothing is left to send: who was to get a key was sent it by now, or cannot be at present."""
+        """Whether nothing is left to send: who was to get a key was sent it by now, or cannot be."""
         is_of_key = row.draft.relation in (Relation.SENDER_KEY, Relation.KEYS)
         if not is_of_key or row.sealed is None or row.sealed.envelopes:
             return False

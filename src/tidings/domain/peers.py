@@ -39,6 +39,10 @@ class Peers(Protocol):
         """
 
     @property
+    def seen_ms(self) -> int:
+        """What the clock that all nodes go by said when `is_late` looked at it last, Unix ms; 0: never."""
+
+    @property
     def was_held_up(self) -> bool:
         """Whether frames may have waited here for so long that another node was sent them meanwhile."""
 
@@ -48,6 +52,7 @@ class Alone:
 
     are_there = False
     was_held_up = False
+    seen_ms = 0
 
     async def know(self) -> None:
         """Nobody else has to know."""

@@ -348,7 +348,11 @@ class Receipts:
             elif again:
                 self._router.tell([member], receipt)
 
-        row = ChangedRow(member, receipt.conversation_id, self._ids.now_ms())
+        at_ms = self._ids.now_ms()
+        if again:
+            # By a clock that stands it would come too late each time, and this node may be ended meanwhile.
+            at_ms = max(at_ms, self._peers.seen_ms)
+        row = ChangedRow(member, receipt.conversation_id, at_ms)
         self._commit.raise_soon(CHANGED, row, noted if self._peers.are_there else None)
 
 

@@ -106,6 +106,7 @@ class Cluster:
         self.ids = IdClock(clock, permit=permit, floor=floor)
         self.node = incarnation(permit.node, permit.lease)
         """this incarnation: never used twice"""
+        self.seen_ms = 0
         self.bus = CountedBus(shared.bus, self.node, loop.time, self._receive, self._may_have_lost)
         self.relay = Relay(connections, shared.directory, self.bus, self.ids, guard.doubt, loop, log)
         self.whereabouts = Whereabouts(
@@ -190,7 +191,7 @@ class Cluster:
         await asyncio.sleep(KNOWN_S)
 
     async def is_late(self, since_ms: int) -> bool:
-        now_ms = await self._time.time_ms()
+        now_ms = self.seen_ms = await self._time.time_ms()
         if self._guard.is_behind(now_ms):
             # It was paused, and does not know yet.
             return True

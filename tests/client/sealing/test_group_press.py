@@ -128,9 +128,9 @@ async def while_it_waits(choir: Choir, happens: Awaitable[object]) -> set[int]:
     await waits.wait()
     await happens
     version = (await alice.client.groups.get(peer)).version
-    while await in_profile(bob, lambda database: database.execute("SELECT version FROM groups").fetchone()) != (
-        version,
-    ):
+    while await in_profile(
+        bob, lambda database: database.execute("SELECT version FROM groups").fetchone()
+    ) != (version,):
         await asyncio.sleep(LOOK_S)
     has_happened.set()
     await sending

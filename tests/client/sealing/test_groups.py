@@ -176,9 +176,7 @@ def test_a_device_that_the_server_misses_and_has_no_bundle_of_may_ask(group: Thr
     assert said is not None
     group.bob.learn(UserId(1))
     missing = [DeviceId(13)]
-    made = seal_share(
-        group.bob.database, group.bob.me, group.roster, said, missing, NOW_MS, without=missing
-    )
+    made = seal_share(group.bob.database, group.bob.me, group.roster, said, missing, NOW_MS, without=missing)
     assert isinstance(made, Sealed)
     assert not made.envelopes
     assert group.texts([third], post) == ["-"]
