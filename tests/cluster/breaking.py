@@ -1,7 +1,7 @@
 """A whole system on one machine, to be broken in every way, and `tidings chaos` that looks at it meanwhile.
 
-Three Cassandras, one Redis, three nodes. The last node reaches Cassandra and Redis through Toxiproxy, and
-clients may reach each node so.
+Three Cassandras, one Redis or one that Sentinels watch, three nodes. The last node has a clock of its own and
+reaches Cassandra, and the lone Redis, through Toxiproxy; clients may reach each node so.
 """
 
 import asyncio
@@ -19,10 +19,15 @@ import msgspec
 from cluster.cassandras import Ring, free_ports
 from cluster.nodes import Node, make_tables
 from integration.server import TIDINGS
+from redis.clocks import ShiftedClock
 from redis.servers import Server as Redis
+from redis.watched import Watched
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.testing.toxics import HOST, Proxy, Toxiproxy, toxiproxy
 
+TIMES = int(os.environ.get("TIDINGS_TIMES", "2"))
+"""how often each fault comes"""
+FEW = ("--people", "8", "--devices", "2", "--conversations", "2", "--groups", "1x8", "--rate", "6")
 CASSANDRAS = 3
 NODES = 3
 HEAP = "400M"
@@ -42,14 +47,16 @@ RESTART_S = 2.0
 class System:
     """See the module's text; `running_system` makes one."""
 
-    def __init__(self, ring: Ring, redis: Redis, nodes: list[Node]) -> None:
+    def __init__(self, ring: Ring, redis: Redis | Watched, clock: ShiftedClock) -> None:
         self.ring = ring
         self.redis = redis
-        self.nodes = nodes
+        self.clock = clock
+        """the last node's"""
+        self.nodes: list[Node] = []
         self.doors: list[Proxy] = []
         """before each node, for clients"""
-        self.to_redis: Proxy
-        """from the last node"""
+        self.to_redis: list[Proxy] = []
+        """from the last node; none where Sentinels say where Redis is"""
         self.to_cassandra: list[Proxy] = []
         """from the last node, to each Cassandra"""
 
@@ -59,8 +66,9 @@ class System:
 
     async def heal(self) -> None:
         """Whatever a test left broken is whole again."""
-        for proxy in (*self.doors, self.to_redis, *self.to_cassandra):
+        for proxy in (*self.doors, *self.to_redis, *self.to_cassandra):
             await proxy.heal()
+        self.clock.shift(0)
         for node in range(1, CASSANDRAS + 1):
             self.ring.thaw(node)
         await asyncio.to_thread(self.ring.start)
@@ -99,13 +107,12 @@ def _status(node: Node) -> str:
 
 
 @contextlib.asynccontextmanager
-async def running_system(folder: Path) -> AsyncIterator[System]:
-    """One that is well at first."""
+async def running_system(folder: Path, redis: Redis | Watched) -> AsyncIterator[System]:
+    """One that is well at first; `redis` is started, and stopped."""
     ring = Ring(folder / "cassandra", CASSANDRAS, HEAP=HEAP, PATIENCE=PATIENCE)
-    redis = Redis(folder / "redis")
-    system = System(ring, redis, [])
+    system = System(ring, redis, ShiftedClock(folder))
     try:
-        redis.start()
+        await asyncio.to_thread(redis.start)
         await asyncio.to_thread(ring.start)
         async with toxiproxy() as proxies:
             await _start_nodes(system, proxies, folder)
@@ -133,16 +140,19 @@ async def _start_nodes(system: System, proxies: Toxiproxy, folder: Path) -> None
 
 
 async def _node_apart(system: System, proxies: Toxiproxy, cassandra: CassandraConfig, folder: Path) -> Node:
-    """One with its own ways to Cassandra and Redis."""
+    """One with its own ways to Cassandra and Redis, and a clock of its own."""
     (port,) = free_ports(1)
     for address in cassandra.contact_points:
         # The driver learns of the other addresses from the first one, and takes the same port everywhere:
         # so each address has its proxy at that port.
         proxy = await proxies.before(system.ring.port, address, listen=f"{address}:{port}")
         system.to_cassandra.append(proxy)
-    system.to_redis = await proxies.before(system.redis.port)
     node = Node(folder, msgspec.structs.replace(cassandra, port=port), system.redis)
-    node.config["redis"] = {"addresses": [f"{HOST}:{system.to_redis.port}"]}
+    node.environment = {**os.environ, **system.clock.environment}
+    if isinstance(system.redis, Redis):
+        to_redis = await proxies.before(system.redis.port)
+        system.to_redis.append(to_redis)
+        node.config["redis"] = {"addresses": [f"{HOST}:{to_redis.port}"]}
     return node
 
 
@@ -181,21 +191,42 @@ class Breaker:
         await asyncio.to_thread(node.end)
         await started(node)
 
+    async def clock_jumped(self) -> None:
+        """A node's, and back after a while: it gives no ids meanwhile, and its devices go to others."""
+        ms = self._chance.choice([-600_000, -5_000, 5_000, 600_000])
+        self._mark(f"the clock of the last node jumps by {ms} ms")
+        self._system.clock.shift(ms)
+        await self._seen("tidings_node_takes_part 0.0")
+        await self._pause(0.0, 3.0)
+        self._system.clock.shift(0)
+        await self._seen("tidings_node_takes_part 1.0")
+
     async def redis_killed(self) -> None:
         """With all that it knew."""
+        redis = self._redis
         self._mark("Redis is killed")
-        await asyncio.to_thread(self._system.redis.kill)
+        await asyncio.to_thread(redis.kill)
         await self._pause(0.0, 3.0)
-        await asyncio.to_thread(self._system.redis.start)
+        await asyncio.to_thread(redis.start)
 
     async def redis_frozen(self) -> None:
         """Longer than its clients wait."""
+        redis = self._redis
         self._mark("Redis is frozen")
-        self._system.redis.freeze()
+        redis.freeze()
         try:
             await asyncio.sleep(3.0)
         finally:
-            self._system.redis.thaw()
+            redis.thaw()
+
+    async def redis_failed_over(self) -> None:
+        """The master dies, its replica takes over, and it comes back as a replica."""
+        redis = self._system.redis
+        assert isinstance(redis, Watched)
+        self._mark(f"Redis at {redis.master.port} is killed, and fails over")
+        await asyncio.to_thread(redis.fail_over)
+        await self._pause(0.0, 3.0)
+        await asyncio.to_thread(redis.mend)
 
     async def cassandra_killed(self) -> None:
         """One of three, and started again."""
@@ -216,7 +247,7 @@ class Breaker:
     async def cut_off_from_redis(self) -> None:
         """A node: its connections are closed, or nothing comes through them."""
         self._mark("the last node is cut off from Redis")
-        await self._cut([self._system.to_redis], 5.0, "tidings_bus_ok 0.0")
+        await self._cut(self._system.to_redis, 5.0, "tidings_bus_ok 0.0")
 
     async def cut_off_from_cassandra(self) -> None:
         """A node: its connections are closed, or nothing comes through them."""
@@ -252,9 +283,18 @@ class Breaker:
             await harm(proxy)
         await asyncio.sleep(for_s)
         if seen_by:
-            await until(lambda: seen_by in self._system.nodes[-1].metrics(), WELL_S, seen_by)
+            await self._seen(seen_by)
         for proxy in proxies:
             await proxy.heal()
+
+    async def _seen(self, line: str) -> None:
+        """Wait until the last node says so of itself."""
+        await until(lambda: line in self._system.nodes[-1].metrics(), WELL_S, line)
+
+    @property
+    def _redis(self) -> Redis:
+        assert isinstance(self._system.redis, Redis)
+        return self._system.redis
 
     async def _pause(self, least_s: float, most_s: float) -> None:
         await asyncio.sleep(self._chance.uniform(least_s, most_s))
@@ -335,3 +375,28 @@ async def chatting(folder: Path, urls: list[str], *options: str) -> AsyncIterato
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+async def broken(
+    system: System, urls: list[str], reports: Path, options: tuple[str, ...], faults: list[Any]
+) -> dict[str, Any]:
+    """What the judge says after these faults, one after another."""
+    await system.heal()
+    chance = Random(1)
+    async with chatting(reports, urls, *options) as chat:
+        breaker = Breaker(system, chance, chat.mark)
+        try:
+            for fault in faults:
+                await asyncio.sleep(chance.uniform(2.0, 5.0))
+                await fault(breaker)
+                chat.assert_runs()
+            await asyncio.sleep(chance.uniform(2.0, 5.0))
+            await system.heal()
+        except AssertionError:
+            await chat.judged()  # so that the report says what came of it until then
+            raise
+        result = await chat.judged()
+        assert result["clean"], chat.page
+        assert len(result["marks"]) == len(faults)
+        assert result["acknowledged"] > len(faults)
+    return result

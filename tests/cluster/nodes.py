@@ -15,6 +15,7 @@ import pytest
 
 from integration.server import PATIENCE_S, Server, free_port, until
 from redis.servers import Server as Redis
+from redis.watched import Watched
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.cassandra.store import CassandraStore
 
@@ -31,10 +32,12 @@ async def make_tables(config: CassandraConfig) -> None:
 class Node(Server):
     """One of several nodes."""
 
-    def __init__(self, folder: Path, cassandra: CassandraConfig, redis: Redis, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, cassandra: CassandraConfig, redis: Redis | Watched, **options: Any
+    ) -> None:
         folder.mkdir()
         reached = {name: value for name, value in msgspec.structs.asdict(cassandra).items() if value}
-        shared = {"cassandra": reached, "redis": {"addresses": [redis.address]}}
+        shared = {"cassandra": reached, "redis": redis.settings}
         super().__init__(folder, config={**shared, "proxies": ["127.0.0.1"], **options})
 
     def status(self) -> str:

@@ -4,20 +4,16 @@ TIDINGS_TIMES says how often each fault comes. What is found, and the time line,
 run: in pytest's temporary folder, or in the one that TIDINGS_REPORTS names.
 """
 
-import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from cluster.breaking import Breaker, System, chatting, running_system
+from cluster.breaking import FEW, TIMES, Breaker, System, broken, running_system
+from redis.servers import Server as Redis
 from tidings.testing.toxics import is_there
-
-TIMES = int(os.environ.get("TIDINGS_TIMES", "2"))
 
 pytestmark = [
     pytest.mark.cluster,
@@ -27,12 +23,12 @@ pytestmark = [
     pytest.mark.skipif(not is_there(), reason="no Toxiproxy: run scripts/toxiproxy"),
 ]
 
-FEW = ("--people", "8", "--devices", "2", "--conversations", "2", "--groups", "1x8", "--rate", "6")
 FIFTY = ("--people", "60", "--devices", "1", "--conversations", "2", "--groups", "1x50", "--rate", "4")
 FAULTS = [
     Breaker.node_killed,
     Breaker.node_frozen,
     Breaker.node_drained,
+    Breaker.clock_jumped,
     Breaker.redis_killed,
     Breaker.redis_frozen,
     Breaker.cassandra_killed,
@@ -45,39 +41,9 @@ FAULTS = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def system(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[System]:
-    async with running_system(tmp_path_factory.mktemp("system")) as system:
+    folder = tmp_path_factory.mktemp("system")
+    async with running_system(folder, Redis(folder / "redis")) as system:
         yield system
-
-
-@pytest.fixture
-def reports(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """Where what is found is written."""
-    return Path(os.environ.get("TIDINGS_REPORTS", tmp_path)) / request.node.name
-
-
-async def broken(
-    system: System, urls: list[str], reports: Path, options: tuple[str, ...], faults: list[Any]
-) -> dict[str, Any]:
-    """What the judge says after these faults, one after another."""
-    await system.heal()
-    chance = Random(1)
-    async with chatting(reports, urls, *options) as chat:
-        breaker = Breaker(system, chance, chat.mark)
-        try:
-            for fault in faults:
-                await asyncio.sleep(chance.uniform(2.0, 5.0))
-                await fault(breaker)
-                chat.assert_runs()
-            await asyncio.sleep(chance.uniform(2.0, 5.0))
-            await system.heal()
-        except AssertionError:
-            await chat.judged()  # so that the report says what came of it until then
-            raise
-        result = await chat.judged()
-        assert result["clean"], chat.page
-        assert len(result["marks"]) == len(faults)
-        assert result["acknowledged"] > len(faults)
-    return result
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

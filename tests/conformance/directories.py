@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hub.rig import clocks_of, running_hub, silent_log
-from redis.servers import Server, ShownClock, ToldCluster
+from redis.clocks import ShownClock
+from redis.servers import Server, ToldCluster
 from tidings.directory.contract import Directory
 from tidings.directory.memory import MemoryDirectory, Places
 from tidings.directory.redis import RedisDirectory

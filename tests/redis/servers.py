@@ -4,16 +4,12 @@ The program is the `redis-server` on the PATH, or what TIDINGS_REDIS names.
 """
 
 import atexit
-import contextlib
 import itertools
-import mmap
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -22,6 +18,8 @@ from typing import Any, NamedTuple
 
 import hiredis
 import pytest
+
+from redis.clocks import ShownClock, lasting_folder
 
 START_S = 20.0
 SLOTS = 16_384
@@ -108,6 +106,11 @@ class Server:
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """As in the configuration of a node."""
+        return {"addresses": (self.address,)}
 
     def start(self) -> None:
         """Returns when it answers."""
@@ -203,59 +206,9 @@ class Sentinel(Server):
         found = int(values[b"num-other-sentinels"]), int(values[b"num-slaves"])
         return found == (sentinels, replicas)
 
-
-@cache
-def shown_clock() -> Path:
-    """The library of `shown_clock.c`, for all tests."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    library = lasting_folder() / "shown_clock.so"
-    source = Path(__file__).with_name("shown_clock.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-Wall", "-o", library, source], check=True)
-    return library
-
-
-@cache
-def lasting_folder() -> Path:
-    """One that is there until the last test is over."""
-    folder = Path(tempfile.mkdtemp(prefix="tidings-redis-"))
-    atexit.register(shutil.rmtree, folder)
-    return folder
-
-
-class ShownClock:
-    """The wall clock of servers that run with its `environment`."""
-
-    def __init__(self, folder: Path, now_ms: int) -> None:
-        """Skips the test where there is no C compiler."""
-        file = folder / "clock"
-        file.write_bytes(bytes(8))
-        with file.open("r+b") as opened:
-            self._shown = memoryview(mmap.mmap(opened.fileno(), 8)).cast("q")
-        self.show(now_ms)
-        self.environment = {"LD_PRELOAD": str(shown_clock()), "SHOWN_CLOCK": str(file)}
-
-    def show(self, now_ms: int) -> None:
-        """What it shows from now on."""
-        self._shown[0] = now_ms
-
-    @contextlib.contextmanager
-    def following(self, now_ms: Callable[[], int]) -> Iterator[None]:
-        """Have it show what another clock does, to within some milliseconds."""
-        is_over = threading.Event()
-
-        def follow() -> None:
-            while not is_over.wait(0.001):
-                self.show(now_ms())
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
+    def master_port(self) -> int:
+        """Where it says that the master is."""
+        return int(self.run("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "chat", password=self._password)[1])
 
 
 class Cluster:

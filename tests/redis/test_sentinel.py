@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from redis.rig import SHORT_S, TOPIC, arrives, nodes, place, reaches, until
-from redis.servers import Refused, Sentinel, Server, waits
+from redis.servers import Refused, waits
+from redis.watched import Watched, role_of
 from tidings.bus.contract import BusUnavailable
 from tidings.directory.contract import Entered, Found
 from tidings.redis import link
@@ -18,44 +18,23 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 OWN, NOTHING = Entered(Found.OWN), Entered(Found.NOTHING)
 
 
-class Watched(NamedTuple):
-    """What the Sentinels watch, and they."""
-
-    master: Server
-    replica: Server
-    sentinels: list[Sentinel]
-
-    def config(self, **options: object) -> RedisConfig:
-        addresses = tuple(sentinel.address for sentinel in self.sentinels)
-        options = {"addresses": addresses, "timeout_s": SHORT_S, **options}
-        return RedisConfig(mode="sentinel", service="chat", **options)  # type: ignore[arg-type]
-
-
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    """Servers with a password, Sentinels with another."""
-    secret = ("--requirepass", "secret", "--masterauth", "secret", "--repl-diskless-sync-delay", "0")
-    master = Server(tmp_path, *secret)
-    replica = Server(tmp_path, *secret, "--replicaof", "127.0.0.1", str(master.port))
-    sentinels = [Sentinel(tmp_path, master, 2, "secret", "watch") for _ in range(3)]
-    started: list[Server] = [master, replica, *sentinels]
+    watched = Watched(tmp_path)
     try:
-        for server in started:
-            server.start()
-        waits(lambda: b"master_link_status:up" in replica.run("INFO", "replication", password="secret"))
-        for sentinel in sentinels:
-            waits(lambda sentinel=sentinel: sentinel.knows_all(2, 1))
-        yield Watched(master, replica, sentinels)
+        watched.start()
+        yield watched
     finally:
-        for server in started:
-            server.stop()
+        watched.stop()
 
 
-OPTIONS = {"password": "secret", "sentinel_password": "watch"}
+def config(watched: Watched, **options: object) -> RedisConfig:
+    settings = {**watched.settings, "timeout_s": SHORT_S, **options}
+    return RedisConfig(**settings)  # type: ignore[arg-type]
 
 
 async def test_the_master_dies(watched: Watched) -> None:
-    async with nodes(watched.config(**OPTIONS)) as [here, there]:
+    async with nodes(config(watched)) as [here, there]:
         await there.listen(TOPIC)
         await here.directory.enter([place()])
         await arrives(here, there)
@@ -70,13 +49,13 @@ async def test_the_master_dies(watched: Watched) -> None:
 
 
 async def test_the_master_freezes_and_comes_back_as_a_replica(watched: Watched) -> None:
-    async with nodes(watched.config(**OPTIONS)) as [here, there]:
+    async with nodes(config(watched)) as [here, there]:
         await there.listen(TOPIC)
         watched.master.freeze()
         await until(lambda: min(here.gaps, there.gaps, here.forgets, there.forgets) == 1)
         await arrives(here, there)
         watched.master.thaw()
-        waits(lambda: watched.master.run("ROLE", password="secret")[0] == b"slave")
+        waits(lambda: role_of(watched.master) == b"slave")
         await arrives(here, there)
         await here.directory.enter([place()])
         assert await there.finds() == [place()]
@@ -87,7 +66,7 @@ async def test_another_is_made_master_while_the_old_one_lives(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(link, "CHECK_S", 0.1)
-    async with nodes(watched.config(**OPTIONS)) as [here, there]:
+    async with nodes(config(watched)) as [here, there]:
         await there.listen(TOPIC)
         watched.sentinels[0].run("SENTINEL", "FAILOVER", "chat", password="watch")
         await until(lambda: min(here.gaps, there.gaps, here.forgets, there.forgets) >= 1)
@@ -100,7 +79,7 @@ async def test_another_is_made_master_while_the_old_one_lives(
 async def test_one_sentinel_is_enough_to_find_the_master(watched: Watched) -> None:
     for sentinel in watched.sentinels[:2]:
         sentinel.kill()
-    async with nodes(watched.config(**OPTIONS), 1) as [node]:
+    async with nodes(config(watched), 1) as [node]:
         await node.directory.enter([place()])
 
 
@@ -108,29 +87,22 @@ async def test_a_user_of_the_sentinels_that_may_ask_and_no_more(watched: Watched
     rules = "-@all +hello +auth +ping +client|setname +sentinel|get-master-addr-by-name"
     for sentinel in watched.sentinels:
         sentinel.run("ACL", "SETUSER", "tidings", "on", ">ask", *rules.split(), password="watch")
-    config = watched.config(password="secret", sentinel_username="tidings", sentinel_password="ask")
-    async with nodes(config, 1) as [node]:
+    user = config(watched, sentinel_username="tidings", sentinel_password="ask")
+    async with nodes(user, 1) as [node]:
         await node.directory.enter([place()])
 
 
 async def test_what_is_wrong_is_said(watched: Watched) -> None:
     for options, why in (
-        ({**OPTIONS, "sentinel_password": "wrong"}, "WRONGPASS"),
-        ({**OPTIONS, "password": "wrong"}, "WRONGPASS"),
-        ({"password": "secret"}, "NOAUTH"),
+        ({"sentinel_password": "wrong"}, "WRONGPASS"),
+        ({"password": "wrong"}, "WRONGPASS"),
+        ({"sentinel_password": ""}, "NOAUTH"),
     ):
         with pytest.raises(BusUnavailable, match=why):
-            async with nodes(watched.config(**options), 1):
+            async with nodes(config(watched, **options), 1):
                 pass
-    config = RedisConfig(
-        mode="sentinel",
-        service="mail",
-        addresses=(watched.sentinels[0].address,),
-        sentinel_password="watch",
-        timeout_s=SHORT_S,
-    )
     with pytest.raises(BusUnavailable, match="knows no master called 'mail'"):
-        async with nodes(config, 1):
+        async with nodes(config(watched, service="mail"), 1):
             pass
 
 

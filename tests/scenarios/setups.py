@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from hub.rig import running_hub, silent_log
-from redis.servers import Server, ShownClock
+from redis.clocks import ShownClock
+from redis.servers import Server
 from tidings.bus.redis import RedisBus
 from tidings.directory.redis import RedisDirectory
 from tidings.hub.bus import HubBus
