@@ -11,6 +11,8 @@ import pytest
 from redis.servers import program
 from tidings.bench.backing import RedisProcess
 from tidings.bench.cluster import ClusterOptions, Work, _idle, _result, _spent
+from tidings.bench.node_storm import NodeStormOptions, node_storm
+from tidings.bench.progress import Progress
 from tidings.bench.spread import listener
 from tidings.cli.failure import Failure
 from tidings.cli.main import application
@@ -100,14 +102,32 @@ async def test_redis_tells_what_was_called(tmp_path: Path, monkeypatch: pytest.M
         await redis.stop()
 
 
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.skipif("TIDINGS_CASSANDRA" not in os.environ, reason="TIDINGS_CASSANDRA names none")
+async def test_whose_node_is_killed_are_back_on_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDINGS_REDIS", program())
+    options = NodeStormOptions(clients=30, bystanders=3, calm_s=0.5, after_s=0.3)
+    result: dict[str, Any] = await node_storm(tmp_path, options, Progress("storm"))
+    assert result["back"]
+    assert result["cut_off"] == sum(result["back_in_each_second"]) == 30
+    assert result["tries"] >= 60  # the first try of each went to the one that is gone
+    assert len(result["nodes_left_cpu_s"]) == 2
+    assert result["bystanders"]["meanwhile"]["worst_ms"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--nodes", "2"], "--nodes and --rounds are of a cluster"),
-        (["--cluster", "--workers", "2"], "--cluster goes with neither"),
-        (["--cluster", "--encrypted"], "--cluster goes with neither"),
+        (["direct", "--nodes", "2"], "--nodes and --rounds are of a cluster"),
+        (["direct", "--cluster", "--workers", "2"], "--cluster goes with neither"),
+        (["direct", "--cluster", "--encrypted"], "--cluster goes with neither"),
+        (["storm", "--nodes", "2"], "--nodes is of a cluster"),
+        (["storm", "--cluster", "--workers", "2"], "--cluster does not go with --workers"),
     ],
 )
 def test_what_does_not_go_together_is_refused(words: list[str], says: str) -> None:
     with pytest.raises(Failure, match=says):
-        application("bench")(["bench", "direct", *words], standalone_mode=False)
+        application("bench")(["bench", *words], standalone_mode=False)

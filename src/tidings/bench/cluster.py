@@ -26,26 +26,18 @@ from tidings.bench.backing import CassandraProcess, RedisProcess
 from tidings.bench.figures import milliseconds, percentile
 from tidings.bench.load import Device
 from tidings.bench.musts import verdict
+from tidings.bench.nodes import Nodes, beat
 from tidings.bench.pairs import Pair
-from tidings.bench.process import ServerProcess
 from tidings.bench.progress import Progress
 from tidings.bench.scrape import scraped
-from tidings.bench.seed import seed
 from tidings.domain.peers import TRUST_S
 from tidings.protocol.frames import Error
-from tidings.server.backends import open_cassandra
-from tidings.store.cassandra.config import CassandraConfig
-from tidings.store.cassandra.driver import Driver
 
 STALL_S = 60.0
 WARM = 20
 """messages of a pair before those that count"""
 SETTLE_S = 12.0
 """after the start: what nodes do once, and cursors"""
-BEAT_S = 25.0
-"""from one heartbeat of a device to the next, as clients have it"""
-REQUEST_S = 60.0
-"""that Cassandra is given: on a machine that has all of it to do it may be slow"""
 UNTRUSTED_S = 1.25 * TRUST_S
 """after which a conversation is read anew"""
 TRUSTED_TIMES = 20
@@ -111,41 +103,23 @@ class System:
         self._cassandra = cassandra
         self._redis = redis
         self._options = options
-        self._folder = folder / f"of{nodes}"
-        self._store = CassandraConfig(
-            contact_points=(cassandra.host,),
-            port=cassandra.port,
-            keyspace=f"tidings_bench_{os.getpid()}_{nodes}",
-            copies=1,
-            request_s=REQUEST_S,
-        )
-        self._servers: list[ServerProcess] = []
+        self._family = Nodes(folder / f"of{nodes}", nodes, cassandra, redis)
         self.pairs: list[Pair] = []
         self._beating: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Seed it, start the nodes, connect the pairs."""
         pairs = self._options.pairs * self.nodes
-        self._folder.mkdir()
-        accounts, conversations = await seed(
-            self._folder,
-            2 * pairs,
-            [(2 * n, 2 * n + 1) for n in range(pairs)],
-            store=await open_cassandra(self._store),
+        accounts, conversations = await self._family.start(
+            2 * pairs, [(2 * n, 2 * n + 1) for n in range(pairs)]
         )
-        for number in range(self.nodes):
-            place = self._folder / f"node{number}"
-            place.mkdir()
-            (place / "node.toml").write_text(self._config())
-            self._servers.append(ServerProcess(place, config=place / "node.toml"))
-            await self._servers[-1].start()
         devices = []
         for number, account in enumerate(accounts):
             # The two of a pair are one after the other, so on neighbours.
             which, side = divmod(number, 2)
-            server = self._servers[(which + side) % self.nodes]
+            server = self._family.servers[(which + side) % self.nodes]
             devices.append(await Device(account.token).connect(server.port))
-        self._beating = asyncio.create_task(_beat(devices))
+        self._beating = asyncio.create_task(beat(devices))
         await asyncio.gather(*(device.drained for device in devices))
         for n, conversation in enumerate(conversations):
             pair = Pair(devices[2 * n], devices[2 * n + 1], conversation)
@@ -157,22 +131,18 @@ class System:
         if self._beating is not None:
             self._beating.cancel()
             await asyncio.gather(self._beating, return_exceptions=True)
-        for server in self._servers:
-            await server.stop()
-        driver = await Driver.connect(self._store)
-        await driver.query(f"DROP KEYSPACE IF EXISTS {self._store.keyspace}")
-        await driver.close()
+        await self._family.stop()
 
     async def work(self) -> Work:
         """What it has used so far, all nodes together; Redis and Cassandra are everybody's."""
         store: dict[str, dict[str, float]] = {kind: {} for kind in (*BY_TABLE, "write_requests")}
-        for server in self._servers:
+        for server in self._family.servers:
             for kind, by_table in (await scraped(server.data, "tidings_store_", store)).items():
                 for table, number in by_table.items():
                     store[kind][table] = store[kind].get(table, 0) + number
         calls = await self._redis.calls()
         return Work(
-            sum(server.usage().cpu_s for server in self._servers),
+            sum(server.usage().cpu_s for server in self._family.servers),
             self._redis.cpu_s,
             self._cassandra.cpu_s,
             calls,
@@ -201,20 +171,6 @@ class System:
         async with asyncio.timeout(STALL_S):
             await asyncio.gather(*(pair.finished for pair in pairs[:messages]))
         return [latency for pair in pairs for latency in pair.latencies_s]
-
-    def _config(self) -> str:
-        return f"""
-[cassandra]
-contact_points = ["{self._store.contact_points[0]}"]
-port = {self._store.port}
-keyspace = "{self._store.keyspace}"
-copies = {self._store.copies}
-request_s = {self._store.request_s}
-
-[redis]
-addresses = ["127.0.0.1:{self._redis.port}"]
-prefix = "of{self.nodes}:"
-"""
 
 
 async def cluster(folder: Path, options: ClusterOptions, progress: Progress) -> dict[str, object]:
@@ -281,14 +237,6 @@ async def _paced(system: System, pairs: Sequence[Pair], per_s: float, quiet: Qui
         "p99_ms": milliseconds(percentile(latencies, 0.99)),
         "idle_cpu_ms_per_s": round((quiet.after.nodes_s - quiet.before.nodes_s) / quiet.seconds * 1e3, 1),
     }
-
-
-async def _beat(devices: Sequence[Device]) -> None:
-    """Heartbeats, evenly: a system waits while others start or are measured, and its people stay."""
-    while True:
-        for device in devices:
-            device.beat()
-            await asyncio.sleep(BEAT_S / len(devices))
 
 
 def _refused(pair: Pair, error: Error) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from tidings.bench.holding import PER_PROCESS, source
 from tidings.bench.link import Link
-from tidings.bench.load import Device, local
+from tidings.bench.load import Device
 from tidings.bench.remote import Remote, serve
 from tidings.client.backoff import Backoff
 
@@ -29,7 +29,8 @@ POLL_S = 0.1
 class Job(msgspec.Struct):
     """Whom to connect."""
 
-    port: int
+    urls: list[str]
+    """where to: the first one, and when that fails the next"""
     source: str
     """the address to come from"""
     tokens: list[str]
@@ -66,11 +67,11 @@ class Flock:
         self._remotes = remotes
 
     @classmethod
-    async def start(cls, port: int, tokens: Sequence[str], random: Random) -> "Flock":
-        """Not connected yet."""
+    async def start(cls, urls: Sequence[str], tokens: Sequence[str], random: Random) -> "Flock":
+        """Not connected yet. Whose try fails goes to the next address."""
         shares = [tokens[start : start + PER_PROCESS] for start in range(0, len(tokens), PER_PROCESS)]
         jobs = [
-            Job(port, source(number), list(share), random.getrandbits(32))
+            Job(list(urls), source(number), list(share), random.getrandbits(32))
             for number, share in enumerate(shares)
         ]
         return cls([await Remote.start(MODULE, job) for job in jobs])
@@ -102,7 +103,7 @@ class Clients:
     """The clients of one process, and what they do."""
 
     def __init__(self, job: Job) -> None:
-        self._port = job.port
+        self._urls = job.urls
         random = Random(job.seed)
         self._links = [self._link(token, job.source, Random(random.random())) for token in job.tokens]
         self._running: list[asyncio.Task[None]] = []
@@ -130,7 +131,7 @@ class Clients:
     async def _arrive(self) -> None:
         until_s = time.monotonic() + ARRIVE_S
         for link in self._links:
-            self._running.append(asyncio.create_task(link.run(local(self._port))))
+            self._running.append(asyncio.create_task(link.run(*self._urls)))
             await asyncio.sleep(1 / PER_S)
         while self._up < len(self._links) and time.monotonic() < until_s:
             await asyncio.sleep(POLL_S)

@@ -18,6 +18,7 @@ from tidings.bench.bystanders import Bystanders
 from tidings.bench.family import usage
 from tidings.bench.figures import milliseconds, percentile
 from tidings.bench.flock import Flock, Told
+from tidings.bench.load import local
 from tidings.bench.process import ServerProcess
 from tidings.bench.progress import Progress
 from tidings.bench.seed import seed
@@ -64,7 +65,7 @@ async def storm(folder: Path, options: StormOptions, progress: Progress) -> dict
     server = ServerProcess(folder / "data", workers=options.workers)
     await server.start()
     tokens = [account.token for account in accounts[chatting:]]
-    flock = await Flock.start(server.port, tokens, Random(options.seed))
+    flock = await Flock.start([local(server.port)], tokens, Random(options.seed))
     try:
         progress.say(f"{total} clients come")
         arrived = await flock.arrive()
@@ -80,7 +81,7 @@ async def storm(folder: Path, options: StormOptions, progress: Progress) -> dict
         before = {pid: usage(pid).cpu_s for pid in server.family().pids}
         killed_s = time.monotonic()
         os.kill(victim, signal.SIGKILL)
-        seen = await _watch(flock, total, options.after_s)
+        seen = await watch(flock, total, options.after_s)
         cost = _cost(server, before)
         storm_s = await bystanders.latencies_s()
         await bystanders.stop()
@@ -94,13 +95,13 @@ async def storm(folder: Path, options: StormOptions, progress: Progress) -> dict
         "seed": options.seed,
         "cut_off": seen.lost,
         "back": seen.up == total,
-        **_times(seen, killed_s),
+        **times(seen, killed_s),
         "cpu_s": {name: _rounded(value) for name, value in cost._asdict().items()},
         "clients_cpu_s": round(seen.cpu_s, 2),
         "bystanders": {
             "pairs": options.bystanders,
-            "before": _latencies(calm_s),
-            "meanwhile": _latencies(storm_s),
+            "before": latencies(calm_s),
+            "meanwhile": latencies(storm_s),
         },
     }
 
@@ -112,7 +113,7 @@ def _fullest(server: ServerProcess) -> tuple[int, int]:
     return pid, number
 
 
-async def _watch(flock: Flock, total: int, after_s: float) -> Told:
+async def watch(flock: Flock, total: int, after_s: float) -> Told:
     """All that happens until everybody is back, and a little longer."""
     seen = Told(0, 0, [], [])
     until_s = time.monotonic() + BACK_S
@@ -147,7 +148,7 @@ def _cost(server: ServerProcess, before: dict[int, float]) -> Cost:
     )
 
 
-def _times(seen: Told, killed_s: float) -> dict[str, object]:
+def times(seen: Told, killed_s: float) -> dict[str, object]:
     """When clients tried and when they were back, in seconds after the kill."""
     tries, ups = ([moment - killed_s for moment in moments] for moments in (seen.tries_s, seen.ups_s))
     tries_per_s = _per_second(tries)
@@ -162,7 +163,7 @@ def _times(seen: Told, killed_s: float) -> dict[str, object]:
     }
 
 
-def _latencies(latencies_s: Sequence[float]) -> dict[str, float]:
+def latencies(latencies_s: Sequence[float]) -> dict[str, float]:
     shares = {"p50_ms": 0.5, "p99_ms": 0.99, "worst_ms": 1.0}
     return {name: milliseconds(percentile(latencies_s, share)) for name, share in shares.items()}
 

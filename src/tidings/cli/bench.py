@@ -19,6 +19,7 @@ from tidings.bench.faults import Fault
 from tidings.bench.group import GroupOptions, Way, group
 from tidings.bench.idle import IdleOptions, idle
 from tidings.bench.link import ClosedForGood
+from tidings.bench.node_storm import NodeStormOptions, node_storm
 from tidings.bench.offline import OfflineOptions, offline
 from tidings.bench.pairs import Spread
 from tidings.bench.progress import Progress
@@ -229,14 +230,37 @@ def bench_storm(
     as_json: AsJson = False,
     folder: Folder = None,
     workers: Annotated[
-        int, typer.Option(help="Processes that share the port.", min=2)
-    ] = StormOptions().workers,
-    clients: Annotated[int, typer.Option(help="On each worker, about.")] = StormOptions().clients,
+        int | None, typer.Option(help="Processes that share the port; 2.", min=2, show_default=False)
+    ] = None,
+    clients: Annotated[
+        int | None,
+        typer.Option(
+            help="About so many on each worker, 5000; of a cluster on the node that is killed, 2000.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     seed: int = StormOptions().seed,
+    on_cluster: Annotated[
+        bool, typer.Option("--cluster", help="A node on a Cassandra and a Redis is killed instead.")
+    ] = False,
+    nodes: Annotated[
+        int | None, typer.Option(help="Of a cluster; 3.", min=2, max=64, show_default=False)
+    ] = None,
 ) -> None:
     """A worker with thousands of clients is killed: how soon and in how many waves they are back."""
-    options = StormOptions(workers, clients, seed)
-    result = _run(lambda place, progress: storm(place, options, progress), "storm", folder, as_json=as_json)
+    if on_cluster and workers is not None:
+        raise Failure("--cluster does not go with --workers")
+    if nodes is not None and not on_cluster:
+        raise Failure("--nodes is of a cluster", hint="add --cluster")
+    bench: Bench
+    if on_cluster:
+        of_nodes = NodeStormOptions(seed=seed)._replace(**_given(nodes=nodes, clients=clients))
+        bench = lambda place, progress: node_storm(place, of_nodes, progress)  # noqa: E731
+    else:
+        of_workers = StormOptions(seed=seed)._replace(**_given(workers=workers, clients=clients))
+        bench = lambda place, progress: storm(place, of_workers, progress)  # noqa: E731
+    result = _run(bench, "storm", folder, as_json=as_json)
     if not result["back"]:
         raise Failure("not all clients came back", hint="try fewer --clients")
 
