@@ -20,7 +20,7 @@ from tidings.protocol.frames import (
     Sync,
     Synced,
 )
-from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
+from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Batch, Raise, StoreUnavailable, singly
 from tidings.store.memory import MemoryStore, Tables
@@ -234,3 +234,23 @@ async def test_who_comes_back_while_they_are_put_to_sleep_is_awake() -> None:
             break
         await say(alice, group, "welcome")
         await back.expect(Deliver, lambda one: one.message.content == b"welcome")
+
+
+async def test_who_comes_back_stays_awake_though_the_device_that_was_seen_is_signed_out() -> None:
+    world, _, alice, bob, group = await scene()
+    tablet = await world.online(await world.login("bob"))
+    for _ in range(4):
+        for device in (alice, tablet):
+            device.drop()
+        world.clock.advance(10 * DAY_S)
+        alice, tablet = [await world.online(one.account) for one in (alice, tablet)]
+        for device in (alice, tablet):
+            device.ack()
+            await device.settle()
+    # While it connects: it is noted as seen once it is told that it is welcome.
+    await world.services.dormancy.came_back(*bob.account.ids(), EntryId(1))
+    await world.services.account_rules.devices.revoke(*tablet.account.ids())
+    assert await world.services.dormancy.sweep() == 0
+    back = await world.online(bob.account)
+    await say(alice, group, "welcome")
+    await back.expect(Deliver, lambda one: one.message.content == b"welcome")

@@ -89,8 +89,9 @@ class Dormancy:
         is_new = int(start) == int(device)
         if not is_new and unix_ms(start) > young_ms:
             return None
-        if await self._seen_ms(user) <= young_ms:
-            # Somebody may be about to put the user to sleep.
+        seen = await self._store.get(SEEN, (user, device))
+        if seen is None or seen.at_ms <= young_ms:
+            # Somebody may be about to put the user to sleep. What is noted of another device goes with it.
             await self._commit.write([Raise(SEEN, SeenRow(user, device, now_ms))])
         row = await self._store.get(SLEEPS, (user,))
         if row is None:
