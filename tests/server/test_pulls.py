@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from tidings.protocol.frames import (
     Deliver,
     Error,
     GroupAction,
+    GroupChange,
     Join,
     Joined,
     Ok,
@@ -27,7 +29,7 @@ from tidings.protocol.ids import ClientId, ConversationId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.pulls import Pulls
 from tidings.store.memory import MemoryStore, Tables
-from tidings.store.schema import INBOX, PULL_CURSORS, MembershipRow
+from tidings.store.schema import INBOX, MEMBERSHIPS, PULL_CURSORS, MembershipRow
 from tidings.testing.world import Device, World
 
 CODE = b"an invite code"
@@ -99,6 +101,16 @@ async def say(device: Device, group: ConversationId, text: str) -> Sent:
 
 async def has(device: Device, text: str) -> Deliver:
     return await device.expect(Deliver, lambda one: one.message.content == text.encode())
+
+
+async def has_change(device: Device, action: GroupAction) -> None:
+    await device.expect(
+        Deliver,
+        lambda one: (
+            one.message.content_type == CHANGE_TYPE
+            and msgspec.msgpack.decode(one.message.content, type=GroupChange).action == action
+        ),
+    )
 
 
 async def texts(device: Device) -> list[str]:
@@ -314,6 +326,32 @@ async def test_who_is_removed_from_a_channel_or_leaves_it_hears_nothing_more() -
         assert await texts(again) == []
         gone = await again.ask(lambda n: frames.History(n, channel), Error)
         assert gone.code == 9
+
+
+async def test_a_group_that_becomes_large_while_it_is_looked_at_is_looked_at_again() -> None:
+    scene = await Scene.of(5)
+    alice, bob, carol, *others = scene.people
+    group = await group_of(alice, [bob, carol])
+    await has_change(bob, GroupAction.CREATE)
+    await bob.settle()
+    is_read, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly(table: Any, key: Any, get: Any = scene.store.get, **options: Any) -> Any:
+        row = await get(table, key, **options)
+        if table is MEMBERSHIPS and key[0] == user(bob) and not is_read.is_set():
+            is_read.set()
+            await goes_on.wait()
+        return row
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scene.store, "get", slowly)
+        await change(alice, group, GroupAction.INFO, info=b"a name")
+        await is_read.wait()
+        await change(alice, group, GroupAction.ADD, users=[user(other) for other in others])
+        await scene.fanout(group, Fanout.READ)
+        goes_on.set()
+        await say(alice, group, "to all of you")
+        await has(bob, "to all of you")
 
 
 async def test_cursors_go_with_what_is_acknowledged() -> None:

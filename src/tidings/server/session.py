@@ -422,8 +422,13 @@ class Session:
             pulls.is_loaded, self._has_looked, self.pulls = self._has_looked, True, pulls
         while self._to_look_at:
             conversation_id = next(iter(self._to_look_at))
-            await pulls.look_at(conversation_id)
+            # Before: what changes while it is looked at is to be looked at once more.
             del self._to_look_at[conversation_id]
+            try:
+                await pulls.look_at(conversation_id)
+            except StoreError:
+                self._to_look_at[conversation_id] = None
+                raise
         all_live = await pulls.drain()
         if pulls.is_empty:
             self.pulls = None
