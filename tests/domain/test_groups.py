@@ -488,6 +488,28 @@ async def test_who_is_told_of_a_group_is_listed_by_then(kind: int) -> None:
     assert store.found[user(bob)] == [None, 2]
 
 
+async def test_what_tells_of_a_change_is_named_once_the_lists_are_durable() -> None:
+    """That may take long: an older name would stand below what readers have passed."""
+    older: dict[UserId, int] = {}
+
+    class Naming(MemoryStore):
+        async def write(self, batch: Batch) -> None:
+            for one in batch:
+                if isinstance(one, Put) and one.table is MEMBERSHIPS:
+                    older[one.row.user_id] = world.services.ids.next()
+                elif isinstance(one, Put) and isinstance(one.row, InboxRow) and one.row.user_id in older:
+                    assert one.row.entry_id > older.pop(one.row.user_id)
+            await super().write(batch)
+
+    store = Naming()
+    world, (alice, bob) = await people(2, store=store)
+    group = (await create(alice, [bob])).conversation_id
+    await change(alice, group, GroupAction.REMOVE, users=[user(bob)])
+    while (await change_seen(bob)).action != GroupAction.REMOVE:
+        pass
+    assert not older
+
+
 async def test_an_expired_a_revoked_and_a_made_up_link_lead_nowhere() -> None:
     world, (alice, bob, carol) = await people(3)
     group = await group_of(alice, [bob])

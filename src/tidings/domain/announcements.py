@@ -62,7 +62,6 @@ _encode = msgspec.msgpack.Encoder().encode
 
 class _Told(NamedTuple):
     entry: Entry
-    memberships: list[Write]
     rows: list[Write]
 
 
@@ -102,12 +101,15 @@ class Announcements:
             # First: where a node dies between the two it is by its members' lists that it is told once more.
             await self._commit.write([_subscriber(row, head.cause) for row in concerned])
         while True:
+            # First: who is told looks whether there is something to be read for them, and once only.
+            at = MessageId(self._ids.next())
+            listed = [_membership(row, before.get(row.user_id), head, at) for row in concerned]
+            if listed and not await self._commit.write(listed):
+                continue  # what is said of the time in which they were there is too far back
             now_ms = self._ids.now_ms()
             if not conversation.bucket_lasts(now_ms):
                 await self._conversations.prepare_bucket(conversation, now_ms)
-            told = self._told(conversation, roster, head.change, concerned, before, recipients)
-            # First: who is told looks whether there is something to be read for them, and once only.
-            await self._commit.write(told.memberships)
+            told = self._told(conversation, roster, head.change, recipients)
             offer = partial(self._offer, conversation, roster, told.entry, recipients)
             if await self._commit.write(told.rows, offer):
                 break
@@ -149,8 +151,6 @@ class Announcements:
         conversation: Conversation,
         roster: Roster,
         change: GroupChange,
-        concerned: list[RosterRow],
-        before: dict[UserId, MembershipRow],
         recipients: list[UserId],
     ) -> _Told:
         head = roster.head
@@ -169,13 +169,12 @@ class Announcements:
             silent=True,
         )
         entry = entry_of(message, {})
-        memberships = [_membership(row, before.get(row.user_id), head, message_id) for row in concerned]
         rows: list[Write] = [Put(INBOX, inbox_row(user, entry, None), message_id) for user in recipients]
         if _is_in_log(roster):
             rows.append(Put(MESSAGES, row_of(message, conversation.bucket, []), message_id))
             if Fanout(head.fanout).is_read:
                 rows.append(Raise(HEADS, HeadRow(conversation.conversation_id, newest=message_id)))
-        return _Told(entry, memberships, rows)
+        return _Told(entry, rows)
 
 
 def name_of(conversation_id: ConversationId, version: int) -> ClientId:
@@ -228,7 +227,10 @@ def _subscriber(row: RosterRow, cause: int) -> Write:
 
 
 def _membership(row: RosterRow, before: MembershipRow | None, head: GroupHead, told_at: MessageId) -> Write:
-    """What is derived from a member's row. Told twice, or late, it never undoes what came after it."""
+    """What is derived from a member's row. Told twice, or late, it never undoes what came after it.
+
+    It is told soon after `told_at`.
+    """
     cause = head.cause
     membership = MembershipRow(
         row.user_id, row.conversation_id, head.kind, row.joined_version, row.left_version
