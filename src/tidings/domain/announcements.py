@@ -94,24 +94,26 @@ class Announcements:
         assert head.change is not None
         concerned = _concerned(roster)
         recipients = _recipients(roster, concerned)
-        names = [(row.user_id, row.conversation_id) for row in concerned]
-        known = await self._store.get_many(MEMBERSHIPS, names)
-        before = {row.user_id: row for row in known if row is not None}
+        came = [row for row in concerned if row.left_version is None]
+        went = [row for row in concerned if row.left_version is not None]
+        before = await self._store.get_many(MEMBERSHIPS, [(row.user_id, row.conversation_id) for row in went])
         if head.kind == ConversationKind.CHANNEL:
             # First: where a node dies between the two it is by its members' lists that it is told once more.
             await self._commit.write([_subscriber(row, head.cause) for row in concerned])
         while True:
-            # First: who is told looks whether there is something to be read for them, and once only.
-            at = MessageId(self._ids.next())
-            listed = [_membership(row, before.get(row.user_id), head, at) for row in concerned]
-            if listed and not await self._commit.write(listed):
-                continue  # what is said of the time in which they were there is too far back
+            # First: who is told looks whether there is something to be read for them, and once only. Of those
+            # who went it is the list that has the change told once more, should the node die between the two.
+            if came:
+                at = MessageId(self._ids.next())
+                await self._commit.write([_membership(row, None, head, at) for row in came])
             now_ms = self._ids.now_ms()
             if not conversation.bucket_lasts(now_ms):
                 await self._conversations.prepare_bucket(conversation, now_ms)
             told = self._told(conversation, roster, head.change, recipients)
+            at = told.entry.message_id
+            rows = [_membership(row, was, head, at) for row, was in zip(went, before, strict=True)]
             offer = partial(self._offer, conversation, roster, told.entry, recipients)
-            if await self._commit.write(told.rows, offer):
+            if await self._commit.write([*rows, *told.rows], offer):
                 break
             # What came too late for readers is written once more, as the group's messages go by now.
             roster = await self._now(roster)
