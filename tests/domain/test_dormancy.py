@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tidings.protocol.errors import UNAUTHENTICATED
 from tidings.protocol.frames import (
     ChangeGroup,
     Conversation,
@@ -254,3 +255,20 @@ async def test_who_comes_back_stays_awake_though_the_device_that_was_seen_is_sig
     back = await world.online(bob.account)
     await say(alice, group, "welcome")
     await back.expect(Deliver, lambda one: one.message.content == b"welcome")
+
+
+async def test_who_is_signed_out_while_their_groups_are_told_that_they_are_back_is_not_welcome() -> None:
+    world, _, _, bob, _ = await scene()
+    dormancy, devices = world.services.dormancy, world.services.account_rules.devices
+    came_back = dormancy.came_back
+
+    async def slowly(*names: Any) -> Any:
+        complete = await came_back(*names)
+        await devices.revoke(*bob.account.ids())
+        return complete
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dormancy, "came_back", slowly)
+        back = world.connect(bob.account)
+        back.hello()
+        assert (await back.expect(Error)).code == UNAUTHENTICATED.code

@@ -76,9 +76,10 @@ async def hello(session: Session, frame: Hello) -> None:
         if services.cluster is not None:
             # What the device writes sorts after all that it has, whichever node gave that its ids.
             services.ids.observe(await services.inboxes.newest(user.user_id, services.ids.now_ms()))
-    start = cursor if frame.have is None else min(cursor, frame.have)
-    # Before the inbox is read: from here on it gets all again.
-    complete = await services.dormancy.came_back(user.user_id, device_id, start) if frame.receive else None
+        start, complete = cursor if frame.have is None else min(cursor, frame.have), None
+        if frame.receive:
+            # Before the inbox is read: from here on it gets all again. It may take seconds.
+            complete = await services.dormancy.came_back(user.user_id, device_id, start)
     if session.is_closed:
         return
     if user.sessions >= limits.sessions_per_user:
