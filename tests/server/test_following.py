@@ -5,7 +5,10 @@ import pytest
 from server.test_hard_nodes import Nodes, cluster, nodes, turns
 from server.test_pulls import LIMITS, change, group_of, has, say, texts, user
 from tidings.bus.memory import MemoryBus
+from tidings.domain.peers import MARGIN_S
 from tidings.protocol.frames import ChangeGroup, ConversationKind, Error, GroupAction
+from tidings.protocol.ids import ConversationId
+from tidings.store.contract import StoreUnavailable
 from tidings.store.schema import MEMBERSHIPS
 from tidings.testing.clock import FakeClock
 from tidings.testing.torn import Torn
@@ -54,6 +57,35 @@ async def test_a_publication_that_was_lost_is_looked_for_with_the_next_beats(
         cluster(one).bus.beat()
         await turns()
     following.sweep(loop.time())
+    await has(bob, "lost on the way")
+
+
+async def test_what_could_not_be_offered_is_read_once_more(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The publication is lost; when the log is read it cannot be read who is in the group."""
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await other.register("bob"))
+    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
+    await say(alice, channel, "heard")
+    await has(bob, "heard")
+    following, loop = other.services.following, other.services.loop
+    with monkeypatch.context() as lossy:
+        lossy.setattr(MemoryBus, "publish", lambda *_: None)
+        await say(alice, channel, "lost on the way")
+    nodes.clock.advance(2 * MARGIN_S)
+
+    async def fails(_: ConversationId) -> None:
+        raise StoreUnavailable("planned")
+
+    conversations = other.services.conversations
+    with monkeypatch.context() as unread:
+        unread.setattr(conversations, "cached", lambda _: None)
+        unread.setattr(conversations, "find", fails)
+        following.sweep(loop.time() + 60.0)
+        await turns()
+    following.sweep(loop.time() + 60.0)
     await has(bob, "lost on the way")
 
 

@@ -11,7 +11,7 @@ spec §6.17
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -67,7 +67,17 @@ class Others(NamedTuple):
 class _Followed:
     """A group that sessions of this node follow."""
 
-    __slots__ = ("due_s", "followers", "is_subscribed", "looking", "recent", "safe", "subscribed", "waiting")
+    __slots__ = (
+        "due_s",
+        "followers",
+        "is_subscribed",
+        "looking",
+        "recent",
+        "safe",
+        "subscribed",
+        "unoffered",
+        "waiting",
+    )
 
     def __init__(self, subscribed: "asyncio.Future[None]") -> None:
         self.followers: dict[Follower, None] = {}
@@ -79,6 +89,8 @@ class _Followed:
         """offered, and after `safe`"""
         self.waiting: deque[tuple[Entry, int]] = deque(maxlen=WAITING_MOST)
         """to be offered once it is known who is in the group at that version"""
+        self.unoffered = ALL
+        """the least of those for which that could not be read, since the log was last looked at"""
         self.looking: asyncio.Task[None] | None = None
         self.due_s = 0.0
         """when the log is looked at again, by the loop's clock"""
@@ -258,6 +270,7 @@ class Following:
             self._journal.warning("a group's members cannot be read", reason=str(error))
             for entry, _ in followed.waiting:
                 followed.recent.pop(entry.message_id, None)
+            followed.unoffered = min(followed.unoffered, _least(followed.waiting))
             followed.due_s = 0.0
         finally:
             followed.waiting.clear()
@@ -266,6 +279,7 @@ class Following:
         """Read what is new in the log, and offer what was not offered."""
         assert self._others is not None
         present = self._others.present
+        followed.unoffered = ALL
         try:
             if not followed.is_subscribed:
                 await self._subscribe(conversation_id, followed, self._others.bus)
@@ -276,8 +290,9 @@ class Following:
                 async for row in self._log.walk(conversation_id, before=None, after=followed.safe):
                     if is_to_be_told(row):
                         self._take(followed, entry_of(row), row.version)
-            if is_right and present.is_right() and began > followed.safe:
-                followed.safe = began
+            reached = MessageId(min(began, followed.unoffered - 1, _least(followed.waiting) - 1))
+            if is_right and present.is_right() and reached > followed.safe:
+                followed.safe = reached
                 followed.recent = {
                     message_id: None for message_id in followed.recent if message_id > followed.safe
                 }
@@ -294,6 +309,10 @@ class Following:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _least(waiting: Iterable[tuple[Entry, int]]) -> MessageId:
+    return min((entry.message_id for entry, _ in waiting), default=ALL)
 
 
 def pulled_entry(message: Entry | Published) -> Entry:
