@@ -164,3 +164,13 @@ class Rows(Generic[R]):
             if all(answer.get(name, value) == value for name, value in key.items()):
                 return tuple([key.get(column.name, answer.get(column.name)) for column in columns.all])
         return None
+
+    def as_stored(self, expected: Values, found: Values) -> tuple[Values, frozenset[str]]:
+        """A row that was found as it was expected, in the bytes in which it stands there, and what is null.
+
+        Columns that are younger than the row are null, and what is nested lacks the fields that are.
+        """
+        each = list(zip(self.columns.all, expected, found, strict=True))
+        nulls = frozenset(column.name for column, _, stored in each if stored is None)
+        values = [stored if column.kind is Kind.NESTED else value for column, value, stored in each]
+        return tuple(values), nulls

@@ -170,13 +170,12 @@ class CassandraStore:
             assert found is not None, f"a row of {rows.columns.table} was expected and never written"
             if rows.columns.row(found) != expected:
                 return rows.columns.row(found)
-            # As expected but for columns that are younger than the row, and null.
-            nulls = frozenset(
-                column.name for column, value in zip(rows.columns.all, found, strict=True) if value is None
-            )
-            if nulls == absent:
+            # As expected, but in the words of an older version, in which it is to be asked for.
+            assert condition is not None
+            stored, nulls = rows.as_stored(condition, found)
+            if (stored, nulls) == (condition, absent):
                 raise OutcomeUnknown("a compare-and-set was refused, and the row is as it was expected")
-            absent = nulls
+            condition, absent = stored, nulls
 
     # --- reading ----------------------------------------------------------------------------
 
