@@ -78,7 +78,7 @@ class Dialer:
                 replies = await wire.ask(greeting)
             for reply in replies:
                 if isinstance(reply, wire.error_type):
-                    raise RedisUnavailable(str(reply))
+                    raise RedisUnavailable(_fit_for_logs(str(reply)))
         except BaseException as error:
             wire.abort("it was not needed")
             if isinstance(error, TimeoutError):
@@ -102,6 +102,11 @@ def identity(told: list[bytes]) -> Identity:
     if values.get("cluster_state", "ok") != "ok":
         raise RedisUnavailable("the Cluster is down, as it sees it")
     return Identity(values["run_id"], values["master_replid"])
+
+
+def _fit_for_logs(said: str) -> str:
+    """An error without what it repeats of a command that the server does not know: our password is in it."""
+    return said.partition(", with args")[0]
 
 
 def _hello(login: Login | None) -> Command:
