@@ -21,9 +21,9 @@ from tidings.protocol.frames import AnswerRequest, Deliver, Error, Ok, Presence,
 from tidings.protocol.ids import EntryId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.cluster import Cluster, Shared
-from tidings.store.contract import Batch, Key, Put, R, StoreUnavailable, Table
+from tidings.store.contract import Batch, Key, Put, R, Row, StoreUnavailable, Table
 from tidings.store.memory import Faults, MemoryStore, Tables
-from tidings.store.schema import CHANGED, DEVICES, INBOX, MEMBERS, SETTINGS, SettingRow
+from tidings.store.schema import CHANGED, DEVICES, INBOX, LEASES, MEMBERS, SETTINGS, SettingRow
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import Device, World
 
@@ -435,6 +435,44 @@ async def test_what_a_node_accepted_that_was_cut_off_from_the_bus_and_then_died_
     assert not here.bus.silent
     await _look_again(one, bob)
     assert await bob.texts(1) == ["into the void"]
+
+
+async def test_a_node_keeps_its_number_while_the_store_does_not_say_whether_a_silent_one_lives(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    await other.register("bob")
+    chat = await alice.open("bob")
+    here, store = cluster(one), nodes.stores[0]
+    here.bus.silent[cluster(other).node] = None
+    get, asked = store.get, asyncio.Event()
+
+    async def hangs(table: Table[R], key: Key) -> R | None:
+        if table is LEASES:
+            asked.set()
+            await asyncio.Event().wait()
+        return await get(table, key)
+
+    monkeypatch.setattr(store, "get", hangs)
+    monkeypatch.setattr("tidings.server.cluster.BEAT_S", 0.001)
+    here.start()
+    await asked.wait()
+    renewed = store.compare_and_set
+    is_renewed = asyncio.Event()
+
+    async def renews(table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()) -> R | None:
+        found = await renewed(table, expected, row, also)
+        is_renewed.set()
+        return found
+
+    monkeypatch.setattr(store, "compare_and_set", renews)
+    nodes.clock.advance(LEASE_MS / 2000)
+    async with asyncio.timeout(SOON_S):
+        await is_renewed.wait()
+    nodes.clock.advance(LEASE_MS / 1500)
+    alice.send(chat, "still here")
+    await alice.expect(Sent)
 
 
 async def _look_again(world: World, device: Device) -> None:

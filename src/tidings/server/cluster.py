@@ -132,6 +132,8 @@ class Cluster:
         self._in_doubt = False
         """whether somebody may have been signed out without this node knowing"""
         self._recheck: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        """at nodes that fell silent"""
         self._renewal_fails = False
         self._upkeep: Lease | None = None
 
@@ -276,7 +278,7 @@ class Cluster:
                 await self._look_at_clock()
                 await self._keep_number()
                 await self.places.refresh_share()
-                await self._look_at_silent()
+                self._look_at_silent_soon()
             except Exception as bug:
                 self._log.error("a round of the cluster failed", exc_info=bug)
 
@@ -296,6 +298,19 @@ class Cluster:
         if now_s - self._polled_s >= POLL_S:
             self._polled_s = now_s
             self._may_have_lost()
+
+    def _look_at_silent_soon(self) -> None:
+        """Apart from the rounds: a store that leaves a read unanswered must not cost this node its number."""
+        if self.bus.silent and self._looking is None:
+            self._looking = self._begin(self._look_once())
+
+    async def _look_once(self) -> None:
+        try:
+            await self._look_at_silent()
+        except Exception as bug:
+            self._log.error("silent nodes were not looked at", exc_info=bug)
+        finally:
+            self._looking = None
 
     async def _look_at_silent(self) -> None:
         """A node that fell silent may only be cut off from the bus.
