@@ -323,6 +323,24 @@ async def test_a_user_that_may_do_too_little_is_found_out_at_once(
     assert "NOPERM" in await refused(mine)
 
 
+async def test_a_subscription_that_was_given_up_holds_no_more(
+    redis_server: Server, config: RedisConfig
+) -> None:
+    async with nodes(config, 1) as [node]:
+        given_up = asyncio.ensure_future(node.bus.subscribe(TOPIC, node.heard.append))
+        for _ in range(3):
+            await asyncio.sleep(0)  # it is on its way
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        assert given_up.cancelled()
+        await node.bus.unsubscribe(TOPIC)
+        await node.listen("node:8")
+        assert redis_server.run("PUBSUB", "CHANNELS") == [b"node:8"]
+        await node.listen(TOPIC)
+        node.bus.publish(TOPIC, b"now it is")
+        await until(lambda: node.heard == [b"now it is"])
+
+
 # --- what is no Redis -------------------------------------------------------------------------
 
 

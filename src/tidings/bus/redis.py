@@ -156,7 +156,9 @@ class RedisBus:
         except BaseException as error:
             if self._receivers.get(channel) is receiver:
                 del self._receivers[channel]
-                self._held.pop(channel, None)
+                held = self._held.pop(channel, None)
+                if held is not None:  # Redis may have been asked already
+                    held.wire.send_channel(self._unsubscribe, channel, _ignore)
             if isinstance(error, TimeoutError):
                 raise BusUnavailable(f"Redis did not confirm within {self._give_up_s:g} s") from None
             if isinstance(error, RedisUnavailable):
@@ -315,3 +317,7 @@ class _Moved(RedisUnavailable):
 def _end(done: "asyncio.Future[None]", _reply: Reply) -> None:
     if not done.done():
         done.set_result(None)
+
+
+def _ignore(_reply: Reply) -> None:
+    """Whatever it is."""
