@@ -1,15 +1,18 @@
 """Large groups and channels on several nodes: what one takes is told by another one."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from server.test_hard_nodes import Nodes, cluster, nodes, turns
 from server.test_pulls import LIMITS, change, group_of, has, say, texts, user
 from tidings.bus.memory import MemoryBus
-from tidings.domain.peers import MARGIN_S
+from tidings.domain.peers import MARGIN_S, TRUST_S
 from tidings.protocol.frames import ChangeGroup, ConversationKind, Error, GroupAction
 from tidings.protocol.ids import ConversationId
-from tidings.store.contract import StoreUnavailable
-from tidings.store.schema import MEMBERSHIPS
+from tidings.store.contract import Key, StoreUnavailable, Table
+from tidings.store.schema import MEMBERSHIPS, ROSTERS
 from tidings.testing.clock import FakeClock
 from tidings.testing.torn import Torn
 
@@ -171,3 +174,60 @@ async def test_who_comes_back_to_a_channel_unheard_gets_what_was_said_since_thou
     await has(bob, "without her")
     bob.session.sweep(other.services.loop.time() + 10.0)
     await has(bob, "with him again")
+
+
+async def test_more_than_may_wait_for_the_members_to_be_read_comes_from_the_log(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidings.server.following.WAITING_MOST", 2)
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await other.register("bob"))
+    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
+    await say(alice, channel, "heard")
+    await has(bob, "heard")
+    nodes.clock.advance(2 * TRUST_S)
+    slow = nodes.stores[1]
+    slow.hold_range = asyncio.Event()
+    for text in ("0", "1", "2", "3"):
+        await say(alice, channel, text)
+    await turns()
+    slow.hold_range.set()
+    slow.hold_range = None
+    await turns()
+    other.services.following.sweep(other.services.loop.time())
+    await turns()
+    assert {"0", "1", "2", "3"} <= set(await texts(bob))
+
+
+async def test_what_waited_in_vain_for_the_members_to_be_read_comes_from_the_log_however_long_it_waited(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await other.register("bob"))
+    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
+    await say(alice, channel, "heard")
+    await has(bob, "heard")
+    nodes.clock.advance(2 * TRUST_S)
+    following, loop, slow = other.services.following, other.services.loop, nodes.stores[1]
+    given_up = asyncio.Event()
+    with monkeypatch.context() as broken:
+        get = slow.get
+
+        async def times_out(table: Table[Any], key: Key) -> Any:
+            if table is ROSTERS:
+                await given_up.wait()
+                raise StoreUnavailable("planned")
+            return await get(table, key)
+
+        broken.setattr(slow, "get", times_out)
+        await say(alice, channel, "waits")
+        await turns()
+        nodes.clock.advance(2 * MARGIN_S)
+        following.sweep(loop.time() + 60.0)
+        await turns()
+        given_up.set()
+        await turns()
+    following.sweep(loop.time())
+    await has(bob, "waits")

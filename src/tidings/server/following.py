@@ -11,7 +11,7 @@ spec §6.17
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
@@ -72,10 +72,10 @@ class _Followed:
         "followers",
         "is_subscribed",
         "looking",
+        "owed",
         "recent",
         "safe",
         "subscribed",
-        "unoffered",
         "waiting",
     )
 
@@ -89,8 +89,8 @@ class _Followed:
         """offered, and after `safe`"""
         self.waiting: deque[tuple[Entry, int]] = deque(maxlen=WAITING_MOST)
         """to be offered once it is known who is in the group at that version"""
-        self.unoffered = ALL
-        """the least of those for which that could not be read, since the log was last looked at"""
+        self.owed = ALL
+        """the least that waited in vain, since the log was looked at last: it is to be read there"""
         self.looking: asyncio.Task[None] | None = None
         self.due_s = 0.0
         """when the log is looked at again, by the loop's clock"""
@@ -98,6 +98,12 @@ class _Followed:
     def look_soon(self) -> None:
         """Something may have been lost."""
         self.due_s = 0.0
+
+    def give_up(self, message_id: MessageId) -> None:
+        """Let what waited be read from the log instead."""
+        self.recent.pop(message_id, None)
+        self.owed = min(self.owed, message_id)
+        self.look_soon()
 
 
 class Following:
@@ -249,6 +255,8 @@ class Following:
             _offer(followed, entry, version, conversation)
             return
         is_first = not followed.waiting
+        if len(followed.waiting) == followed.waiting.maxlen:
+            followed.give_up(followed.waiting[0][0].message_id)
         followed.waiting.append((entry, version))
         if is_first:
             self._go_on(self._offer_waiting(entry.conversation_id, followed))
@@ -269,9 +277,7 @@ class Following:
         except (ProtocolError, StoreError) as error:
             self._journal.warning("a group's members cannot be read", reason=str(error))
             for entry, _ in followed.waiting:
-                followed.recent.pop(entry.message_id, None)
-            followed.unoffered = min(followed.unoffered, _least(followed.waiting))
-            followed.due_s = 0.0
+                followed.give_up(entry.message_id)
         finally:
             followed.waiting.clear()
 
@@ -279,20 +285,22 @@ class Following:
         """Read what is new in the log, and offer what was not offered."""
         assert self._others is not None
         present = self._others.present
-        followed.unoffered = ALL
         try:
             if not followed.is_subscribed:
                 await self._subscribe(conversation_id, followed, self._others.bus)
             began = self._margin(present)
             is_right = present.is_right()
+            followed.owed = ALL
             head = await self._store.get(HEADS, (conversation_id,))
             if head is not None and head.newest > followed.safe:
                 async for row in self._log.walk(conversation_id, before=None, after=followed.safe):
                     if is_to_be_told(row):
                         self._take(followed, entry_of(row), row.version)
-            reached = MessageId(min(began, followed.unoffered - 1, _least(followed.waiting) - 1))
-            if is_right and present.is_right() and reached > followed.safe:
-                followed.safe = reached
+            # What waits may do so in vain, and is looked for again from here on.
+            owed = min([followed.owed, *(entry.message_id for entry, _ in followed.waiting)])
+            began = MessageId(min(began, owed - 1))
+            if is_right and present.is_right() and began > followed.safe:
+                followed.safe = began
                 followed.recent = {
                     message_id: None for message_id in followed.recent if message_id > followed.safe
                 }
@@ -309,10 +317,6 @@ class Following:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _least(waiting: Iterable[tuple[Entry, int]]) -> MessageId:
-    return min((entry.message_id for entry, _ in waiting), default=ALL)
 
 
 def pulled_entry(message: Entry | Published) -> Entry:
