@@ -1,6 +1,7 @@
 """Calling what does not answer as a Redis should."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -10,6 +11,11 @@ from tidings.redis.wire import NOBODY, RedisUnavailable
 
 
 async def test_an_old_redis_that_repeats_what_it_was_told_does_not_tell_the_password() -> None:
+    answering: list[asyncio.Task[None]] = []
+
+    def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.append(asyncio.ensure_future(answer(reader, writer)))
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         heard = await reader.readuntil(b"SETNAME")
         assert b"correct horse" in heard
@@ -18,10 +24,12 @@ async def test_an_old_redis_that_repeats_what_it_was_told_does_not_tell_the_pass
             b"-ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'default' 'correct horse' "
         )
         writer.write(9 * (said + b"\r\n"))
-        await reader.read()
-        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(answers, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
         address = f"{host}:{port}"
         for dialer in (
@@ -32,3 +40,4 @@ async def test_an_old_redis_that_repeats_what_it_was_told_does_not_tell_the_pass
             with pytest.raises(RedisUnavailable, match="HELLO") as refusal:
                 await call(parsed(address), NOBODY)
             assert "horse" not in str(refusal.value)
+        await asyncio.gather(*answering)
