@@ -15,11 +15,23 @@ from tidings.store.contract import Key, StoreUnavailable, Table
 from tidings.store.schema import MEMBERSHIPS, ROSTERS
 from tidings.testing.clock import FakeClock
 from tidings.testing.torn import Torn
+from tidings.testing.world import Device, World
 
 __all__ = ["nodes"]
 BEHIND_MS = 300
 BEATS = 2
 """until what a publisher counted must have come"""
+
+
+async def apart(nodes: Nodes) -> tuple[World, World, Device, Device, ConversationId]:
+    """Two nodes; alice on the one and bob on the other are in a channel, and he has heard her."""
+    one, other = await nodes.two()
+    alice = await one.online(await one.register("alice"))
+    bob = await other.online(await other.register("bob"))
+    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
+    await say(alice, channel, "heard")
+    await has(bob, "heard")
+    return one, other, alice, bob, channel
 
 
 async def test_a_new_device_gets_what_is_taken_after_it_was_made_by_a_clock_that_is_behind(
@@ -38,12 +50,7 @@ async def test_a_new_device_gets_what_is_taken_after_it_was_made_by_a_clock_that
 async def test_a_publication_that_was_lost_is_looked_for_with_the_next_beats(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = await nodes.two()
-    alice = await one.online(await one.register("alice"))
-    bob = await other.online(await other.register("bob"))
-    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
-    await say(alice, channel, "heard")
-    await has(bob, "heard")
+    one, other, alice, bob, channel = await apart(nodes)
     following, loop = other.services.following, other.services.loop
     following.sweep(loop.time() + 60.0)
     await turns()
@@ -67,12 +74,7 @@ async def test_what_could_not_be_offered_is_read_once_more(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The publication is lost; when the log is read it cannot be read who is in the group."""
-    one, other = await nodes.two()
-    alice = await one.online(await one.register("alice"))
-    bob = await other.online(await other.register("bob"))
-    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
-    await say(alice, channel, "heard")
-    await has(bob, "heard")
+    _, other, alice, bob, channel = await apart(nodes)
     following, loop = other.services.following, other.services.loop
     with monkeypatch.context() as lossy:
         lossy.setattr(MemoryBus, "publish", lambda *_: None)
@@ -180,12 +182,7 @@ async def test_more_than_may_wait_for_the_members_to_be_read_comes_from_the_log(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tidings.server.following.WAITING_MOST", 2)
-    one, other = await nodes.two()
-    alice = await one.online(await one.register("alice"))
-    bob = await other.online(await other.register("bob"))
-    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
-    await say(alice, channel, "heard")
-    await has(bob, "heard")
+    _, other, alice, bob, channel = await apart(nodes)
     nodes.clock.advance(2 * TRUST_S)
     slow = nodes.stores[1]
     slow.hold_range = asyncio.Event()
@@ -203,12 +200,7 @@ async def test_more_than_may_wait_for_the_members_to_be_read_comes_from_the_log(
 async def test_what_waited_in_vain_for_the_members_to_be_read_comes_from_the_log_however_long_it_waited(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = await nodes.two()
-    alice = await one.online(await one.register("alice"))
-    bob = await other.online(await other.register("bob"))
-    channel = await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
-    await say(alice, channel, "heard")
-    await has(bob, "heard")
+    _, other, alice, bob, channel = await apart(nodes)
     nodes.clock.advance(2 * TRUST_S)
     following, loop, slow = other.services.following, other.services.loop, nodes.stores[1]
     given_up = asyncio.Event()
