@@ -17,8 +17,19 @@ from tidings.domain.peers import LATE_S, MARGIN_S, TRUST_S
 from tidings.protocol import frames, ids
 from tidings.protocol.close import CloseCode
 from tidings.protocol.errors import OVERLOADED
-from tidings.protocol.frames import AnswerRequest, Deliver, Error, Ok, Presence, Receipt, Sent, SettingKind
-from tidings.protocol.ids import EntryId, UserId
+from tidings.protocol.frames import (
+    AnswerRequest,
+    Deliver,
+    Error,
+    Ok,
+    Presence,
+    Receipt,
+    Reference,
+    Relation,
+    Sent,
+    SettingKind,
+)
+from tidings.protocol.ids import EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.cluster import Cluster, Shared
 from tidings.store.contract import Batch, Key, Put, R, Row, StoreUnavailable, Table
@@ -625,16 +636,25 @@ async def test_an_attempt_that_waited_for_long_and_that_nobody_waits_for_any_mor
     assert await bob.texts(1) == ["once"]
 
 
+@pytest.mark.parametrize("relation", [Relation.NONE, Relation.REPLY, Relation.DELETE])
 async def test_what_was_taken_too_late_and_elsewhere_under_a_smaller_id_stands_there_for_everybody(
-    nodes: Nodes,
+    nodes: Nodes, relation: Relation
 ) -> None:
     one, other = await nodes.two()
     account = await one.register("alice")
     alice = await one.online(account)
     bob = await other.online(await one.register("bob"))
     chat = await alice.open("bob")
+    named: dict[str, object] = {}
+    if relation:
+        about = alice.send(chat, "before")
+        target = (await alice.expect(Sent)).message_id
+        name = Reference(alice.session.device_id, about.client_id)
+        named = {"relation": relation, "relates_to": name, "target": target}
     again = await other.online(account)
-    first = again.send(chat, "once")
+    if relation == Relation.DELETE:
+        named |= {"content_type": "", "content": b""}
+    first = again.send(chat, "once", **named)
     elsewhere = (await again.expect(Sent)).message_id
     nodes.clock.advance(0.1)
     slow_writes = 1
@@ -654,8 +674,47 @@ async def test_what_was_taken_too_late_and_elsewhere_under_a_smaller_id_stands_t
     came, anew = [frame for frame in await _delivered(bob) if frame.message.client_id == first.client_id]
     assert (came.stands, anew.stands) == (False, True)
     assert came.message == anew.message
-    page = await bob.ask(lambda n: frames.History(n, chat), frames.Page)
-    assert [item.message.message_id for item in page.items if item.message.content] == [elsewhere]
+    page = await bob.ask(lambda n: frames.History(n, chat, after=MessageId(0)), frames.Page)
+    told = [item.message for item in page.items if item.message.client_id == first.client_id]
+    assert [message.message_id for message in told] == [elsewhere]
+
+
+@pytest.mark.parametrize("relation", [Relation.NONE, Relation.DELETE])
+async def test_an_author_is_told_where_a_message_stands_whose_first_attempt_was_taken_after_the_repeat(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch, relation: Relation
+) -> None:
+    monkeypatch.setattr("tidings.domain.twins.LOOK_S", 0.05)
+    one, other = await nodes.two()
+    account = await one.register("alice")
+    alice = await one.online(account)
+    bob = await other.online(await one.register("bob"))
+    chat = await alice.open("bob")
+    named: dict[str, object] = {}
+    if relation:
+        about = alice.send(chat, "before")
+        target = (await alice.expect(Sent)).message_id
+        name = Reference(alice.session.device_id, about.client_id)
+        named = {
+            "relation": relation,
+            "relates_to": name,
+            "target": target,
+            "content_type": "",
+            "content": b"",
+        }
+    again = await other.online(account)
+    nodes.clock.advance(TRUST_S)
+    repeat = again.send(chat, "once", attempt=2, **named)
+    repeated = (await again.expect(Sent)).message_id
+    nodes.clock.advance(0.1)
+    first = await one.online(await one.login("alice"), receive=False)
+    first.session.device_id = again.session.device_id  # it was under way in a connection of this device
+    first.say(_repeated(repeat, 1))
+    stands = (await first.expect(Sent)).message_id
+    assert stands > repeated
+    told = await again.expect(Deliver, lambda one: one.message.client_id == repeat.client_id)
+    assert (told.stands, told.message.message_id) == (True, stands)
+    places = [one.message.message_id for one in await _delivered(bob)]
+    assert places[-2:] == [repeated, stands]
 
 
 async def test_what_a_device_writes_sorts_after_what_its_inbox_had_when_it_came(nodes: Nodes) -> None:

@@ -37,7 +37,10 @@ class Accepting(NamedTuple):
     conversation: Conversation
     send: Send
     related: Related | None
+    is_in_turn: bool
+    """whether its conversation's lock is held until it is settled"""
     meets: bool
+    """whether something is still to be done once it is durable, before repeats are recognised"""
 
 
 class Unsettled:
@@ -73,7 +76,7 @@ def rows_of(
     shares: dict[UserId, dict[DeviceId, bytes]],
 ) -> list[Write]:
     """All that is written of a message, in one batch. `shares`: the envelopes that are each member's."""
-    _, _, conversation, send, related, _ = accepting
+    _, _, conversation, send, related, *_ = accepting
     row = row_of(message, conversation.bucket, hidden_from)
     if conversation.pending:
         row.envelopes = send.envelopes  # no inbox keeps them for who may still let the sender in

@@ -13,10 +13,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from tidings.domain.accepting import entry_of as made_of
 from tidings.domain.clock import IdClock
 from tidings.domain.commit import GroupCommit
+from tidings.domain.conversation import Conversation
 from tidings.domain.inboxes import Entry, bucket_of, entry_of, inbox_row
-from tidings.domain.log import erased, is_erased, row_of
+from tidings.domain.log import Log, erased, is_to_be_told, message_of, row_of
 from tidings.domain.relations import voided_row
 from tidings.domain.router import Router
 from tidings.protocol.errors import ProtocolError
@@ -24,7 +26,7 @@ from tidings.protocol.frames import Message
 from tidings.protocol.ids import DeviceId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import Put, Store, Write
-from tidings.store.schema import INBOX, MESSAGES, InboxRow
+from tidings.store.schema import INBOX, MESSAGES, InboxRow, MessageRow
 
 VOID_TRIES = 3600
 """how often it is tried to void what came too late, one `store_retry_s` apart"""
@@ -50,9 +52,10 @@ class Latecomers:
     """See the module's text."""
 
     def __init__(
-        self, store: Store, commit: GroupCommit, ids: IdClock, router: Router, limits: Limits
+        self, store: Store, commit: GroupCommit, ids: IdClock, log: Log, router: Router, limits: Limits
     ) -> None:
         self._store = store
+        self._log = log
         self._commit = commit
         self._ids = ids
         self._router = router
@@ -86,23 +89,39 @@ class Latecomers:
 
         Under the conversation's lock. Raises ProtocolError, StoreError.
         """
-        conversation_id = late.message.conversation_id
-        in_time = False
-        while not in_time:
-            row = await self._store.get(MESSAGES, (conversation_id, late.bucket, message_id))
-            places = [(member, bucket_of(message_id), message_id) for member in late.recipients]
+        places = [(member, bucket_of(message_id), message_id) for member in late.recipients]
+        is_told = False
+        while not is_told:
+            row = await self._store.get(MESSAGES, (late.message.conversation_id, late.bucket, message_id))
             entries = await self._store.get_many(INBOX, places)
             found = [entry for entry in entries if entry is not None and entry.payload]
-            if row is None or is_erased(row) or not found:
+            is_told = row is None or not found or await self._tell(row, found)
+
+    async def tell_author(self, conversation: Conversation, message_id: MessageId) -> None:
+        """Have an author's devices, who all have the message, told where it stands.
+
+        Under the conversation's lock. Raises ProtocolError, StoreError.
+        """
+        is_told = False
+        while not is_told:
+            row = await self._log.find(conversation, message_id)
+            if row is None:
                 return
-            entry_id = EntryId(self._ids.next())
-            named = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry_id])
-            copies = [_copy(entry, entry_id) for entry in found]
-            rows = [Put(MESSAGES, named, entry_id), *(Put(INBOX, copy, entry_id) for copy in copies)]
-            in_time = await self._commit.write(rows)
-            for copy in copies:
-                self._router.deliver(entry_of(copy), [copy.user_id])
+            own = inbox_row(row.sender_id, made_of(message_of(row), {}), row.expires_at)
+            is_told = await self._tell(row, [own])
 
-
-def _copy(row: InboxRow, entry_id: EntryId) -> InboxRow:
-    return msgspec.structs.replace(row, bucket=bucket_of(entry_id), entry_id=entry_id, sender_device=NOBODY)
+    async def _tell(self, row: MessageRow, copies: list[InboxRow]) -> bool:
+        """Put copies of a message into inboxes once more; whether that came in time for readers."""
+        if not is_to_be_told(row):
+            return True
+        entry_id = EntryId(self._ids.next())
+        anew = [
+            msgspec.structs.replace(copy, bucket=bucket_of(entry_id), entry_id=entry_id, sender_device=NOBODY)
+            for copy in copies
+        ]
+        named = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry_id])
+        rows = [Put(MESSAGES, named, entry_id), *(Put(INBOX, copy, entry_id) for copy in anew)]
+        in_time = await self._commit.write(rows)
+        for copy in anew:
+            self._router.deliver(entry_of(copy), [copy.user_id])
+        return in_time

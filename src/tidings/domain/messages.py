@@ -13,7 +13,7 @@ spec §6.3
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import NamedTuple
 
 from tidings.domain.accepting import (
@@ -45,6 +45,7 @@ from tidings.domain.requests import Requests
 from tidings.domain.router import Router
 from tidings.domain.sealing import Sealing, check_scheme
 from tidings.domain.sends import SendName, Sends
+from tidings.domain.twins import Twins
 from tidings.domain.users import Users
 from tidings.protocol.errors import (
     DRAINING,
@@ -58,7 +59,7 @@ from tidings.protocol.errors import (
 from tidings.protocol.frames import CHANGES, UNSHOWN, DevicesChanged, Relation, Send, Sent
 from tidings.protocol.ids import DeviceId, MessageId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Store, StoreError
+from tidings.store.contract import StoreError
 
 WAITED_S = 1.0
 """An attempt that waited longer for its turn looks whether another node has taken a repeat of it: none
@@ -79,12 +80,13 @@ class Messages:
 
     def __init__(
         self,
-        store: Store,
         commit: GroupCommit,
         clock: Clock,
         id_clock: IdClock,
         conversations: Conversations,
         sends: Sends,
+        latecomers: Latecomers,
+        twins: Twins,
         relations: Relations,
         requests: Requests,
         users: Users,
@@ -107,7 +109,8 @@ class Messages:
         self._router = router
         self._limits = limits
         self._sends = sends
-        self._latecomers = Latecomers(store, commit, id_clock, router, limits)
+        self._latecomers = latecomers
+        self._twins = twins
         self._unsettled: dict[SendName, Unsettled] = {}
         """accepted, and not yet to be found in `sends`"""
         self._again: set[asyncio.Task[None]] = set()
@@ -190,10 +193,11 @@ class Messages:
     ) -> None:
         """What depends on what is there waits until that is durable, and others wait for it."""
         settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        meets = self._peers.are_there
 
         def answered(outcome: Outcome) -> None:
             settled.set_result(outcome)
-            if not self._peers.are_there:
+            if not meets:
                 answer(outcome)
 
         async with conversation.lock:
@@ -216,9 +220,9 @@ class Messages:
             if instead is not None:
                 answer(instead)
                 return
-            self.accept(user, device, conversation, send, answered, related, meets=self._peers.are_there)
+            self.accept(user, device, conversation, send, answered, related, is_in_turn=True, meets=meets)
             outcome = await settled
-            if self._peers.are_there:
+            if meets:
                 if isinstance(outcome, Sent):
                     await self._meet_others(conversation, (device, send.client_id), send, outcome)
                 answer(outcome)
@@ -276,7 +280,7 @@ class Messages:
             self._forget(name)
             raise
         if name in self._unsettled:  # else another node has accepted it, and noted that
-            self._note(name, send.attempt, sent)
+            self._note(name, send.attempt, sent, conversation)
 
     def accept(
         self,
@@ -287,13 +291,15 @@ class Messages:
         answer: Answer,
         related: Related | None = None,
         *,
+        is_in_turn: bool = False,
         meets: bool = False,
     ) -> None:
         """Take a message; `answer` gets Sent once it is durable. Raises ProtocolError.
 
         The caller has checked that the sender is a member. A repeat of what is on its way
-        to the disk waits for the same outcome. `meets`: the caller sees to it that repeats are
-        recognised, since the message is not whole when it is durable.
+        to the disk waits for the same outcome. `is_in_turn`: the caller holds the conversation's lock
+        until the answer. `meets`: the caller sees to it that repeats are recognised, since the message
+        is not whole when it is durable.
         """
         name = (device, send.client_id)
         earlier = self._unsettled.get(name)
@@ -312,7 +318,7 @@ class Messages:
             user.count_message(self._ids.now_ms())
         unsettled = self._unsettled[name] = Unsettled(answer)
         try:
-            accepting = Accepting(user, device, conversation, send, related, meets)
+            accepting = Accepting(user, device, conversation, send, related, is_in_turn, meets)
             self._commit_message(accepting, name, unsettled)
         except BaseException:
             del self._unsettled[name]
@@ -320,7 +326,7 @@ class Messages:
 
     def _commit_message(self, accepting: Accepting, name: SendName, unsettled: Unsettled) -> None:
         """Write a message under a fresh id, and settle it once that is durable."""
-        user, device, conversation, send, related, meets = accepting
+        user, device, conversation, send, related, _, meets = accepting
         message_id = MessageId(self._ids.next())
         message = message_of(message_id, self._clock.wall_ms(), user, device, conversation, send)
         if related is not None and related.expires_at is not None:
@@ -363,7 +369,7 @@ class Messages:
                 conversation.stored_scheme = max(conversation.stored_scheme, send.scheme)
             sent = Sent(send.client_id, message_id, missing, message.created_at)
             if not meets:
-                self._note(name, send.attempt, sent)
+                self._note(name, send.attempt, sent, conversation)
             try:
                 unsettled.settle(sent)
             finally:
@@ -392,7 +398,8 @@ class Messages:
                 elsewhere = await self._sends.find(name)
                 if elsewhere is not None:
                     if elsewhere.message_id < late.message.message_id:
-                        async with conversation.lock:
+                        # In turn its lock is held already, by who waits for this.
+                        async with nullcontext() if accepting.is_in_turn else conversation.lock:
                             await self._latecomers.give_anew(late, elsewhere.message_id)
                     del self._unsettled[name]
                     unsettled.settle(elsewhere)
@@ -497,8 +504,12 @@ class Messages:
         if any(len(envelope) > limits.envelope_bytes for envelope in send.envelopes.values()):
             raise ProtocolError(TOO_LARGE, f"an envelope is over {limits.envelope_bytes} bytes")
 
-    def _note(self, name: SendName, attempt: int, sent: Sent) -> None:
-        """Have repeats recognised, now that all of a message is durable."""
+    def _note(
+        self, name: SendName, attempt: int, sent: Sent, conversation: Conversation | None = None
+    ) -> None:
+        """Have repeats recognised, now that all of a message is durable. `conversation`: where it stands."""
+        if attempt > 1 and conversation is not None and self._peers.are_there:
+            self._twins.watch(name, sent, conversation.conversation_id)
         self._sends.note(name, attempt, sent, lambda _: self._forget(name))
 
     def _forget(self, name: SendName) -> None:

@@ -38,6 +38,7 @@ from tidings.domain.generations import Generations
 from tidings.domain.groups import Groups
 from tidings.domain.history import Histories
 from tidings.domain.inboxes import Inboxes
+from tidings.domain.latecomers import Latecomers
 from tidings.domain.leases import greatest_id
 from tidings.domain.log import Log
 from tidings.domain.messages import Messages
@@ -54,6 +55,7 @@ from tidings.domain.sealing import Sealing
 from tidings.domain.sends import Sends
 from tidings.domain.settings import Settings
 from tidings.domain.tallies import Tellers
+from tidings.domain.twins import Twins
 from tidings.domain.users import Users
 from tidings.protocol import ids
 from tidings.protocol.api import Health, ServerInfo
@@ -159,6 +161,7 @@ async def wire(
     of_accounts.departures.departed = conversations.departed
     history_log = Log(store)
     sends = Sends(store, commit, peers)
+    latecomers = Latecomers(store, commit, id_clock, history_log, router, limits)
     announcements = Announcements(store, commit, id_clock, conversations, router)
     crossings = Crossings(store, commit, id_clock, conversations, router, limits, loop, log, random_bytes)
     group_rates = KeyedRates[ConversationId](limits.group_rate, limits.conversations_cached)
@@ -179,9 +182,11 @@ async def wire(
         random_bytes,
     )
     of_accounts.departures.departing = groups.depart
-    others = None
-    if cluster is not None and shared is not None:
-        others = Others(shared.bus, cluster.bus.topics, cluster.node, cluster.present)
+    others = (
+        Others(shared.bus, cluster.bus.topics, cluster.node, cluster.present)
+        if cluster is not None and shared is not None
+        else None
+    )
     following = Following(store, conversations, history_log, loop, log, others)
     connections.published, connections.lost = following.publish, following.may_have_lost
     tellers = Tellers(commit, conversations, history_log, router, limits, loop, peers, log)
@@ -218,12 +223,13 @@ async def wire(
             others is not None,
         ),
         messages=Messages(
-            store,
             commit,
             clock,
             id_clock,
             conversations,
             sends,
+            latecomers,
+            Twins(sends, latecomers, conversations, log),
             relations,
             requests,
             users,
