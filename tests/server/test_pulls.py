@@ -207,6 +207,45 @@ async def test_a_group_that_grows_and_shrinks_loses_and_repeats_nothing() -> Non
     await has(frank, "large again")
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_group_that_is_large_once_more_does_not_repeat_what_was_copied(is_there: bool) -> None:
+    scene = await Scene.of(5, msgspec.structs.replace(LIMITS, window_entries=256))
+    alice, bob, carol, dave, erin = scene.people
+    some = [user(carol), user(dave), user(erin)]
+    group = await group_of(alice, [bob], rules=frames.GroupRules(add=frames.GroupRole.MEMBER))
+
+    async def becomes(fanout: Fanout) -> None:
+        action = GroupAction.REMOVE if fanout == Fanout.WRITE else GroupAction.ADD
+        await change(alice, group, action, users=some)
+        await scene.fanout(group, fanout)
+
+    async def stored(text: str) -> None:
+        await say(bob, group, text)
+        await has(alice, text)
+        alice.ack()
+        await alice.settle()
+
+    await becomes(Fanout.READ)
+    await stored("large")
+    await say(alice, group, "by themselves")
+    await becomes(Fanout.WRITE)
+    await stored("copied")
+    await change(bob, group, GroupAction.ADD, users=some)
+    if not is_there:
+        alice.drop()
+    await scene.fanout(group, Fanout.READ)
+    await say(bob, group, "large again")
+    if not is_there:
+        alice = await scene.world.online(alice.account)
+    assert await texts(alice) == ["large again"]
+    alice.ack()
+    await becomes(Fanout.WRITE)
+    await stored("copied again")
+    await becomes(Fanout.READ)
+    await say(bob, group, "large for the third time")
+    assert await texts(alice) == ["large for the third time"]
+
+
 async def test_who_is_removed_gets_what_was_said_before_and_nothing_after() -> None:
     scene = await Scene.of(6)
     alice, bob, carol, *others = scene.people

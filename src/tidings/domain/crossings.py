@@ -164,16 +164,19 @@ class Crossings:
         known = await self._store.get_many(MEMBERSHIPS, [(user, conversation_id) for user in members])
         rows: list[Write] = []
         for member, before in zip(roster.present, known, strict=True):
-            is_same = before is not None and before.joined_version == member.joined_version
-            start = before.pulled_from if before is not None and is_same else 0
             row = MembershipRow(
                 member.user_id,
                 conversation_id,
                 roster.head.kind,
                 member.joined_version,
-                pulled_from=start or roster.head.fanout_at,
+                pulled_from=roster.head.fanout_at,
                 pulled_until=until,
             )
+            if before is not None and before.joined_version == member.joined_version and before.pulled_from:
+                row.pulled_from = before.pulled_from
+                row.copied_from, row.copied_until = before.copied_from, before.copied_until
+                if before.pulled_until and not until:
+                    row.copied_from, row.copied_until = before.pulled_until, roster.head.fanout_at
             rows.append(Put(MEMBERSHIPS, row, roster.head.cause))
         for first in range(0, len(rows), ROWS_AT_ONCE):
             await self._commit.write(rows[first : first + ROWS_AT_ONCE])

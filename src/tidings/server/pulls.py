@@ -287,6 +287,8 @@ class Pulls:
             start = row.pulled_from if cursor is None else cursor.up_to
             # A device that is new begins with what comes after it, as with the inbox.
             start = max(start, born, oldest)
+            if row.copied_from and start >= row.copied_from:
+                start = max(start, row.copied_until)  # the inbox had what was said meanwhile
             if row.pulled_until and start >= row.pulled_until:
                 continue
             pull = self._pulls[row.conversation_id] = Pull(self, row, MessageId(start))
@@ -348,6 +350,8 @@ class Pulls:
         until, following = pull.membership.pulled_until, self._means.following
         if until and pull.is_live and following.safe(pull.conversation_id) >= until:
             pull.is_over = True
+            if pull.membership.left_version is None:  # else it ends later than the stay, to be safe
+                pull.position = MessageId(max(pull.position, until))
             following.leave(pull.conversation_id, pull)
 
     async def _heed_removal(self, pull: Pull, conversation: Conversation) -> bool:

@@ -385,6 +385,10 @@ class MembershipRow(Row):
     """the id from which on it has messages that stand in no inbox; 0: there are none"""
     pulled_until: int = 0
     """the id from which on there are none any more; 0: it goes on"""
+    copied_from: int = 0
+    copied_until: int = 0
+    """between these two ids, of a time before, all stood in the inboxes: whoever has pulled up to
+    there goes on from here"""
 
 
 MEMBERSHIPS = Table("memberships", MembershipRow, partition=("user_id",), clustering=("conversation_id",))
