@@ -460,6 +460,22 @@ async def test_the_last_of_a_channel_is_no_subscriber_any_more_though_telling_of
     assert [one.left_version is not None for one in subscribers] == [True]
 
 
+@pytest.mark.parametrize("kind", [frames.ConversationKind.GROUP, frames.ConversationKind.CHANNEL])
+async def test_the_last_one_is_told_that_they_have_left_though_the_node_died_before_that(kind: int) -> None:
+    store = Torn()
+    world, (alice,) = await people(1, store=store)
+    group = (await create(alice, [], kind=kind)).conversation_id
+    await change_seen(alice)
+    store.tears = 1
+    await alice.ask(lambda n: ChangeGroup(n, group, GroupAction.LEAVE), Error)
+    world.clock.advance(60.0)
+    error = await alice.ask(lambda n: frames.Describe(n, group), Error)
+    assert error.code == errors.NO_SUCH_CONVERSATION.code
+    # (A channel's log tells its maker once more that it was made.)
+    while (await change_seen(alice)).action != GroupAction.LEAVE:
+        pass
+
+
 class Looking(MemoryStore):
     """Before anything gets into an inbox it looks in which groups that user is listed."""
 

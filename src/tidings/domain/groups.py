@@ -284,11 +284,14 @@ class Groups:
     async def access(self, conversation_id: ConversationId, user: UserId) -> Conversation:
         """A conversation, for its members; to others it does not exist. Raises ProtocolError, StoreError."""
         conversation = await self._conversations.find(conversation_id)
-        if conversation is None or not await self.is_in(conversation, user):
+        if conversation is None:
+            raise ProtocolError(NO_SUCH_CONVERSATION)
+        if conversation.group is not None and conversation.group.told < conversation.version:
+            # Also for who is no member: they may be the last one, who left, and nobody else looks.
+            self._tell_some_time(conversation)
+        if not await self.is_in(conversation, user):
             raise ProtocolError(NO_SUCH_CONVERSATION)
         if conversation.group is not None:
-            if conversation.group.told < conversation.version:
-                self._tell_some_time(conversation)
             self._crossings.look(conversation)
         return conversation
 
