@@ -31,9 +31,11 @@ def told_unasked(checks: "GroupChecks") -> None:
         record = checks.records[said.conversation]
         if said.acked_s is None or said.written_s < begin_s or said.relation in CHANGES or record.is_channel:
             continue
-        if said.sender not in record.now.roles or checks.may_be_gone(said):
-            continue
         message_id = max(said.message_ids)
+        stay = record.stay_of(said.sender)
+        # Who was out meanwhile is told nothing of that time, and asks when they connect next.
+        if stay is None or not stay.covers(model.versions[message_id]) or checks.may_be_gone(said):
+            continue
         exact = model.tally(said.conversation, message_id, said.sender, most=False)
         assert exact is not None
         for device in checks.groups.devices:
