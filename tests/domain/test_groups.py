@@ -45,7 +45,7 @@ from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 from tidings.protocol.limits import Limits, Rate
 from tidings.store.contract import Batch, Put, StoreFull, StoreUnavailable
 from tidings.store.memory import MemoryStore
-from tidings.store.schema import MEMBERSHIPS, ROSTERS, SUBSCRIBERS, InboxRow, share_of
+from tidings.store.schema import MEMBERSHIPS, MESSAGES, ROSTERS, SUBSCRIBERS, InboxRow, share_of
 from tidings.testing.clock import FakeClock
 from tidings.testing.world import PASSWORD, Device, World
 
@@ -474,6 +474,36 @@ async def test_the_last_one_is_told_that_they_have_left_though_the_node_died_bef
     # (A channel's log tells its maker once more that it was made.)
     while (await change_seen(alice)).action != GroupAction.LEAVE:
         pass
+
+
+class Holding(MemoryStore):
+    """Holds whoever begins to read a log, if it is told to."""
+
+    let: asyncio.Event | None = None
+    begun: asyncio.Event
+
+    async def range(self, table: Any, partition: Any, **options: Any) -> Any:
+        if self.let is not None and table is MESSAGES:
+            self.begun.set()
+            await self.let.wait()
+        return await super().range(table, partition, **options)
+
+
+@pytest.mark.parametrize("kind", [frames.ConversationKind.GROUP, frames.ConversationKind.CHANNEL])
+async def test_who_is_removed_while_they_read_the_history_is_told_nothing_of_what_follows(kind: int) -> None:
+    store = Holding()
+    _, (alice, bob) = await people(2, store=store)
+    group = (await create(alice, [bob], kind=kind)).conversation_id
+    await change_seen(bob)
+    store.let, store.begun = asyncio.Event(), asyncio.Event()
+    bob.say(History(7, group))
+    await store.begun.wait()
+    await change(alice, group, GroupAction.REMOVE, users=[user(bob)])
+    alice.send(group, "without bob", version=2)
+    await alice.expect(Sent)
+    store.let.set()
+    error = await bob.expect(Error, lambda one: one.request_id == 7)
+    assert error.code == errors.NO_SUCH_CONVERSATION.code
 
 
 class Looking(MemoryStore):

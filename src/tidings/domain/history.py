@@ -80,6 +80,7 @@ class Histories:
         if viewer in conversation.pending:
             return Page(query.request_id, [], False)
         onwards = query.after is not None
+        known = conversation.version
         rights = await self._groups.rights(conversation, viewer)
         rows, more, seen = await self._rows(conversation, viewer, rights, query)
         relations, is_whole = await self._relations.of_page(rows, viewer, self._limits.page_relations)
@@ -87,6 +88,9 @@ class Histories:
             rows, more = rows[: (len(rows) + 1) // 2], True
             seen = rows[-1].message_id
             relations, is_whole = await self._relations.of_page(rows, viewer, self._limits.page_relations)
+        newest = max([0, *(row.version for row in rows), *(one.version for one in relations)])
+        if newest > known and (anew := await self._as_of(conversation, viewer, newest)).version > known:
+            return await self.page(anew, viewer, query)  # the viewer's rights may be others by now
         if not onwards:
             rows.reverse()
         shown = await self._items(conversation, rows, viewer)
@@ -125,6 +129,8 @@ class Histories:
     async def message(self, conversation: Conversation, viewer: UserId, message_id: MessageId) -> MessageRow:
         """One message that a member may see. Raises ProtocolError (no_such_message)."""
         row = await self._log.find(conversation, message_id)
+        if row is not None and row.version > conversation.version:
+            conversation = await self._as_of(conversation, viewer, row.version)
         rights = await self._groups.rights(conversation, viewer)
         if row is None or viewer in conversation.pending or not _is_for(row, viewer, rights):
             raise ProtocolError(NO_SUCH_MESSAGE)
@@ -213,6 +219,15 @@ class Histories:
             if user not in row.hidden_from or looked_at > PASSED_OVER:
                 return row.message_id if user not in row.hidden_from else MessageId(0)
         return MessageId(0)
+
+    async def _as_of(self, conversation: Conversation, viewer: UserId, version: int) -> Conversation:
+        """A group as it is now, of which something of a version was found. Raises ProtocolError, StoreError.
+
+        (no_such_conversation: the viewer was removed meanwhile, maybe on another node.)
+        """
+        if conversation.version < version:
+            await self._conversations.anew(conversation.conversation_id)
+        return await self._groups.access(conversation.conversation_id, viewer)
 
     async def _rows(
         self, conversation: Conversation, viewer: UserId, rights: Rights, query: History
