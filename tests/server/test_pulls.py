@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tidings.domain.fanout import Fanout
+from tidings.domain.rosters import Roster, Rosters
 from tidings.protocol import frames, ids
 from tidings.protocol.frames import (
     CHANGE_TYPE,
@@ -365,6 +366,49 @@ async def test_who_is_removed_from_a_channel_or_leaves_it_hears_nothing_more() -
         assert await texts(again) == []
         gone = await again.ask(lambda n: frames.History(n, channel), Error)
         assert gone.code == 9
+
+
+async def test_what_was_read_of_a_group_before_it_crossed_a_threshold_does_not_take_it_back() -> None:
+    scene = await Scene.of(5)
+    alice, *others = scene.people
+    group = await group_of(alice, others[:2])
+    small = await Rosters(scene.store).read(group)
+    assert small is not None
+    await change(alice, group, GroupAction.ADD, users=[user(others[2])])
+    await scene.fanout(group, Fanout.READ)
+    large = await Rosters(scene.store).read(group)
+    assert large is not None
+    before = msgspec.structs.replace(large.head, fanout=Fanout.WRITE, cause=small.head.cause)
+    conversations = scene.world.services.conversations
+    row = msgspec.structs.replace(small.row, head=before)
+    known = await conversations.changed(large._replace(row=row, head=before))
+    assert known.fanout == Fanout.READ
+
+
+async def test_a_group_that_grows_while_a_crossing_looks_for_the_last_time_crosses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = await Scene.of(5)
+    alice, *others = scene.people
+    group = await group_of(alice, [others[0]])
+    read, held, released = Rosters.read, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Rosters, conversation_id: ConversationId) -> Roster | None:
+        found = await read(self, conversation_id)
+        held.set()
+        await released.wait()
+        return found
+
+    crossings = scene.world.services.groups._crossings
+    looking = asyncio.ensure_future(crossings._cross(group))
+    crossings._crossing[group] = looking
+    looking.add_done_callback(lambda _: crossings._done(group))
+    with monkeypatch.context() as patched:
+        patched.setattr(Rosters, "read", slowly)
+        await held.wait()
+    await change(alice, group, GroupAction.ADD, users=[user(other) for other in others[1:]])
+    released.set()
+    await scene.fanout(group, Fanout.READ)
 
 
 async def test_a_group_that_becomes_large_while_it_is_looked_at_is_looked_at_again() -> None:

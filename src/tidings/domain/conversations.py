@@ -184,7 +184,7 @@ class Conversations:
             assert known is not None
         assert known.group is not None
         is_known = known.group.roster_id == roster.row.request_id
-        if not is_known and known.version <= roster.head.version:
+        if not is_known and known.group.head.cause <= roster.head.cause:
             members = known.members
             known.renew_roster(roster)
             if known.members != members:

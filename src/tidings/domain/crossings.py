@@ -80,18 +80,26 @@ class Crossings:
         self._journal = journal
         self._random_bytes = random_bytes
         self._crossing: dict[ConversationId, asyncio.Task[None]] = {}
+        self._looked: set[ConversationId] = set()
+        """of those: which have changed since they were read last"""
 
     def look(self, conversation: Conversation) -> None:
         """A group was changed, or looked at: see whether it is to go another way, or is overdue."""
         group, conversation_id = conversation.group, conversation.conversation_id
-        if group is None or conversation.kind != ConversationKind.GROUP or conversation_id in self._crossing:
+        if group is None or conversation.kind != ConversationKind.GROUP:
             return
-        if self._due_s(group.fanout, group.head.count, group.head.fanout_at) is not None:
+        if conversation_id in self._crossing:
+            self._looked.add(conversation_id)
+        elif self._due_s(group.fanout, group.head.count, group.head.fanout_at) is not None:
             task = self._loop.create_task(self._cross(conversation_id))
             self._crossing[conversation_id] = task
-            task.add_done_callback(lambda _: self._crossing.pop(conversation_id, None))
+            task.add_done_callback(lambda _: self._done(conversation_id))
 
     # --- inside -----------------------------------------------------------------------------
+
+    def _done(self, conversation_id: ConversationId) -> None:
+        del self._crossing[conversation_id]
+        self._looked.discard(conversation_id)
 
     def _due_s(self, fanout: Fanout, count: int, since: int) -> float | None:
         """In how many seconds the next step is due; None: there is none."""
@@ -107,13 +115,16 @@ class Crossings:
         is_begun_here = False
         while True:
             try:
+                self._looked.discard(conversation_id)
                 roster = await self._rosters.read(conversation_id)
                 if roster is None:
                     return
                 fanout = Fanout(roster.head.fanout)
                 due_s = self._due_s(fanout, roster.head.count, roster.head.fanout_at)
-                if due_s is None:
+                if due_s is None and conversation_id not in self._looked:
                     return
+                if due_s is None:
+                    continue
                 if fanout in (Fanout.WRITE, Fanout.READ):
                     is_begun_here = await self._begin(roster, fanout)
                 elif is_begun_here and due_s > 0:

@@ -61,7 +61,7 @@ class GroupState:
 
         Whether the members are others than before.
         """
-        if row.head is None or row.head.version < self.head.version:
+        if row.head is None or row.head.cause < self.head.cause:
             return False  # it was read before this node changed it
         self.head, self.roster_id = row.head, row.request_id
         if roster is None:
