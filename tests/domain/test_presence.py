@@ -12,7 +12,7 @@ from tidings.domain.presence import FLAP_S, SEEN_SHARES, TYPED_S, Presence
 from tidings.protocol import frames
 from tidings.protocol.errors import TOO_LARGE, ProtocolError
 from tidings.protocol.frames import ConversationKind, Typed
-from tidings.protocol.ids import ConversationId, DeviceId, UserId
+from tidings.protocol.ids import ConversationId, DeviceId, EntryId, UserId
 from tidings.protocol.limits import Limits
 from tidings.store.contract import StoreUnavailable
 from tidings.store.memory import MemoryStore
@@ -138,6 +138,31 @@ async def test_a_watcher_is_told_of_coming_and_going(rig: Rig) -> None:
     assert bobs.told() == []
     await rig.pass_time(FLAP_S)
     assert bobs.sent == [frames.Presence(ALICE, False, went_ms)]
+
+
+async def test_a_right_that_is_withdrawn_while_a_list_is_looked_up_holds(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bobs, looks, withdrawn = Watcher(), rig.may_see, asyncio.Event()
+
+    async def slowly(viewer: UserId, owner: UserId, what: str) -> bool:
+        may = await looks(viewer, owner, what)
+        await withdrawn.wait()
+        return may
+
+    rig.come(ALICE)
+    with monkeypatch.context() as patched:
+        patched.setattr(rig, "may_see", slowly)
+        asking = asyncio.ensure_future(rig.presence.watch(bobs, BOB, [ALICE]))
+        await asyncio.sleep(0)
+    rig.hidden.add((BOB, ALICE))
+    await rig.presence.heed(ALICE, frames.Setting(frames.SettingKind.BLOCK, str(BOB), b"1", EntryId(1)))
+    withdrawn.set()
+    assert await asking == [frames.Presence(ALICE, False, None)]
+    await rig.settle()
+    rig.go(ALICE)
+    await rig.pass_time(2 * FLAP_S)
+    assert not any(online or last_seen for _, online, last_seen in bobs.told())
 
 
 async def test_who_is_back_at_once_was_never_gone(rig: Rig) -> None:

@@ -107,6 +107,8 @@ class Presence:
         self._changed: dict[UserId, None] = {}
         """whose watchers are to be told, in that order"""
         self._teller: asyncio.Task[None] | None = None
+        self._asking: list[set[UserId]] = []
+        """for each list that is being looked up: whose rights to see were changed meanwhile"""
         self._typing: dict[tuple[Watcher, ConversationId], float] = {}
         """when Typing was passed on last, in that order"""
         self._shares_done = self._share_due(clock.monotonic_s())
@@ -131,19 +133,28 @@ class Presence:
             self._watched[session] = viewer, users
         for user in users:
             self._watchers.setdefault(user, {})[session] = False
-        await self._attendees.follow(users)
-        shown = [await self._privacy.may_see(viewer, user, "last_seen") for user in users]
-        seen = [
-            await self._last_seen(user) if may and not self._is_there(user) else None
-            for user, may in zip(users, shown, strict=True)
-        ]
-        # From here on nothing waits: whoever came or went meanwhile is told as they are now.
-        for user, may in zip(users, shown, strict=True):
+        doubtful: set[UserId] = set()
+        self._asking.append(doubtful)
+        try:
+            await self._attendees.follow(users)
+            shown = [await self._privacy.may_see(viewer, user, "last_seen") for user in users]
+            seen = [
+                await self._last_seen(user) if may and not self._is_there(user) else None
+                for user, may in zip(users, shown, strict=True)
+            ]
+        finally:
+            self._asking = [one for one in self._asking if one is not doubtful]
+        # From here on nothing waits: whoever came or went meanwhile is told as they are now. Whose rights
+        # were changed meanwhile is hidden, until it is known what holds.
+        mays = [may and user not in doubtful for user, may in zip(users, shown, strict=True)]
+        for user, may in zip(users, mays, strict=True):
             if session in self._watchers.get(user, ()):  # else it ended meanwhile
                 self._watchers[user][session] = may
+                if user in doubtful:
+                    self.reconsider(user)
         return [
             self._state(user, at_ms) if may else _hidden(user)
-            for user, may, at_ms in zip(users, shown, seen, strict=True)
+            for user, may, at_ms in zip(users, mays, seen, strict=True)
         ]
 
     def unwatch(self, session: object) -> None:
@@ -182,6 +193,8 @@ class Presence:
 
     async def heed(self, user: UserId, setting: frames.Setting) -> None:  # noqa: ARG002 - a listener's shape
         """A block, a contact or a right to see has changed (see `Settings.on`)."""
+        for doubtful in self._asking:
+            doubtful.add(user)
         self.reconsider(user)
         self._attendees.shows_otherwise(user)
 
