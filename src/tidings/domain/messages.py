@@ -53,6 +53,7 @@ from tidings.protocol.errors import (
     INTERNAL,
     INVALID,
     NO_SUCH_USER,
+    OVERLOADED,
     TOO_LARGE,
     ProtocolError,
 )
@@ -309,6 +310,8 @@ class Messages:
         if conversation.group is not None:
             check_writer(conversation, conversation.group, user.user_id, send)
         self._check(conversation, send)
+        if not conversation.bucket_lasts(self._ids.now_ms()):
+            raise ProtocolError(OVERLOADED, "it had to wait for too long")  # it was prepared before that
         if send.scheme:
             self._sealing.check(conversation, device, send)
         self._commit.admit()
@@ -395,6 +398,8 @@ class Messages:
                 conversation = await self._conversations.find(late.message.conversation_id)
                 user = await self._users.user(late.message.sender_id)
                 assert conversation is not None
+                if not conversation.bucket_lasts(self._ids.now_ms()):
+                    await self._conversations.prepare_bucket(conversation, self._ids.now_ms())
                 elsewhere = await self._sends.find(name)
                 if elsewhere is not None:
                     if elsewhere.message_id < late.message.message_id:
