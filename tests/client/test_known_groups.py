@@ -170,6 +170,12 @@ def test_whose_members_are_not_all_known_asks(database: sqlite3.Connection) -> N
     assert handles(database) == ["alice", "bob"]
 
 
+def test_what_was_asked_before_they_left_brings_nobody_back(database: sqlite3.Connection) -> None:
+    come(database, change(2, GroupAction.REMOVE, ALICE, by=BOB))
+    known_groups.keep(database, told(1, ALICE, BOB), ALICE)
+    assert row(database).is_left
+
+
 def test_who_leaves_and_comes_back(database: sqlite3.Connection) -> None:
     come(database, change(2, GroupAction.LEAVE, by=ALICE))
     assert row(database).is_left

@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 
 from client.at_rest import KEY
 from client.fakes import FakeClock
-from tidings.client import keys, settings
+from tidings.client import keys, receipts, settings
 from tidings.client.connection import Answer
 from tidings.client.errors import ClientClosed, ConnectionLost, Refused
 from tidings.client.events import RequestEvent, SettingEvent
 from tidings.client.profile import FileLock
 from tidings.client.settings import Settings
 from tidings.client.surroundings import Clock, connect
-from tidings.client.tables import SCHEMA
+from tidings.client.tables import SCHEMA, SYNCED_AT
 from tidings.client.vault import Vault, create
-from tidings.protocol.frames import Frame, Ok, Set, Setting, SettingKind
-from tidings.protocol.ids import EntryId
+from tidings.protocol.frames import Frame, Ok, Set, Setting, SettingKind, Synced
+from tidings.protocol.ids import EntryId, UserId
 
 PIN = SettingKind.PIN
 
@@ -211,3 +211,24 @@ async def test_a_refusal_reaches_who_waits_and_a_lost_connection_does_not(
     with pytest.raises(ClientClosed):
         await late
     assert len(await vault.read(settings.pending)) == 1
+
+
+def test_what_is_on_its_way_is_told_again_too_when_the_key_is_another_one(
+    database: sqlite3.Connection,
+) -> None:
+    settings.change(database, SettingKind.DRAFT, "k", b"sealed with the old one")
+    before = settings.pending(database)
+    settings.tell_again(database)
+    (again,) = settings.pending(database)
+    assert again.rev > before[0].rev
+
+
+def test_a_page_that_was_on_its_way_does_not_undo_that_all_is_asked_for_again(
+    database: sqlite3.Connection,
+) -> None:
+    receipts.apply_synced(database, Synced(1, 9, []), UserId(1), 0)
+    settings.ask_again(database)
+    receipts.apply_synced(database, Synced(2, 12, []), UserId(1), 9)
+    assert receipts.mark(database, SYNCED_AT) is None
+    receipts.apply_synced(database, Synced(3, 12, []), UserId(1), 0)
+    assert receipts.mark(database, SYNCED_AT) == 12

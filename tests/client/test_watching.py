@@ -87,6 +87,23 @@ async def test_they_are_named_again_on_the_next_connection_and_what_changed_is_t
     run.cancel()
 
 
+async def test_after_a_list_that_was_given_up_the_one_that_holds_is_named_again() -> None:
+    rig = Rig()
+    rig.answers.put_nowait(Presences(1, [there(BOB, True)]))
+    await rig.watching.watch({BOB: "bob"})
+    rig.answers.put_nowait(Presences(1, [there(BOB, True)]))
+    run = asyncio.ensure_future(rig.watching.run(rig))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    other = asyncio.ensure_future(rig.watching.watch({CAROL: "carol"}))
+    await asyncio.sleep(0)
+    other.cancel()
+    rig.answers.put_nowait(Presences(1, [there(BOB, False, 9)]))
+    change = await anext(rig.watching.changes())
+    assert (change.handle, change.last_seen) == ("bob", 9)
+    assert rig.asked == [[BOB], [BOB], [CAROL], [BOB]]
+    run.cancel()
+
+
 async def test_who_is_asked_about_already_is_not_named_a_second_time() -> None:
     rig = Rig()
     asking = asyncio.ensure_future(rig.watching.watch({BOB: "bob"}))

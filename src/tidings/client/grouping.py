@@ -54,18 +54,22 @@ class Grouping:
     async def run(self, connection: Connection) -> None:
         """Ask for what is in doubt over a connection until it is lost."""
         await self._founding.resume(connection)
-        tries = 0
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._doubtful and tries < TRIES:
-                tries += 1
+            asked: dict[ConversationId, int] = {}
+            for _ in range(TRIES):
+                if not self._doubtful:
+                    break
                 await self._clock.sleep(AGAIN_S)
-                for conversation_id, version in list(self._doubtful.items()):
+                asked = dict(self._doubtful)
+                for conversation_id, version in asked.items():
                     await self._ask(connection, conversation_id, version)
                 self._changed()
-            self._doubtful.clear()
-            tries = 0
+            for conversation_id, version in asked.items():
+                if self._doubtful.get(conversation_id) == version:
+                    del self._doubtful[conversation_id]  # the server does not come to know it
+            if not self._doubtful:
+                self._wake.clear()
+                await self._wake.wait()
 
     async def prepare(self, connection: Connection, arrived: Sequence[Deliver]) -> None:
         """Ask for what it takes to store what arrived. Raises ConnectionLost."""
@@ -105,12 +109,18 @@ class Grouping:
         async def ask(make: Callable[[int], Frame]) -> Answer:
             return await connection.ask_patiently(make, self._clock)
 
-        self._doubtful.pop(conversation_id, None)
-        with contextlib.suppress(Refused):
+        try:
             known = await self._conversations.asked(conversation_id, ask)
-            if await self._conversations.version(known) < version:
-                self._doubtful[conversation_id] = version
-                self._wake.set()
+        except Refused:
+            self._doubtful.pop(conversation_id, None)
+            return
+        here = await self._conversations.version(known)
+        wanted = max(version, self._doubtful.get(conversation_id, 0))  # more may be wanted by now
+        if here < wanted:
+            self._doubtful[conversation_id] = wanted
+            self._wake.set()
+        else:
+            self._doubtful.pop(conversation_id, None)
 
     async def _is_grouped(self, message: frames.Message) -> bool:
         known = await self._conversations.known_id(message.conversation_id)

@@ -53,8 +53,8 @@ def keep(
     before, state = find(database, told.conversation_id), told.group
     assert state is not None
     names.note(database, [(member.user_id, member.handle) for member in told.members])
-    if before is not None and not before.is_left and told.version < before.version:
-        return
+    if before is not None and told.version < before.version:
+        return  # also of who has left since: it does not bring them back
     is_listed = len(told.members) >= state.count > 0
     same = before is not None and before.version == told.version and not before.is_left
     listed_at = told.version if is_listed else before.listed_at if before is not None and same else UNLISTED
@@ -65,11 +65,12 @@ def keep(
     _put(database, before, told.conversation_id, told.kind, told.version, state, listed_at=listed_at)
 
 
-def leave(database: sqlite3.Connection, conversation_id: ConversationId) -> None:
-    """This user is no member any more, whatever came before."""
+def leave(database: sqlite3.Connection, conversation_id: ConversationId, version: int = 0) -> None:
+    """This user is no member any more, from a version on if that is known, whatever came before."""
     database.execute(
-        "UPDATE groups SET is_left = 1, rev = rev + 1 WHERE conversation_id = ? AND is_left = 0",
-        (conversation_id,),
+        "UPDATE groups SET is_left = 1, rev = rev + (is_left = 0), version = max(version, ?)"
+        " WHERE conversation_id = ?",
+        (version, conversation_id),
     )
 
 
@@ -115,7 +116,7 @@ def apply(database: sqlite3.Connection, message: frames.Message, me: UserId) -> 
     if change is None or row is None:
         return
     if _is_gone(change, message.sender_id, me) and change.version >= row.version:
-        leave(database, row.conversation_id)
+        leave(database, row.conversation_id, change.version)
     elif _follows(row, change):
         _change(database, row, change, message.sender_id)
 

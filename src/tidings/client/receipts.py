@@ -45,10 +45,11 @@ def apply(database: sqlite3.Connection, receipts: Iterable[Receipt], user_id: Us
                 )
 
 
-def apply_synced(database: sqlite3.Connection, synced: Synced, user_id: UserId) -> None:
-    """Apply a page of Sync, and note from where to ask next."""
+def apply_synced(database: sqlite3.Connection, synced: Synced, user_id: UserId, since_ms: int) -> None:
+    """Apply a page of Sync that was asked for from a moment on, and note from where to ask next."""
     apply(database, synced.receipts, user_id)
-    raise_mark(database, SYNCED_AT, synced.at_ms)
+    if (mark(database, SYNCED_AT) or 0) >= since_ms:  # else all is to be told once more
+        raise_mark(database, SYNCED_AT, synced.at_ms)
 
 
 def _watermarks(

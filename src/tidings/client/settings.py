@@ -323,10 +323,10 @@ def apply(database: sqlite3.Connection, settings: Iterable[Setting]) -> None:
 
 
 def tell_again(database: sqlite3.Connection) -> None:
-    """What is sealed is told once more: it is sealed with another key now."""
+    """What is sealed is told once more, also what is on its way: it is sealed with another key now."""
     kinds = ", ".join(str(int(kind)) for kind in notes.SEALED)
     rows = database.execute(
-        f"SELECT kind, key, value FROM settings WHERE kind IN ({kinds}) AND value <> x'' AND pending = 0"  # noqa: S608
+        f"SELECT kind, key, value FROM settings WHERE kind IN ({kinds}) AND value <> x''"  # noqa: S608
     ).fetchall()
     for kind, key, value in rows:
         change(database, SettingKind(kind), key, bytes(value))

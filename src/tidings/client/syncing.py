@@ -55,7 +55,7 @@ class Syncing:
             synced = await connection.ask_patiently(_asking(since), self._clock)
             assert isinstance(synced, Synced)
             await self._conversations.timed(synced.settings, connection, self._clock)
-            await self._vault.write(_applying(synced, self._me))
+            await self._vault.write(_applying(synced, self._me, since))
             self._changed()
             if not synced.more:
                 return
@@ -80,9 +80,9 @@ def _asking(since: int) -> Callable[[int], Frame]:
     return lambda request_id: Sync(request_id, since)
 
 
-def _applying(synced: Synced, me: Self) -> Callable[[sqlite3.Connection], None]:
+def _applying(synced: Synced, me: Self, since: int) -> Callable[[sqlite3.Connection], None]:
     def apply(database: sqlite3.Connection) -> None:
-        receipts.apply_synced(database, synced, me.user_id)
+        receipts.apply_synced(database, synced, me.user_id, since)
         settings.apply(database, synced.settings)
 
     return apply

@@ -8,6 +8,7 @@ spec §6.15
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 
 from tidings.client.connection import Connection
 from tidings.client.conversations import Ask
@@ -35,6 +36,8 @@ class Watching:
         self._now: dict[UserId, frames.Presence] = {}
         self._turn = asyncio.Lock()
         """one list at a time is named to the server, and the last one holds"""
+        self._in_doubt = asyncio.Event()
+        """whether the server may have been named another list than holds here"""
         self._changes: deque[PresenceEvent] = deque(maxlen=CHANGES_MAX)
         self._has_changed = asyncio.Event()
         self._is_looped = False
@@ -48,8 +51,10 @@ class Watching:
             self._watched, self._now = watched, {}
             try:
                 answer = await self._ask(lambda request_id: Watch(request_id, list(watched)))
-            except BaseException:
+            except BaseException as error:
                 self._watched, self._now = before
+                if not isinstance(error, Refused):
+                    self._in_doubt.set()
                 raise
             assert isinstance(answer, Presences)
             self._now = {one.user_id: one for one in answer.items} | self._now
@@ -75,19 +80,14 @@ class Watching:
 
     async def run(self, connection: Connection) -> None:
         """Name those who are watched again on a new connection."""
-        # While `watch` waits for its answer it asks each connection itself.
-        if self._watched and not self._turn.locked():
-            try:
-                answer = await connection.ask_patiently(
-                    lambda request_id: Watch(request_id, list(self._watched)), self._clock
-                )
-            except Refused:
-                answer = Presences(0, [])
-            assert isinstance(answer, Presences)
-            for one in answer.items:
-                self.passed(one)
-        # A work of the link that returned would be taken for one that is done with.
-        await asyncio.Event().wait()
+        while True:
+            is_in_doubt = self._in_doubt.is_set()
+            self._in_doubt.clear()
+            # While `watch` waits for its answer it asks each connection itself.
+            if (self._watched or is_in_doubt) and not self._turn.locked():
+                await self._name(connection)
+            # (A work of the link that returned would be taken for one that is done with.)
+            await self._in_doubt.wait()
 
     def passed(self, presence: frames.Presence) -> None:
         """The server told how somebody is."""
@@ -107,6 +107,15 @@ class Watching:
         """Nothing more will be told."""
         self._failure = error
         self._has_changed.set()
+
+    async def _name(self, connection: Connection) -> None:
+        with suppress(Refused):
+            answer = await connection.ask_patiently(
+                lambda request_id: Watch(request_id, list(self._watched)), self._clock
+            )
+            assert isinstance(answer, Presences)
+            for one in answer.items:
+                self.passed(one)
 
     def _presence(self, user_id: UserId) -> Presence:
         now = self._now.get(user_id)

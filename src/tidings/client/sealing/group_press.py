@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from tidings.client import copies, outbox, transcript
+from tidings.client import copies, known_groups, outbox, transcript
 from tidings.client.connection import Connection, SealedForOthers
 from tidings.client.conversations import Conversations, Known
 from tidings.client.errors import Refused
@@ -34,7 +34,7 @@ from tidings.client.sealing.sealer import Lacking, Sealed, Self, Unsealable, Wri
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.surroundings import Clock
 from tidings.client.vault import Job, Vault
-from tidings.protocol.errors import GROUP_CHANGED
+from tidings.protocol.errors import GROUP_CHANGED, NO_SUCH_CONVERSATION
 from tidings.protocol.frames import DevicesChanged, Relation
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, UserId
 
@@ -179,6 +179,13 @@ class GroupPress:
             return ready
         return row._replace(sealed=Sealed(b"", {}, ready.keys_at, b"", ""))
 
+    async def _unlisted(self, where: ConversationId) -> Exception:
+        """Why it cannot be said who is in a group."""
+        row = await self._vault.read(lambda database: known_groups.find(database, where))
+        if row is not None and row.is_left:
+            return Refused(NO_SUCH_CONVERSATION.code, NO_SUCH_CONVERSATION.name, "you are not in this group")
+        return Unsealable("the server does not tell who is in the group", "try again later")
+
     # --- what they lack -------------------------------------------------------------------
 
     async def _until_made(
@@ -201,7 +208,7 @@ class GroupPress:
                     unlisted += 1
                     await self._ask_who(connection, where)
                 case Unlisted():
-                    raise Unsealable("the server does not tell who is in the group", "try again later")
+                    raise await self._unlisted(where)
                 case Lacking():
                     without |= await self._fetch(connection, made)
                 case Untold():
