@@ -12,7 +12,7 @@ from tidings.testing.simulation.device import Device
 from tidings.testing.simulation.profile import Stored
 from tidings.testing.simulation.run import Options, run
 
-SEEDS = "1-200"
+SEEDS = "1-80"
 OF_GROUPS = "1-30"
 DROPPED = b"100"
 
