@@ -16,7 +16,7 @@ from tidings.domain.leases import LEASE_MS
 from tidings.domain.peers import LATE_S, MARGIN_S, TRUST_S
 from tidings.protocol import frames, ids
 from tidings.protocol.close import CloseCode
-from tidings.protocol.errors import OVERLOADED
+from tidings.protocol.errors import NO_SUCH_CONVERSATION, OVERLOADED
 from tidings.protocol.frames import (
     AnswerRequest,
     Deliver,
@@ -580,6 +580,38 @@ async def test_a_place_of_which_it_is_not_known_when_it_was_entered_is_looked_in
     await cluster(one).places.refresh(0, 1)
     await _look_again(one, bob)
     assert await bob.texts(1) == ["to nobody"]
+
+
+async def test_what_was_read_of_a_group_and_came_late_is_not_relied_upon(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two()
+    alice = await other.online(await one.register("alice"))
+    bob = await one.online(await one.register("bob"))
+    members = [UserId(int(bob.account.user_id))]
+    make = frames.CreateGroup(1, ids.ClientId(b"n" * 16), frames.ConversationKind.GROUP, users=members)
+    alice.say(make)
+    group = (await alice.expect(frames.Conversation)).conversation_id
+    conversations = one.services.conversations
+    read, held, released = conversations._read, asyncio.Event(), asyncio.Event()
+
+    async def slowly(*arguments: object) -> object:
+        found = await read(*arguments)  # type: ignore[arg-type]
+        held.set()
+        await released.wait()
+        return found
+
+    conversations._alive.clear()
+    conversations._cached.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(conversations, "_read", slowly)
+        bob.say(frames.Describe(9, group))
+        await held.wait()
+    alice.say(frames.ChangeGroup(2, group, frames.GroupAction.REMOVE, members))
+    await alice.expect(Ok)
+    nodes.clock.advance(TRUST_S)
+    released.set()
+    assert (await bob.expect(Error)).code == NO_SUCH_CONVERSATION.code
 
 
 # --- repeats --------------------------------------------------------------------------------

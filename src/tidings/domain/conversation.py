@@ -211,6 +211,10 @@ class Conversation:
         """Whether a message that gets its id now belongs to `bucket`."""
         return now_ms + BUCKET_EARLY_MS < self._bucket_ends_ms
 
+    def is_fresh(self, now_s: float) -> bool:
+        """Whether it may be trusted: what others change, they wait for to be known everywhere."""
+        return self.freshness is None or self.freshness.holds(now_s)
+
     @property
     def lock(self) -> asyncio.Lock:
         """Held while what is there decides what may come: changes of messages, requests, erasing."""

@@ -26,7 +26,7 @@ from tidings.protocol.errors import INVALID, ProtocolError
 from tidings.protocol.frames import ConversationKind, MemberState, SettingKind
 from tidings.protocol.ids import ConversationId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
-from tidings.store.contract import Erase, Put, Store
+from tidings.store.contract import Erase, Put, Store, StoreUnavailable
 from tidings.store.paging import rows_of
 from tidings.store.schema import (
     BUCKETS,
@@ -55,6 +55,8 @@ BUCKETS_S = {
 """How long a bucket is: no partition of the log grows without end."""
 KNOWN_BUCKET_MS = 3600 * 1000
 """how long before its end another node is asked for the next bucket: clocks differ by far less"""
+LOADS = 3
+"""how often it is read anew what is old by the time it comes"""
 DIRECT_MEMBERS = 2
 MARKS_READ = 512
 """watermarks read at once"""
@@ -115,9 +117,7 @@ class Conversations:
             if found is None:
                 return None
             self._keep(found)
-        if found.freshness is not None and not found.freshness.holds(self._clock.monotonic_s()):
-            return None
-        return found
+        return found if found.is_fresh(self._clock.monotonic_s()) else None
 
     def saw(self, entry: Entry) -> None:
         """A message that another node accepted came by."""
@@ -255,20 +255,23 @@ class Conversations:
         if known is None:
             # What a raise still waiting in the group commit says must be in what is read here.
             await self._commit.barrier()
-        changes, began_s = 0 if known is None else known.changes, self._clock.monotonic_s()
-        stored = await self._read(conversation_id, known)
-        if stored is None:
-            return None
-        if known is None:
-            known = Conversation(stored)
-        else:
-            known.renew(stored, with_members=known.changes == changes and not known.is_changing)
-        await self._learn(known, loaded=True)
-        if self._peers.are_there:
-            known.freshness = known.freshness or Freshness(began_s)
-            known.freshness.renew(began_s)
-        self._keep(known)
-        return known
+        for _ in range(LOADS):
+            changes, began_s = 0 if known is None else known.changes, self._clock.monotonic_s()
+            stored = await self._read(conversation_id, known)
+            if stored is None:
+                return None
+            if known is None:
+                known = Conversation(stored)
+            else:
+                known.renew(stored, with_members=known.changes == changes and not known.is_changing)
+            await self._learn(known, loaded=True)
+            if self._peers.are_there:
+                known.freshness = known.freshness or Freshness(began_s)
+                known.freshness.renew(began_s)
+            if known.is_fresh(self._clock.monotonic_s()):
+                self._keep(known)
+                return known
+        raise StoreUnavailable("what is read of a conversation is old by the time it comes")
 
     async def _read(self, conversation_id: ConversationId, known: Conversation | None) -> Stored | None:
         if known is None or known.group is None:

@@ -9,6 +9,7 @@ spec §6.3
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import msgspec
@@ -84,44 +85,56 @@ class Latecomers:
             else:
                 return
 
-    async def give_anew(self, late: Latecomer, message_id: MessageId) -> None:
+    async def give_anew(self, conversation: Conversation, late: Latecomer, message_id: MessageId) -> None:
         """Give it once more to whoever may have it, as it was accepted elsewhere under a smaller id.
 
         Under the conversation's lock. Raises ProtocolError, StoreError.
         """
         places = [(member, bucket_of(message_id), message_id) for member in late.recipients]
-        is_told = False
-        while not is_told:
-            row = await self._store.get(MESSAGES, (late.message.conversation_id, late.bucket, message_id))
+
+        async def copies(_: MessageRow) -> list[InboxRow]:
             entries = await self._store.get_many(INBOX, places)
-            found = [entry for entry in entries if entry is not None and entry.payload]
-            is_told = row is None or not found or await self._tell(row, found)
+            return [entry for entry in entries if entry is not None and entry.payload]
+
+        await self._tell(conversation, message_id, copies)
 
     async def tell_author(self, conversation: Conversation, message_id: MessageId) -> None:
-        """Have an author's devices, who all have the message, told where it stands.
+        """Have an author's devices told where a message stands; none of them needs it for anything else.
 
         Under the conversation's lock. Raises ProtocolError, StoreError.
         """
-        is_told = False
-        while not is_told:
-            row = await self._log.find(conversation, message_id)
-            if row is None:
-                return
-            own = inbox_row(row.sender_id, made_of(message_of(row), {}), row.expires_at)
-            is_told = await self._tell(row, [own])
+        if conversation.pending:
+            return  # what a log names is taken for given to who has not let the author in yet
 
-    async def _tell(self, row: MessageRow, copies: list[InboxRow]) -> bool:
-        """Put copies of a message into inboxes once more; whether that came in time for readers."""
-        if not is_to_be_told(row):
-            return True
-        entry_id = EntryId(self._ids.next())
-        anew = [
-            msgspec.structs.replace(copy, bucket=bucket_of(entry_id), entry_id=entry_id, sender_device=NOBODY)
-            for copy in copies
-        ]
-        named = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry_id])
-        rows = [Put(MESSAGES, named, entry_id), *(Put(INBOX, copy, entry_id) for copy in anew)]
-        in_time = await self._commit.write(rows)
-        for copy in anew:
-            self._router.deliver(entry_of(copy), [copy.user_id])
-        return in_time
+        async def own(row: MessageRow) -> list[InboxRow]:
+            return [inbox_row(row.sender_id, made_of(message_of(row), {}), row.expires_at)]
+
+        await self._tell(conversation, message_id, own)
+
+    async def _tell(
+        self,
+        conversation: Conversation,
+        message_id: MessageId,
+        copies: Callable[[MessageRow], Awaitable[list[InboxRow]]],
+    ) -> None:
+        """Put copies of a message into inboxes as entries of their own, in time for readers."""
+        in_time = False
+        while not in_time:
+            # Before it is read: whatever erases it after that, on whichever node, has the greater cause.
+            entry_id = EntryId(self._ids.next())
+            row = await self._log.find(conversation, message_id)
+            if row is None or not is_to_be_told(row):
+                return
+            anew = [
+                msgspec.structs.replace(
+                    copy, bucket=bucket_of(entry_id), entry_id=entry_id, sender_device=NOBODY
+                )
+                for copy in await copies(row)
+            ]
+            if not anew:
+                return
+            named = msgspec.structs.replace(row, entry_ids=[*row.entry_ids, entry_id])
+            rows = [Put(MESSAGES, named, entry_id), *(Put(INBOX, copy, entry_id) for copy in anew)]
+            in_time = await self._commit.write(rows)
+            for copy in anew:
+                self._router.deliver(entry_of(copy), [copy.user_id])

@@ -67,6 +67,10 @@ WAITED_S = 1.0
 does sooner (see `server/cluster.py`)."""
 
 
+PREPARED_S = 0.2
+"""for how long at least what is known of a conversation is to hold when more is looked up for a message"""
+
+
 class Turn(NamedTuple):
     """What there is to be known of an attempt that has to wait."""
 
@@ -168,9 +172,7 @@ class Messages:
             if send.after > conversation.newest or send.version > conversation.version:
                 await self._conversations.anew(conversation.conversation_id)  # another node accepted it
             await self._users.user(user.user_id)  # so that what we hold of them is fresh
-            now_ms = self._ids.now_ms()
-            if not conversation.bucket_lasts(now_ms):
-                await self._conversations.prepare_bucket(conversation, now_ms)
+            await self._prepare(conversation)
             if send.relation in UNSHOWN:
                 await self._accept_aside(user, device, conversation, send, answer, turn)
             elif send.relation in NAMING or conversation.pending:
@@ -178,6 +180,7 @@ class Messages:
             elif (outcome := await self._instead(conversation, name, send, turn)) is not None:
                 answer(outcome)
             else:
+                self._check_prepared(conversation)
                 self.accept(user, device, conversation, send, answer)
         finally:
             del self._preparing[name]
@@ -201,7 +204,9 @@ class Messages:
             if not meets:
                 answer(outcome)
 
+        name = (device, send.client_id)
         async with conversation.lock:
+            await self._prepare(conversation)  # the lock may have taken long
             related = None
             if send.scheme:
                 # First, so that what is refused is announced to nobody.
@@ -217,15 +222,20 @@ class Messages:
                 await self._requests.answer_held(conversation, user.user_id, accept=True)
             elif conversation.pending and send.relation not in CHANGES:
                 await self._requests.announce(conversation, user)
-            instead = await self._instead(conversation, (device, send.client_id), send, turn)
+            instead = await self._instead(conversation, name, send, turn)
             if instead is not None:
                 answer(instead)
                 return
+            if name in self._unsettled:
+                # An earlier attempt is on its way, which is nobody's turn and may need the lock.
+                self.accept(user, device, conversation, send, answer)
+                return
+            self._check_prepared(conversation)
             self.accept(user, device, conversation, send, answered, related, is_in_turn=True, meets=meets)
             outcome = await settled
             if meets:
                 if isinstance(outcome, Sent):
-                    await self._meet_others(conversation, (device, send.client_id), send, outcome)
+                    await self._meet_others(conversation, name, send, outcome)
                 answer(outcome)
             if conversation.pending and send.relation == Relation.DELETE:
                 # It is deleted whatever becomes of this; the next change of the request puts it right.
@@ -281,7 +291,7 @@ class Messages:
             self._forget(name)
             raise
         if name in self._unsettled:  # else another node has accepted it, and noted that
-            self._note(name, send.attempt, sent, conversation)
+            self._noted(conversation, name, send.attempt, sent)
 
     def accept(
         self,
@@ -310,8 +320,6 @@ class Messages:
         if conversation.group is not None:
             check_writer(conversation, conversation.group, user.user_id, send)
         self._check(conversation, send)
-        if not conversation.bucket_lasts(self._ids.now_ms()):
-            raise ProtocolError(OVERLOADED, "it had to wait for too long")  # it was prepared before that
         if send.scheme:
             self._sealing.check(conversation, device, send)
         self._commit.admit()
@@ -372,7 +380,7 @@ class Messages:
                 conversation.stored_scheme = max(conversation.stored_scheme, send.scheme)
             sent = Sent(send.client_id, message_id, missing, message.created_at)
             if not meets:
-                self._note(name, send.attempt, sent, conversation)
+                self._noted(conversation, name, send.attempt, sent)
             try:
                 unsettled.settle(sent)
             finally:
@@ -398,14 +406,12 @@ class Messages:
                 conversation = await self._conversations.find(late.message.conversation_id)
                 user = await self._users.user(late.message.sender_id)
                 assert conversation is not None
-                if not conversation.bucket_lasts(self._ids.now_ms()):
-                    await self._conversations.prepare_bucket(conversation, self._ids.now_ms())
                 elsewhere = await self._sends.find(name)
                 if elsewhere is not None:
                     if elsewhere.message_id < late.message.message_id:
                         # In turn its lock is held already, by who waits for this.
                         async with nullcontext() if accepting.is_in_turn else conversation.lock:
-                            await self._latecomers.give_anew(late, elsewhere.message_id)
+                            await self._latecomers.give_anew(conversation, late, elsewhere.message_id)
                     del self._unsettled[name]
                     unsettled.settle(elsewhere)
                     return
@@ -419,6 +425,7 @@ class Messages:
                         unsettled.settle(changed)
                         return
                     self._sealing.check(conversation, accepting.device, accepting.send)
+                await self._prepare(conversation)
                 renewed = accepting._replace(user=user, conversation=conversation)
                 self._commit_message(renewed, name, unsettled)
             except Exception as error:
@@ -431,6 +438,20 @@ class Messages:
         task = asyncio.get_running_loop().create_task(again())
         self._again.add(task)
         task.add_done_callback(self._again.discard)
+
+    async def _prepare(self, conversation: Conversation) -> None:
+        """See to it that what is known of a conversation holds while something is looked up for a message."""
+        if not conversation.is_fresh(self._clock.monotonic_s() + PREPARED_S):
+            await self._conversations.anew(conversation.conversation_id)
+        now_ms = self._ids.now_ms()
+        if not conversation.bucket_lasts(now_ms):
+            await self._conversations.prepare_bucket(conversation, now_ms)
+
+    def _check_prepared(self, conversation: Conversation) -> None:
+        """See that it still does. Raises ProtocolError (overloaded): the store took too long."""
+        is_fresh = conversation.is_fresh(self._clock.monotonic_s())
+        if not is_fresh or not conversation.bucket_lasts(self._ids.now_ms()):
+            raise ProtocolError(OVERLOADED, "what the server knew of the conversation is old by now")
 
     async def _instead(
         self, conversation: Conversation, name: SendName, send: Send, turn: Turn
@@ -509,12 +530,18 @@ class Messages:
         if any(len(envelope) > limits.envelope_bytes for envelope in send.envelopes.values()):
             raise ProtocolError(TOO_LARGE, f"an envelope is over {limits.envelope_bytes} bytes")
 
-    def _note(
-        self, name: SendName, attempt: int, sent: Sent, conversation: Conversation | None = None
-    ) -> None:
-        """Have repeats recognised, now that all of a message is durable. `conversation`: where it stands."""
-        if attempt > 1 and conversation is not None and self._peers.are_there:
+    def stop(self) -> None:
+        """The node ends: nothing is looked after any more."""
+        self._twins.stop()
+
+    def _noted(self, conversation: Conversation, name: SendName, attempt: int, sent: Sent) -> None:
+        """As `_note`, of what stands in a conversation."""
+        if attempt > 1 and self._peers.are_there:
             self._twins.watch(name, sent, conversation.conversation_id)
+        self._note(name, attempt, sent)
+
+    def _note(self, name: SendName, attempt: int, sent: Sent) -> None:
+        """Have repeats recognised, now that all of a message is durable."""
         self._sends.note(name, attempt, sent, lambda _: self._forget(name))
 
     def _forget(self, name: SendName) -> None:

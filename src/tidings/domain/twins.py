@@ -3,7 +3,8 @@
 A device that gets no answer repeats what it said over another connection. Where the directory cannot say that
 the device has moved, nothing keeps an earlier attempt that is still on its way from being accepted after the
 repeat was: it has the greater id then, which everybody shows but its author. So the node that accepted a
-repeat looks some time later where the message stands, and has its author's devices told.
+repeat looks some time later where the message stands, and has its author's devices told; unless it is stopped
+before that.
 
 spec §6.3
 """
@@ -21,9 +22,9 @@ from tidings.protocol.ids import ConversationId
 from tidings.store.contract import StoreError
 
 LOOK_S = 15.0
-"""from a repeat that was accepted to the look whether it has a twin: attempts are not under way for longer"""
+"""from a repeat that was accepted to the look for a twin: no attempt should be under way for longer"""
 WATCHED = 10_000
-"""repeats that are looked at; of further ones within `LOOK_S` nobody looks"""
+"""repeats that may wait for their look at once; further ones get none"""
 TRIES = 20
 """how often it is tried to look, `LOOK_S` apart"""
 
@@ -50,6 +51,11 @@ class Twins:
             task = asyncio.get_running_loop().create_task(self._watch(name, sent, conversation_id))
             self._watched.add(task)
             task.add_done_callback(self._watched.discard)
+
+    def stop(self) -> None:
+        """The node ends: nobody looks any more."""
+        for task in self._watched:
+            task.cancel()
 
     async def _watch(self, name: SendName, sent: Sent, conversation_id: ConversationId) -> None:
         for _ in range(TRIES):

@@ -357,6 +357,7 @@ async def serve_node(
         await server.serve(sockets=[sock])
         stopping.cancel()
         await upkeep.stop()
+        services.messages.stop()
         await services.commit.finish()
         if services.cluster is not None:
             await services.cluster.stop()
