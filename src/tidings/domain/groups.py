@@ -282,14 +282,22 @@ class Groups:
     # --- who may see what -------------------------------------------------------------------
 
     async def access(self, conversation_id: ConversationId, user: UserId) -> Conversation:
-        """A conversation, for its members; to others it does not exist. Raises ProtocolError, StoreError."""
+        """A conversation, for its members; to others it does not exist. Raises ProtocolError, StoreError.
+
+        A change that was not told, since its node died, is told; a crossing that is due begins.
+        """
         conversation = await self._conversations.find(conversation_id)
         if conversation is None:
             raise ProtocolError(NO_SUCH_CONVERSATION)
-        if conversation.group is not None and conversation.group.told < conversation.version:
-            # Also for who is no member: they may be the last one, who left, and nobody else looks.
-            self._tell_some_time(conversation)
-        if not await self.is_in(conversation, user):
+        is_in = await self.is_in(conversation, user)
+        if self._is_overdue(conversation):
+            if is_in:
+                self._tell_some_time(conversation)
+            else:
+                # It may be about them, and nobody else may be left to look: they are judged by it.
+                await self._tell_overdue(conversation)
+                is_in = await self.is_in(conversation, user)
+        if not is_in:
             raise ProtocolError(NO_SUCH_CONVERSATION)
         if conversation.group is not None:
             self._crossings.look(conversation)
@@ -435,15 +443,23 @@ class Groups:
 
     def _tell_some_time(self, conversation: Conversation) -> None:
         """A change was found that its members may not have been told of."""
-
-        async def tell() -> None:
-            async with self._lock(conversation.conversation_id):
-                with suppress(ProtocolError, StoreError):  # whoever comes next tells it
-                    roster = await self._roster(conversation.conversation_id, set())
-                    await self._finish_telling(conversation, roster)
-
         if not self._lock(conversation.conversation_id).locked():
-            self._go_on(tell())
+            self._go_on(self._tell_overdue(conversation))
+
+    async def _tell_overdue(self, conversation: Conversation) -> None:
+        async with self._lock(conversation.conversation_id):
+            with suppress(ProtocolError, StoreError):  # whoever comes next tells it
+                roster = await self._roster(conversation.conversation_id, set())
+                await self._finish_telling(conversation, roster)
+
+    def _is_overdue(self, conversation: Conversation) -> bool:
+        """Whether a change was not told for so long that its node has died."""
+        group = conversation.group
+        return (
+            group is not None
+            and group.told < conversation.version
+            and self._clock.wall_ms() - group.head.changed_at > UNTOLD_MS
+        )
 
     async def _roster(self, conversation_id: ConversationId, users: set[UserId]) -> Roster:
         """A group as it is stored; of a channel its staff, these users, and who came by the last change."""
