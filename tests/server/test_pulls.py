@@ -400,9 +400,7 @@ async def test_a_group_that_grows_while_a_crossing_looks_for_the_last_time_cross
         return found
 
     crossings = scene.world.services.groups._crossings
-    looking = asyncio.ensure_future(crossings._cross(group))
-    crossings._crossing[group] = looking
-    looking.add_done_callback(lambda _: crossings._done(group))
+    crossings._crossing[group] = asyncio.ensure_future(crossings._cross(group))
     with monkeypatch.context() as patched:
         patched.setattr(Rosters, "read", slowly)
         await held.wait()

@@ -246,4 +246,9 @@ def _membership(row: RosterRow, before: MembershipRow | None, head: GroupHead, t
         # told late must find it.
         membership.pulled_from = membership.pulled_from if before is None else before.pulled_from
         membership.pulled_until = max(cause, told_at) + _MARGIN
+        if before is not None and before.joined_version == row.joined_version:
+            membership.copied_from, membership.copied_until = before.copied_from, before.copied_until
+            if before.left_version is None and before.pulled_until and not is_read:
+                membership.copied_from = before.pulled_until
+                membership.copied_until = min(cause, told_at) - _MARGIN
     return Put(MEMBERSHIPS, membership, cause)

@@ -81,25 +81,21 @@ class Crossings:
         self._random_bytes = random_bytes
         self._crossing: dict[ConversationId, asyncio.Task[None]] = {}
         self._looked: set[ConversationId] = set()
-        """of those: which have changed since they were read last"""
+        """of those: which something was due of, as far as was known, since they were read last"""
 
     def look(self, conversation: Conversation) -> None:
         """A group was changed, or looked at: see whether it is to go another way, or is overdue."""
         group, conversation_id = conversation.group, conversation.conversation_id
         if group is None or conversation.kind != ConversationKind.GROUP:
             return
+        if self._due_s(group.fanout, group.head.count, group.head.fanout_at) is None:
+            return
         if conversation_id in self._crossing:
             self._looked.add(conversation_id)
-        elif self._due_s(group.fanout, group.head.count, group.head.fanout_at) is not None:
-            task = self._loop.create_task(self._cross(conversation_id))
-            self._crossing[conversation_id] = task
-            task.add_done_callback(lambda _: self._done(conversation_id))
+        else:
+            self._crossing[conversation_id] = self._loop.create_task(self._cross(conversation_id))
 
     # --- inside -----------------------------------------------------------------------------
-
-    def _done(self, conversation_id: ConversationId) -> None:
-        del self._crossing[conversation_id]
-        self._looked.discard(conversation_id)
 
     def _due_s(self, fanout: Fanout, count: int, since: int) -> float | None:
         """In how many seconds the next step is due; None: there is none."""
@@ -111,6 +107,14 @@ class Crossings:
         return limits.fanout_both_s - (self._ids.now_ms() - unix_ms(since)) / 1000
 
     async def _cross(self, conversation_id: ConversationId) -> None:
+        try:
+            await self._go_on(conversation_id)
+        finally:
+            # At once: who looks from here on begins anew.
+            del self._crossing[conversation_id]
+            self._looked.discard(conversation_id)
+
+    async def _go_on(self, conversation_id: ConversationId) -> None:
         """Go on until the group is where it belongs."""
         is_begun_here = False
         while True:

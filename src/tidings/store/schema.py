@@ -387,8 +387,8 @@ class MembershipRow(Row):
     """the id from which on there are none any more; 0: it goes on"""
     copied_from: int = 0
     copied_until: int = 0
-    """between these two ids, of a time before, all stood in the inboxes: whoever has pulled up to
-    there goes on from here"""
+    """between these two ids all stood in the inboxes: whoever has pulled up to the first one goes on from
+    the second"""
 
 
 MEMBERSHIPS = Table("memberships", MembershipRow, partition=("user_id",), clustering=("conversation_id",))
