@@ -140,8 +140,9 @@ async def test_a_watcher_is_told_of_coming_and_going(rig: Rig) -> None:
     assert bobs.sent == [frames.Presence(ALICE, False, went_ms)]
 
 
+@pytest.mark.parametrize("is_here", [True, False])
 async def test_a_right_that_is_withdrawn_while_a_list_is_looked_up_holds(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, is_here: bool
 ) -> None:
     bobs, looks, withdrawn = Watcher(), rig.may_see, asyncio.Event()
 
@@ -156,7 +157,10 @@ async def test_a_right_that_is_withdrawn_while_a_list_is_looked_up_holds(
         asking = asyncio.ensure_future(rig.presence.watch(bobs, BOB, [ALICE]))
         await asyncio.sleep(0)
     rig.hidden.add((BOB, ALICE))
-    await rig.presence.heed(ALICE, frames.Setting(frames.SettingKind.BLOCK, str(BOB), b"1", EntryId(1)))
+    if is_here:
+        await rig.presence.heed(ALICE, frames.Setting(frames.SettingKind.BLOCK, str(BOB), b"1", EntryId(1)))
+    else:
+        rig.presence.shows_otherwise(ALICE)  # another node says so
     withdrawn.set()
     assert await asking == [frames.Presence(ALICE, False, None)]
     await rig.settle()

@@ -107,8 +107,8 @@ class Presence:
         self._changed: dict[UserId, None] = {}
         """whose watchers are to be told, in that order"""
         self._teller: asyncio.Task[None] | None = None
-        self._asking: list[set[UserId]] = []
-        """for each list that is being looked up: whose rights to see were changed meanwhile"""
+        self._asking: dict[Watcher, set[UserId]] = {}
+        """for each session whose list is being looked up: who shows otherwise since that began"""
         self._typing: dict[tuple[Watcher, ConversationId], float] = {}
         """when Typing was passed on last, in that order"""
         self._shares_done = self._share_due(clock.monotonic_s())
@@ -133,8 +133,7 @@ class Presence:
             self._watched[session] = viewer, users
         for user in users:
             self._watchers.setdefault(user, {})[session] = False
-        doubtful: set[UserId] = set()
-        self._asking.append(doubtful)
+        doubtful = self._asking[session] = set()
         try:
             await self._attendees.follow(users)
             shown = [await self._privacy.may_see(viewer, user, "last_seen") for user in users]
@@ -143,7 +142,7 @@ class Presence:
                 for user, may in zip(users, shown, strict=True)
             ]
         finally:
-            self._asking = [one for one in self._asking if one is not doubtful]
+            self._asking.pop(session, None)
         # From here on nothing waits: whoever came or went meanwhile is told as they are now. Whose rights
         # were changed meanwhile is hidden, until it is known what holds.
         mays = [may and user not in doubtful for user, may in zip(users, shown, strict=True)]
@@ -193,10 +192,14 @@ class Presence:
 
     async def heed(self, user: UserId, setting: frames.Setting) -> None:  # noqa: ARG002 - a listener's shape
         """A block, a contact or a right to see has changed (see `Settings.on`)."""
-        for doubtful in self._asking:
+        self.shows_otherwise(user)
+        self._attendees.shows_otherwise(user)
+
+    def shows_otherwise(self, user: UserId) -> None:
+        """Whom a user shows what has changed, here or on another node."""
+        for doubtful in self._asking.values():
             doubtful.add(user)
         self.reconsider(user)
-        self._attendees.shows_otherwise(user)
 
     def sweep(self) -> None:
         """Called each second: who stayed away is gone, who stayed is noted as seen."""

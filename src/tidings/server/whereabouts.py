@@ -37,6 +37,9 @@ class Watched(Protocol):
         """A user is connected no more."""
 
     def reconsider(self, user: UserId) -> None:
+        """A user may have come or gone."""
+
+    def shows_otherwise(self, user: UserId) -> None:
         """Others may see more or less of a user."""
 
 
@@ -137,7 +140,7 @@ class Whereabouts:
     def _taker(self, user: UserId) -> Receive:
         def take(data: bytes) -> None:
             if data == SHOWS_OTHERWISE and self.watched is not None:
-                self.watched.reconsider(user)
+                self.watched.shows_otherwise(user)
             else:
                 self._look_soon(user)
 
