@@ -51,10 +51,9 @@ class Watching:
             self._watched, self._now = watched, {}
             try:
                 answer = await self._ask(lambda request_id: Watch(request_id, list(watched)))
-            except BaseException as error:
+            except BaseException:
                 self._watched, self._now = before
-                if not isinstance(error, Refused):
-                    self._in_doubt.set()
+                self._in_doubt.set()
                 raise
             assert isinstance(answer, Presences)
             self._now = {one.user_id: one for one in answer.items} | self._now

@@ -221,9 +221,9 @@ class Histories:
         return MessageId(0)
 
     async def _as_of(self, conversation: Conversation, viewer: UserId, version: int) -> Conversation:
-        """A group as it is now, of which something of a version was found. Raises ProtocolError, StoreError.
+        """A group, read anew if memory is behind a version of it that was found; for its members only.
 
-        (no_such_conversation: the viewer was removed meanwhile, maybe on another node.)
+        Raises ProtocolError (no_such_conversation: the viewer was removed meanwhile), StoreError.
         """
         if conversation.version < version:
             await self._conversations.anew(conversation.conversation_id)
