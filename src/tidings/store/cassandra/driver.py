@@ -271,8 +271,9 @@ def _cluster(config: CassandraConfig) -> Any:
         # How long a node that was lost stays away at most, once it is back.
         exponential_reconnect_base_delay_ms=250,
         exponential_reconnect_max_delay_ms=5000,
-        heartbeat_interval_sec=5,
-        idle_timeout_sec=15,
+        # What a node that hangs was asked goes to another one before `request_s` is over.
+        heartbeat_interval_sec=2,
+        idle_timeout_sec=max(4, int(config.request_s * 0.6)),
         application_name="tidings",
     )
 
