@@ -176,6 +176,23 @@ def test_what_was_asked_before_they_left_brings_nobody_back(database: sqlite3.Co
     assert row(database).is_left
 
 
+def test_a_program_is_told_of_the_version_by_which_it_left_also_once_it_knows_that(
+    database: sqlite3.Connection,
+) -> None:
+    def told_programs() -> list[int]:
+        groups = known_groups.untold(database)
+        for found, _ in groups:
+            known_groups.tell(database, found)
+        return [group.version for _, group in groups]
+
+    known_groups.leave(database, HERE)
+    assert told_programs() == [1]
+    come(database, change(2, GroupAction.LEAVE, by=ALICE))
+    assert told_programs() == [2]
+    come(database, change(2, GroupAction.LEAVE, by=ALICE))
+    assert told_programs() == []
+
+
 def test_who_leaves_and_comes_back(database: sqlite3.Connection) -> None:
     come(database, change(2, GroupAction.LEAVE, by=ALICE))
     assert row(database).is_left

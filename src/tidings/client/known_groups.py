@@ -68,9 +68,9 @@ def keep(
 def leave(database: sqlite3.Connection, conversation_id: ConversationId, version: int = 0) -> None:
     """This user is no member any more, from a version on if that is known, whatever came before."""
     database.execute(
-        "UPDATE groups SET is_left = 1, rev = rev + (is_left = 0), version = max(version, ?)"
-        " WHERE conversation_id = ?",
-        (version, conversation_id),
+        "UPDATE groups SET is_left = 1, version = max(version, :version), rev = rev + 1"
+        " WHERE conversation_id = :conversation AND (is_left = 0 OR version < :version)",
+        {"version": version, "conversation": conversation_id},
     )
 
 
