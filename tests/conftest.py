@@ -1,5 +1,6 @@
 """What tests share: their order, servers with people on them, and the shim that cuts power."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from redis.servers import redis_server as redis_server
 # A busy machine is not a fault of the code: pytest's timeout bounds a test as a whole.
 settings.register_profile("tidings", deadline=None, print_blob=True)
 settings.load_profile("tidings")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell starts in the background what ignores Ctrl-C, and so would all programs that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 NEEDS_SERVERS = {"redis", "redis cluster", "cassandra"}
