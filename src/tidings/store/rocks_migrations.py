@@ -56,4 +56,8 @@ def _to_4(rocks: Rdict, path: Path, now_ms: int) -> None:  # noqa: ARG001
                 family.detach()
 
 
-MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3, 3: _to_4}
+def _to_5(rocks: Rdict, path: Path, now_ms: int) -> None:
+    """Rows of memberships got two fields at their end: older ones are read without them."""
+
+
+MIGRATIONS: Mapping[int, Migration] = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}

@@ -17,7 +17,7 @@ from tidings.protocol.frames import GroupChange, GroupLink, GroupRules, Pin, Ref
 from tidings.protocol.ids import ClientId, ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.store.contract import Row, Table
 
-FORMAT = 4
+FORMAT = 5
 """The number of this schema. A store of a greater number is refused, of a lesser one migrated."""
 
 UnixMs = Annotated[int, msgspec.Meta(description="Unix time, ms")]
