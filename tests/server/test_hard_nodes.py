@@ -29,7 +29,7 @@ from tidings.protocol.frames import (
     Sent,
     SettingKind,
 )
-from tidings.protocol.ids import EntryId, MessageId, UserId
+from tidings.protocol.ids import ConversationId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
 from tidings.server.cluster import Cluster, Shared
 from tidings.store.contract import Batch, Key, Put, R, Row, StoreUnavailable, Table
@@ -677,15 +677,8 @@ async def test_what_was_taken_too_late_and_elsewhere_under_a_smaller_id_stands_t
     alice = await one.online(account)
     bob = await other.online(await one.register("bob"))
     chat = await alice.open("bob")
-    named: dict[str, object] = {}
-    if relation:
-        about = alice.send(chat, "before")
-        target = (await alice.expect(Sent)).message_id
-        name = Reference(alice.session.device_id, about.client_id)
-        named = {"relation": relation, "relates_to": name, "target": target}
+    named = await _naming(alice, chat, relation)
     again = await other.online(account)
-    if relation == Relation.DELETE:
-        named |= {"content_type": "", "content": b""}
     first = again.send(chat, "once", **named)
     elsewhere = (await again.expect(Sent)).message_id
     nodes.clock.advance(0.1)
@@ -698,8 +691,7 @@ async def test_what_was_taken_too_late_and_elsewhere_under_a_smaller_id_stands_t
             nodes.clock.advance(LATE_S + 1.0)
 
     nodes.stores[0].writing = writing
-    late = await one.online(await one.login("alice"), receive=False)
-    late.session.device_id = again.session.device_id  # it waited in a connection of this device
+    late = await _under_way(one, again)
     late.say(first)
     assert (await late.expect(Sent)).message_id == elsewhere
     assert not slow_writes
@@ -721,25 +713,13 @@ async def test_an_author_is_told_where_a_message_stands_whose_first_attempt_was_
     alice = await one.online(account)
     bob = await other.online(await one.register("bob"))
     chat = await alice.open("bob")
-    named: dict[str, object] = {}
-    if relation:
-        about = alice.send(chat, "before")
-        target = (await alice.expect(Sent)).message_id
-        name = Reference(alice.session.device_id, about.client_id)
-        named = {
-            "relation": relation,
-            "relates_to": name,
-            "target": target,
-            "content_type": "",
-            "content": b"",
-        }
+    named = await _naming(alice, chat, relation)
     again = await other.online(account)
     nodes.clock.advance(TRUST_S)
     repeat = again.send(chat, "once", attempt=2, **named)
     repeated = (await again.expect(Sent)).message_id
     nodes.clock.advance(0.1)
-    first = await one.online(await one.login("alice"), receive=False)
-    first.session.device_id = again.session.device_id  # it was under way in a connection of this device
+    first = await _under_way(one, again)
     first.say(_repeated(repeat, 1))
     stands = (await first.expect(Sent)).message_id
     assert stands > repeated
@@ -1091,6 +1071,24 @@ async def test_what_is_let_in_too_late_for_readers_is_written_again(nodes: Nodes
     assert _age_s(newest, nodes.clock) < LATE_S
     texts = {frame.message.content for frame in await _delivered(bob)}
     assert texts == {b"hello?"}
+
+
+async def _naming(device: Device, chat: ConversationId, relation: Relation) -> dict[str, object]:
+    """What a message says besides that has a relation to one of the device's, which is sent first."""
+    if not relation:
+        return {}
+    about = device.send(chat, "before")
+    target = (await device.expect(Sent)).message_id
+    name = Reference(device.session.device_id, about.client_id)
+    named: dict[str, object] = {"relation": relation, "relates_to": name, "target": target}
+    return named | ({"content_type": "", "content": b""} if relation == Relation.DELETE else {})
+
+
+async def _under_way(world: World, device: Device) -> Device:
+    """An earlier connection of alice's device to another node, in which something still waits."""
+    earlier = await world.online(await world.login("alice"), receive=False)
+    earlier.session.device_id = device.session.device_id
+    return earlier
 
 
 def _repeated(send: frames.Send, attempt: int) -> frames.Send:
