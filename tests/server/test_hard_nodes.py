@@ -347,6 +347,27 @@ async def test_a_directory_that_hangs_makes_no_node_look_dead(
     slow.hold_time.set()
 
 
+# --- upkeep ---------------------------------------------------------------------------------
+
+
+async def test_of_two_rounds_that_come_at_once_neither_loses_the_upkeep_to_the_other(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two()
+    node, store = cluster(one), nodes.stores[0]
+    get = store.get
+
+    async def slow(table: Table[R], key: Key) -> R | None:
+        found = await get(table, key)
+        await turns()
+        return found
+
+    monkeypatch.setattr(store, "get", slow)
+    for _ in range(2):  # the lease is taken, then renewed
+        assert await asyncio.gather(node.keeps_up(), node.keeps_up()) == [True, True]
+    assert not await cluster(other).keeps_up()
+
+
 # --- what was signed out --------------------------------------------------------------------
 
 

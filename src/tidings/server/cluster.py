@@ -237,12 +237,15 @@ class Cluster:
         """Whether this node is the one that does the upkeep of what all share."""
         try:
             now_ms = await self._time.time_ms()
-            if self._upkeep is None:
-                self._upkeep = await take(self._store, self._random, UPKEEP, now_ms)
+            held = self._upkeep
+            if held is None:
+                # Of two rounds that ask at once one gets nothing: the other one's lease stays.
+                self._upkeep = await take(self._store, self._random, UPKEEP, now_ms) or self._upkeep
             else:
-                await self._upkeep.renew(now_ms)
+                await held.renew(now_ms)
         except LeaseLost:
-            self._upkeep = None
+            if self._upkeep is held:
+                self._upkeep = None
         except StoreError:
             return False
         return self._upkeep is not None
