@@ -39,6 +39,7 @@ class ClockGuard:
         """how far the wall clock was ahead of the directory's then"""
         self._offset_ms: float | None = None
         """wall clock less the clock that only grows, when they were compared last"""
+        self._doubts = 0
 
     def is_right(self) -> bool:
         """Whether it agreed at the last comparison and was not set since."""
@@ -48,7 +49,7 @@ class ClockGuard:
         """Whether the directory's clock, as it was just now or before, is too far ahead; then it is wrong."""
         if theirs_ms - self._clock.wall_ms() <= self._limit_ms:
             return False
-        self.agreed = False
+        self.doubt()
         return True
 
     def doubt(self) -> None:
@@ -57,9 +58,19 @@ class ClockGuard:
         It was paused, maybe, and the directory is away, or has not been asked yet.
         """
         self.agreed = False
+        self._doubts += 1
 
     async def compare(self, time: Time) -> None:
         """Compare them. Where nobody can be asked, what was found last holds."""
+        if not await self._compared(time):
+            await self._compared(time)
+
+    async def _compared(self, time: Time) -> bool:
+        """Compare them; false if that says nothing, since the clock was doubted meanwhile.
+
+        The answer may have waited while this machine was paused together with its clocks.
+        """
+        doubts = self._doubts
         asked_s = self._clock.monotonic_s()
         before_ms = self._clock.wall_ms()
         try:
@@ -67,14 +78,17 @@ class ClockGuard:
         except (StoreError, DirectoryError):
             if self._has_stepped():
                 self.agreed = False
-            return
+            return True
+        if self._doubts != doubts:
+            return False
         took_s = self._clock.monotonic_s() - asked_s
         if took_s > ASKING_S:
-            return
+            return True
         ours_ms = (before_ms + self._clock.wall_ms()) / 2
         self.ahead_ms = ours_ms - theirs_ms
         self.agreed = abs(self.ahead_ms) <= self._limit_ms + took_s * 500
         self._offset_ms = self._offset()
+        return True
 
     @property
     def _limit_ms(self) -> int:
