@@ -1,10 +1,12 @@
 """The outbox's rule: order and attempts, whatever the server and the connection do, and over restarts."""
 
 import asyncio
+import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,19 +14,21 @@ from hypothesis import strategies as st
 
 from client.at_rest import KEY
 from tidings.client import vault
-from tidings.client.connection import Answer
-from tidings.client.conversations import Conversations
+from tidings.client.connection import Answer, Connection, SealedForOthers
+from tidings.client.conversations import Conversations, Known
 from tidings.client.errors import ConnectionLost, Refused
-from tidings.client.outbox import ClientIds, Draft, next_attempt
+from tidings.client.outbox import ClientIds, Draft, Row, next_attempt
 from tidings.client.profile import FileLock
+from tidings.client.sealing.sealer import Sealed
 from tidings.client.server_time import ServerTime
 from tidings.client.surroundings import SystemClock, connect
 from tidings.client.transcript import Self
 from tidings.client.transmitter import Transmitter
 from tidings.client.vault import Vault
+from tidings.client.worker import Work
 from tidings.protocol import errors, frames
-from tidings.protocol.frames import Frame, Member, OpenDirect, Send, Sent
-from tidings.protocol.ids import ClientId, DeviceId, MessageId, UserId, direct_conversation_id
+from tidings.protocol.frames import DevicesChanged, Frame, Member, OpenDirect, Send, Sent
+from tidings.protocol.ids import ClientId, DeviceId, EntryId, MessageId, UserId, direct_conversation_id
 
 ME = UserId(1)
 PEERS = {"bob": UserId(2), "carol": UserId(3)}
@@ -169,3 +173,102 @@ def test_names_are_never_given_twice() -> None:
     given_out = {next(names) for _ in range(100)}
     names.renew(b"b" * 8)
     assert len(given_out | {next(names) for _ in range(100)}) == 200
+
+
+# --- what is sealed -------------------------------------------------------------------------
+
+
+class AtOnce:
+    """Implements `client.worker.Worker`: does together what it was given in one turn of the loop."""
+
+    def start(self, work: Work) -> None:
+        self._work = work
+        self._pieces: list[Any] = []
+
+    def give(self, piece: Any) -> None:
+        if not self._pieces:
+            asyncio.get_running_loop().call_soon(self._do)
+        self._pieces.append(piece)
+
+    def join(self) -> None:
+        """Nothing goes on beside."""
+
+    def _do(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        self._work(pieces)
+
+
+class FakePress:
+    """What the transmitter needs of a `Press`: nothing has to be asked for, and it is told in which order."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def seal_at_once(self, _: sqlite3.Connection | None, row: Row, __: Known) -> Row:
+        self.order.append(row.draft.content.decode())
+        return row._replace(sealed=Sealed(row.draft.content, {}, 0, b""), after=MessageId(0))
+
+    async def seal(self, _: Connection, row: Row, known: Known) -> Row:
+        return row if row.sealed is not None else self.seal_at_once(None, row, known)
+
+    async def changed(self, row: Row, _: DevicesChanged) -> Row:
+        return row._replace(sealed=None)
+
+
+class Refusing(FakeConnection):
+    """Refuses what bob is written; then what carol is written must be sealed again, while she is written."""
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        super().__init__(FakeServer([]))
+        self._write = write
+        self._both = asyncio.Barrier(2)
+        self._refused = asyncio.Event()
+
+    async def transmit(self, send: Send) -> Sent:
+        if send.content == b"to bob":
+            await self._both.wait()
+            self._write()
+            await asyncio.sleep(0)
+            self._refused.set()
+            raise Refused(errors.TOO_LARGE.code, "too_large", "too large")
+        if send.content == b"to carol" and not self._refused.is_set():
+            await self._both.wait()
+            await self._refused.wait()
+            raise SealedForOthers(DevicesChanged(send.client_id, EntryId(0), []))
+        return await super().transmit(send)
+
+
+async def test_nothing_is_sealed_before_what_is_to_be_sealed_again(tmp_path: Path) -> None:
+    vault.create(tmp_path / "profile.db", KEY)
+    opened = await Vault.open(tmp_path / "profile.db", KEY, connect, 0, AtOnce)
+    conversations, press = Conversations(opened, ME), FakePress()
+    transmitter = Transmitter(
+        opened,
+        conversations,
+        FileLock(tmp_path / "outbox.lock"),
+        Self(ME, DeviceId(9), "alice"),
+        ClientIds(b"c" * 8),
+        b"w" * 16,
+        SystemClock(),
+        ServerTime(SystemClock(), 0),
+        press,  # type: ignore[arg-type]
+        lambda _: None,
+    )
+
+    def send(peer: str, text: str) -> "asyncio.Task[Any]":
+        return asyncio.ensure_future(transmitter.send(Draft(peer, "text/plain", text.encode())))
+
+    connection = Refusing(lambda: sends.append(send("carol", "after that")))
+    for peer in PEERS:
+        await conversations.with_peer(peer, connection.ask)
+    sends = [send("bob", "to bob"), send("carol", "to carol")]
+    run = asyncio.ensure_future(transmitter.run(connection))  # type: ignore[arg-type]
+    async with asyncio.timeout(10):
+        with pytest.raises(Refused):
+            await sends[0]
+        for sent in sends[1:]:
+            await sent
+    assert press.order == ["to bob", "to carol", "to carol", "after that"]
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    await opened.close()

@@ -219,7 +219,7 @@ class Transmitter:
         self, connection: Connection, write: Callable[[sqlite3.Connection], Row] | None = None
     ) -> None:
         """Take the next rows, after one was written."""
-        now_ms, is_idle, is_clear = self._time.now_ms(), self._is_idle, self._is_clear
+        now_ms = self._time.now_ms()
 
         def take(database: sqlite3.Connection) -> list[Row]:
             is_alone = outbox.is_last(database, self._after)
@@ -231,6 +231,8 @@ class Transmitter:
             return self._sealed_at_once(database, connection, rows) if is_clear else rows
 
         async with self._taking:
+            # Not before: who had the lock until now may have had a row that is to be sealed again.
+            is_idle, is_clear = self._is_idle, self._is_clear
             self._is_written = False
             # With no row taken yet, what was answered must be recorded first: it would be taken again.
             rows = await self._vault.write(take, ahead=self._after > 0)
