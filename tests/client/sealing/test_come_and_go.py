@@ -116,6 +116,43 @@ async def test_another_identity_is_handed_over_in_the_end(
 
 
 @pytest.mark.slow
+async def test_an_identity_is_handed_over_in_the_end_though_the_one_before_it_is_done_later(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await devices.register("alice") as phone, await devices.login("alice") as laptop:
+        await link(phone, laptop)
+        async with (
+            signed_out(await devices.login("alice")) as stolen,
+            signed_out(await devices.login("alice")) as another,
+        ):
+            for screen in (stolen, another):
+                await link(phone, screen)
+            may_go_on, is_asked, hand_over = asyncio.Event(), asyncio.Event(), Linking._hand_over
+
+            async def late(self: Linking, *arguments: Any) -> None:
+                is_asked.set()
+                await may_go_on.wait()
+                await hand_over(self, *arguments)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Linking, "_hand_over", late)
+                revoking = asyncio.ensure_future(
+                    phone.client.devices.revoke_stolen(device_of(stolen), PASSWORD)
+                )
+                await is_asked.wait()
+            with monkeypatch.context() as patch:
+                cut_off(patch, 100)
+                with pytest.raises(Unreachable):
+                    await phone.client.devices.revoke_stolen(device_of(another), PASSWORD)
+                may_go_on.set()
+                await revoking
+            await gone(stolen)
+            await gone(another)
+        phone.tear()
+        await linked(laptop)
+
+
+@pytest.mark.slow
 async def test_what_is_written_before_another_identity_has_come_waits_for_it(
     devices: Devices, monkeypatch: pytest.MonkeyPatch
 ) -> None:

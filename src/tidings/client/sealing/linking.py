@@ -294,7 +294,7 @@ class Linking:
                 if refusal.retry_after_s is not None:
                     raise
                 # It is gone.
-        await self._vault.write(own.handed_over)
+        await self._vault.write(lambda database: own.handed_over(database, identity))
         await self._tell_settings()
 
     async def _waiting(self, code: str, ask: Ask) -> tuple[ListedDevice, DeviceKeys, bytes] | None:

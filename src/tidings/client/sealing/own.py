@@ -148,9 +148,9 @@ def adopt_fresh(database: sqlite3.Connection, identity: core.SigningKey) -> None
     keep_fresh(database, identity)
 
 
-def handed_over(database: sqlite3.Connection) -> None:
-    """All other devices were sent the identity that this one made."""
-    database.execute("UPDATE own_keys SET fresh = NULL")
+def handed_over(database: sqlite3.Connection, identity: core.SigningKey) -> None:
+    """All other devices were sent an identity that this one made; it may have made another one since."""
+    database.execute("UPDATE own_keys SET fresh = NULL WHERE fresh = ?", (identity.secret(),))
 
 
 def next_generation(database: sqlite3.Connection) -> int:
