@@ -12,7 +12,7 @@ import tidings_core as core
 from client.memory_world import LOOK_S, PATIENCE_S, Devices, Screen, until
 from client.sealing.test_clients import device_of, in_profile, link, signed_out, texts, warned
 from client.sealing.test_sealing import ALICE, BOB, Four, kinds, overdue, text
-from tidings.client import Refused, transcript
+from tidings.client import Client, Refused, Surroundings, transcript
 from tidings.client.errors import Unreachable
 from tidings.client.sealing import asking, chains, own, press
 from tidings.client.sealing.linking import Linking
@@ -94,6 +94,34 @@ async def test_the_answer_to_the_code_before_is_taken_and_is_no_forgery(
         await phone.client.devices.approve(code)
         await laptop.client.devices.linked()
         assert not warned(laptop)
+
+
+@pytest.mark.slow
+async def test_two_programs_that_publish_a_first_device_at_once_make_one_identity(devices: Devices) -> None:
+    phone = await devices.register("alice")
+    both, is_listed, request = asyncio.Barrier(2), asyncio.Event(), phone._requests
+    came: list[str] = []
+
+    async def together(
+        method: str, url: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        if not url.endswith("/keys/devices"):
+            return await request(method, url, body, headers)
+        came.append(url)
+        is_first = len(came) == 1
+        await both.wait()
+        if not is_first:
+            await is_listed.wait()
+        answer = await request(method, url, body, headers)
+        is_listed.set()
+        return answer
+
+    phone._requests = together
+    beside = Client.open(
+        phone._profile, receive=False, surroundings=Surroundings(dial=phone._dial, request=together)
+    )
+    async with asyncio.timeout(PATIENCE_S), beside, phone:
+        await linked(phone)
 
 
 # --- another identity ---------------------------------------------------------------------------

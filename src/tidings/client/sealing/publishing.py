@@ -123,10 +123,9 @@ class Publishing:
             await self._supplies.lists([self._me.user_id], ask)
         if await self._vault.read(lambda database: lists.known(database, self._me.user_id)) is not None:
             return
-        identity = core.SigningKey.generate()
-        signed = sign(identity, self._me, 1, [listed(mine, self._me)])
         # Before it is published: what nobody can sign again must not be lost.
-        await self._vault.write(lambda database: own.adopt(database, identity))
+        identity = await self._vault.write(_first_identity)
+        signed = sign(identity, self._me, 1, [listed(mine, self._me)])
         try:
             await self._http("PUT", "/v1/keys/devices", Done, NewDevices(signed.body, signed.signature))
         except Refused as refusal:
@@ -177,3 +176,13 @@ def _load(database: sqlite3.Connection) -> Own:
     mine = own.load(database)
     assert mine is not None
     return mine
+
+
+def _first_identity(database: sqlite3.Connection) -> core.SigningKey:
+    """The identity of an account that has no list: another process may be about to publish it, too."""
+    mine = _load(database)
+    if mine.identity is not None:
+        return mine.identity
+    identity = core.SigningKey.generate()
+    own.adopt(database, identity)
+    return identity
