@@ -9,10 +9,11 @@ from server.test_hard_nodes import Nodes, cluster, nodes, turns
 from server.test_pulls import LIMITS, change, group_of, has, say, texts, user
 from tidings.bus.memory import MemoryBus
 from tidings.domain.peers import MARGIN_S, TRUST_S
-from tidings.protocol.frames import ChangeGroup, ConversationKind, Error, GroupAction
+from tidings.protocol.frames import ChangeGroup, ConversationKind, Drained, Error, GroupAction
 from tidings.protocol.ids import ConversationId
+from tidings.protocol.limits import Limits
 from tidings.store.contract import Key, StoreUnavailable, Table
-from tidings.store.schema import MEMBERSHIPS, ROSTERS
+from tidings.store.schema import HEADS, MEMBERSHIPS, ROSTERS
 from tidings.testing.clock import FakeClock
 from tidings.testing.torn import Torn
 from tidings.testing.world import Device, World
@@ -68,6 +69,33 @@ async def test_a_publication_that_was_lost_is_looked_for_with_the_next_beats(
         await turns()
     following.sweep(loop.time())
     await has(bob, "lost on the way")
+
+
+async def test_what_could_not_be_read_when_a_session_began_leaves_nothing_on_the_bus_after_it(
+    nodes: Nodes,
+) -> None:
+    limits = Limits(receipt_delay_s=0.0, store_retry_s=0.0)
+    one, other = await nodes.start(limits=limits), await nodes.start(limits=limits)
+    alice = await one.online(await one.register("alice"))
+    account = await other.register("bob")
+    bob = await other.online(account)
+    await group_of(alice, [bob], kind=ConversationKind.CHANNEL)
+    await turns()
+    for device in (alice, bob):
+        device.drop()
+    await turns()
+    before = set(nodes.topics.receivers)
+    nodes.stores[1].failing = {HEADS.name}
+    again = other.connect(account)
+    again.hello()
+    await turns(300)
+    assert again.session.pulls is not None
+    assert not again.session.pulls.is_loaded
+    nodes.stores[1].failing = set()
+    await again.expect(Drained)
+    again.drop()
+    await turns()
+    assert set(nodes.topics.receivers) == before
 
 
 async def test_what_could_not_be_offered_is_read_once_more(

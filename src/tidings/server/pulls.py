@@ -199,8 +199,7 @@ class Pulls:
     def close(self) -> None:
         """The session is over."""
         self._is_closed = True
-        for pull in list(self._pulls.values()):
-            self._drop(pull)
+        self._drop_all()
 
     # --- what comes live --------------------------------------------------------------------
 
@@ -263,6 +262,8 @@ class Pulls:
 
     async def _load(self) -> None:
         """Find what is to be pulled, and follow it. What nobody has written to since is live at once."""
+        # Of a try that failed half-way; left as they are, they would be followed without end.
+        self._drop_all()
         store, oldest = self._means.store, snowflakes.first_at(self._means.now_ms() - INBOX_KEEP_S * 1000)
         memberships = [row async for row in rows_of(store, MEMBERSHIPS, (self._user,), at_once=ROWS_READ)]
         pulled = [row for row in memberships if row.pulled_from]
@@ -405,6 +406,10 @@ class Pulls:
     def _fall_behind(self, pull: Pull) -> None:
         pull.is_live = False
         self._behind[pull.conversation_id] = pull
+
+    def _drop_all(self) -> None:
+        for pull in list(self._pulls.values()):
+            self._drop(pull)
 
     def _drop(self, pull: Pull) -> None:
         self._behind.pop(pull.conversation_id, None)
