@@ -469,6 +469,29 @@ async def test_what_a_node_accepted_that_was_cut_off_from_the_bus_and_then_died_
     assert await bob.texts(1) == ["into the void"]
 
 
+async def test_a_node_that_had_to_take_another_number_is_looked_for_as_long_as_it_has_that(
+    nodes: Nodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = await nodes.two()
+    here, there = cluster(one), cluster(other)
+    nodes.clock.advance(LEASE_MS / 1000 + 1.0)
+    await here._keep_number()
+    await nodes.start()  # takes the number that the other one, which was stopped, has lost
+    await there._keep_number()
+    assert other.services.ids.node == 3
+    there.bus.beat()
+    await turns()
+    monkeypatch.setattr(MemoryBus, "publish", lambda *_: None)
+    heard_s = one.services.loop.time()
+    monkeypatch.setattr(here.bus, "_now_s", lambda: heard_s + 2 * DEAD_S)
+    here.bus.beat()
+    await here._look_at_silent()
+    assert there.node in here.bus.silent
+    nodes.clock.advance(LEASE_MS / 1000 + LATE_S + 1.0)
+    await here._look_at_silent()
+    assert not here.bus.silent
+
+
 async def test_a_node_keeps_its_number_while_the_store_does_not_say_whether_a_silent_one_lives(
     nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -477,7 +500,7 @@ async def test_a_node_keeps_its_number_while_the_store_does_not_say_whether_a_si
     await other.register("bob")
     chat = await alice.open("bob")
     here, store = cluster(one), nodes.stores[0]
-    here.bus.silent[cluster(other).node] = None
+    here.bus.silent[cluster(other).node] = cluster(other).node
     get, asked = store.get, asyncio.Event()
 
     async def hangs(table: Table[R], key: Key) -> R | None:

@@ -55,6 +55,8 @@ class _Beat(msgspec.Struct, array_like=True):
     leaving: bool = False
     topics: dict[Topic, int] = {}
     """of the last publications to topics"""
+    lease: int = 0
+    """the incarnation whose lease the publisher has; 0: an older version does not say"""
 
 
 _publication = msgspec.msgpack.Decoder(_Publication).decode
@@ -65,10 +67,12 @@ _encode = msgspec.msgpack.Encoder().encode
 class _Peer:
     """What is known of another node."""
 
-    __slots__ = ("claimed", "heard_s", "seen", "seen_all")
+    __slots__ = ("claimed", "heard_s", "lease", "seen", "seen_all")
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self, node: int, now_s: float) -> None:
         self.heard_s = now_s
+        self.lease = node
+        """the incarnation whose lease it has"""
         self.seen = 0
         """count of its last publication to us"""
         self.claimed = 0
@@ -91,6 +95,9 @@ class CountedBus:
         """`receive` is given each frame; `gap` is called when any may have been lost."""
         self._bus = bus
         self.node = node
+        self.lease = node
+        """The incarnation whose lease this node has: another one, once its number was taken. Its name stays,
+        since places and counts elsewhere go by it."""
         self._now_s = now_s
         self._receive = receive
         self._gap = gap
@@ -104,8 +111,9 @@ class CountedBus:
         self._peers: dict[int, _Peer] = {}
         self._dead: dict[int, bool] = {}
         """whether it said that it leaves"""
-        self.silent: dict[int, None] = {}
-        """those of the dead that did not say that they leave: maybe only their way to the bus is broken"""
+        self.silent: dict[int, int] = {}
+        """those of the dead that did not say that they leave, and whose lease each has: maybe only their way
+        to the bus is broken"""
         self.topics = TopicCounts()
         self.gaps = 0
         """for the metrics"""
@@ -179,8 +187,8 @@ class CountedBus:
         now_s = self._now_s()
         dead = [node for node, peer in self._peers.items() if now_s - peer.heard_s > DEAD_S]
         for node in dead:
+            self.silent[node] = self._peers[node].lease
             self._bury(node)
-            self.silent[node] = None
         if dead:
             self._note_gap()
 
@@ -206,7 +214,7 @@ class CountedBus:
         self, frames: list[bytes], *, topics: dict[Topic, int] | None = None, leaving: bool = False
     ) -> None:
         counts = {node: self._counts[node] for node in self._recent}
-        beat = _Beat(self.node, counts, self._count_all, frames, leaving, topics or {})
+        beat = _Beat(self.node, counts, self._count_all, frames, leaving, topics or {}, self.lease)
         self._bus.publish(ALL, _encode(beat))
 
     def _take(self, data: bytes) -> None:
@@ -226,6 +234,7 @@ class CountedBus:
             self._unheard = 0
             return
         peer = self._peer(beat.publisher)
+        peer.lease = beat.lease or beat.publisher
         missed = False
         if not beat.frames:
             # Beats overtake publications, which come by another topic; but not for a whole second.
@@ -247,7 +256,7 @@ class CountedBus:
     def _peer(self, node: int) -> _Peer:
         peer = self._peers.get(node)
         if peer is None:
-            peer = self._peers[node] = _Peer(self._now_s())
+            peer = self._peers[node] = _Peer(node, self._now_s())
             if node in self._dead:
                 # It lived, and whatever it published meanwhile may be lost.
                 del self._dead[node]

@@ -105,7 +105,7 @@ class Cluster:
         self.guard = self._guard = guard
         self.ids = IdClock(clock, permit=permit, floor=floor)
         self.node = incarnation(permit.node, permit.lease)
-        """this incarnation: never used twice"""
+        """this incarnation, as it was when it joined: never used twice"""
         self.seen_ms = 0
         self.bus = CountedBus(shared.bus, self.node, loop.time, self._receive, self._may_have_lost)
         self.relay = Relay(connections, shared.directory, self.bus, self.ids, guard.doubt, loop, log)
@@ -325,8 +325,8 @@ class Cluster:
             return  # on one machine the way to the bus is also that to the store
         try:
             now_ms = await self._time.time_ms()
-            for node in tuple(self.bus.silent):
-                if await has_ended(self._store, node, now_ms - int(LATE_S * 1000)):
+            for node, held in tuple(self.bus.silent.items()):
+                if await has_ended(self._store, held, now_ms - int(LATE_S * 1000)):
                     self.bus.silent.pop(node, None)
                     self._may_have_lost()
                 else:
@@ -345,6 +345,7 @@ class Cluster:
             number, lease = await take_number(self._store, self._random, now_ms)
             self._log.warning("the node's number was taken: it has another", number=number)
             self._permit.node, self._permit.lease = number, lease
+            self.bus.lease = incarnation(number, lease)
             self.ids.renumbered()
         except StoreError as error:
             if not self._renewal_fails:  # a full disk may stay full for hours
