@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -173,6 +175,33 @@ async def test_a_device_that_reads_slowly_gets_all_in_order() -> None:
         came += new
         bob.ack()
     assert came == said
+
+
+@contextmanager
+def left_open() -> Iterator[list[object]]:
+    """The asynchronous generators that are begun meanwhile, and that the garbage collector has to close."""
+    before, found = sys.get_asyncgen_hooks(), []
+    sys.set_asyncgen_hooks(finalizer=found.append)
+    yield found
+    sys.set_asyncgen_hooks(*before)
+
+
+async def test_a_log_that_is_not_read_to_its_end_is_closed_at_once() -> None:
+    scene = await Scene.of(5)
+    alice, bob, *others = scene.people
+    group = await group_of(alice, [bob, *others])
+    await scene.fanout(group, Fanout.READ)
+    await bob.settle()
+    bob.ack()
+    with left_open() as found:
+        for number in range(LIMITS.window_entries + 1):
+            await say(alice, group, f"{number}")
+        assert len(await texts(bob)) < LIMITS.window_entries + 1
+        bob.ack()
+        await has(bob, f"{LIMITS.window_entries}")
+        assert (await bob.ask(lambda n: frames.History(n, group, limit=1), frames.Page)).more
+        await bob.ask(frames.Conversations, frames.ConversationList)
+    assert found == []
 
 
 async def test_a_group_that_grows_and_shrinks_loses_and_repeats_nothing() -> None:

@@ -7,6 +7,7 @@ spec §6.2, §6.5
 """
 
 import asyncio
+from contextlib import aclosing
 
 from tidings.domain.accounts import Accounts
 from tidings.domain.clock import Clock
@@ -195,18 +196,19 @@ class Histories:
             return 0
         count, looked_at = 0, 0
         rights = await self._groups.rights(conversation, user)
-        async for row in self._log.walk(conversation.conversation_id, before=None, after=None):
-            looked_at += 1
-            if row.message_id <= read_up_to or count >= self._limits.unread_counted:
-                break
-            if looked_at > PASSED_OVER:
-                break
-            count += (
-                row.sender_id != user
-                and self._is_shown(row, user)
-                and _is_for(row, user, rights)
-                and row.content_type != CHANGE_TYPE
-            )
+        async with aclosing(self._log.walk(conversation.conversation_id, before=None, after=None)) as rows:
+            async for row in rows:
+                looked_at += 1
+                if row.message_id <= read_up_to or count >= self._limits.unread_counted:
+                    break
+                if looked_at > PASSED_OVER:
+                    break
+                count += (
+                    row.sender_id != user
+                    and self._is_shown(row, user)
+                    and _is_for(row, user, rights)
+                    and row.content_type != CHANGE_TYPE
+                )
         return count
 
     async def _newest(self, conversation: Conversation, user: UserId) -> MessageId:
@@ -214,10 +216,11 @@ class Histories:
         if user not in conversation.blockers:
             return conversation.newest
         looked_at = 0
-        async for row in self._log.walk(conversation.conversation_id, before=None, after=None):
-            looked_at += 1
-            if user not in row.hidden_from or looked_at > PASSED_OVER:
-                return row.message_id if user not in row.hidden_from else MessageId(0)
+        async with aclosing(self._log.walk(conversation.conversation_id, before=None, after=None)) as rows:
+            async for row in rows:
+                looked_at += 1
+                if user not in row.hidden_from or looked_at > PASSED_OVER:
+                    return row.message_id if user not in row.hidden_from else MessageId(0)
         return MessageId(0)
 
     async def _as_of(self, conversation: Conversation, viewer: UserId, version: int) -> Conversation:
@@ -241,19 +244,22 @@ class Histories:
         found: list[MessageRow] = []
         size, passed_over = 0, 0
         seen = MessageId(0)
-        async for row in self._log.walk(conversation.conversation_id, before=query.before, after=query.after):
-            is_theirs = _is_for(row, viewer, rights)
-            if not is_theirs or (query.after is None and row.relation in CHANGES):
-                passed_over += 1
-                if passed_over > PASSED_OVER:
+        async with aclosing(
+            self._log.walk(conversation.conversation_id, before=query.before, after=query.after)
+        ) as rows:
+            async for row in rows:
+                is_theirs = _is_for(row, viewer, rights)
+                if not is_theirs or (query.after is None and row.relation in CHANGES):
+                    passed_over += 1
+                    if passed_over > PASSED_OVER:
+                        return found, True, seen
+                    seen = row.message_id
+                    continue
+                if len(found) == limit or (found and size + len(row.content) > self._limits.page_bytes):
                     return found, True, seen
+                found.append(row)
                 seen = row.message_id
-                continue
-            if len(found) == limit or (found and size + len(row.content) > self._limits.page_bytes):
-                return found, True, seen
-            found.append(row)
-            seen = row.message_id
-            size += len(row.content)
+                size += len(row.content)
         return found, False, seen
 
     def _as_told(self, row: MessageRow) -> MessageRow:

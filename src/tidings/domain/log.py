@@ -4,7 +4,7 @@ A message stands in the bucket of its id for ever. What was deleted or has expir
 place: its row stays, with an empty content.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 
@@ -47,8 +47,8 @@ class Log:
 
     async def walk(
         self, conversation_id: ConversationId, *, before: MessageId | None, after: MessageId | None
-    ) -> AsyncIterator[MessageRow]:
-        """Rows from the newest (or `before`) back, or from `after` onwards."""
+    ) -> AsyncGenerator[MessageRow, None]:
+        """Rows from the newest (or `before`) back, or from `after` onwards; who leaves it early closes it."""
         onwards = after is not None
         buckets = await self._buckets(conversation_id)
         if onwards:

@@ -14,6 +14,7 @@ spec §6.14
 
 import asyncio
 from collections import OrderedDict
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -242,15 +243,16 @@ class Requests:
         most_ever = max(limits.request_messages, limits.request_messages_ever)
         waiting: list[MessageRow] = []
         ever = looked_at = 0
-        async for row in self._log.walk(conversation.conversation_id, before=None, after=None):
-            looked_at += 1
-            if row.relation in KNOCKS:
-                ever += 1
-                if not is_erased(row) and not has_expired(row, now_ms):
-                    waiting.append(row)
-            if looked_at >= KNOCKS_SCANNED:
-                ever = most_ever
-                break
+        async with aclosing(self._log.walk(conversation.conversation_id, before=None, after=None)) as rows:
+            async for row in rows:
+                looked_at += 1
+                if row.relation in KNOCKS:
+                    ever += 1
+                    if not is_erased(row) and not has_expired(row, now_ms):
+                        waiting.append(row)
+                if looked_at >= KNOCKS_SCANNED:
+                    ever = most_ever
+                    break
         is_full = len(waiting) >= limits.request_messages or ever >= most_ever
         return _Knocks(waiting, is_first=not ever, is_full=is_full)
 

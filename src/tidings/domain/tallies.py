@@ -16,6 +16,7 @@ import asyncio
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterator
+from contextlib import aclosing
 from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -202,11 +203,12 @@ class Tellers:
     async def _find_unfinished(self, conversation: Conversation, group: GroupState) -> None:
         """This node may not have seen all of the group's messages: the newest may be unfinished."""
         found = 0
-        async for row in self._log.walk(conversation.conversation_id, before=None, after=None):
-            group.follow(message_of(row))
-            found += 1
-            if found == FOUND_MOST:
-                return
+        async with aclosing(self._log.walk(conversation.conversation_id, before=None, after=None)) as rows:
+            async for row in rows:
+                group.follow(message_of(row))
+                found += 1
+                if found == FOUND_MOST:
+                    return
 
 
 def _newest_version(messages: Collection[Unfinished]) -> int:

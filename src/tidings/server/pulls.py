@@ -13,6 +13,7 @@ spec §6.17
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -325,21 +326,22 @@ class Pulls:
             return
         until = pull.membership.pulled_until or snowflakes.SNOWFLAKE_MAX
         read_to = pull.position
-        async for row in means.log.walk(pull.conversation_id, before=None, after=read_to):
-            if row.message_id >= until:
-                break
-            if row.version > conversation.version:
-                conversation = await means.conversations.anew(pull.conversation_id) or conversation
-                if not await self._heed_removal(pull, conversation):
-                    return
-            if pull.position < read_to:
-                return  # something came late, below, or is theirs by another stay: from there again
-            pull.position = read_to = row.message_id
-            means.observe(row.message_id)
-            if self._is_to_be_sent(pull, row, conversation):
-                feed.push(entry_of(row))
-                if not feed.has_room:
-                    return
+        async with aclosing(means.log.walk(pull.conversation_id, before=None, after=read_to)) as rows:
+            async for row in rows:
+                if row.message_id >= until:
+                    break
+                if row.version > conversation.version:
+                    conversation = await means.conversations.anew(pull.conversation_id) or conversation
+                    if not await self._heed_removal(pull, conversation):
+                        return
+                if pull.position < read_to:
+                    return  # something came late, below, or is theirs by another stay: from there again
+                pull.position = read_to = row.message_id
+                means.observe(row.message_id)
+                if self._is_to_be_sent(pull, row, conversation):
+                    feed.push(entry_of(row))
+                    if not feed.has_room:
+                        return
         if pull.has_news:
             return
         self._go_live(pull)

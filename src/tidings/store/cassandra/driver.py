@@ -11,7 +11,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from tidings.store.cassandra.columns import Values
@@ -153,15 +154,16 @@ class Driver:
         """
         found: list[tuple[Any, ...]] = []
         size = PAGE_ROWS if limit is None else min(limit, PAGE_ROWS)
-        async for page in self.pages(cql, values, size=size, serial=serial):
-            found += page
-            if limit is not None and len(found) >= limit:
-                break
+        async with aclosing(self.pages(cql, values, size=size, serial=serial)) as pages:
+            async for page in pages:
+                found += page
+                if limit is not None and len(found) >= limit:
+                    break
         return found[:limit]
 
     async def pages(
         self, cql: str, values: Values, *, size: int = PAGE_ROWS, serial: bool = False, patience_s: float = 0
-    ) -> AsyncIterator[list[tuple[Any, ...]]]:
+    ) -> AsyncGenerator[list[tuple[Any, ...]], None]:
         """The rows of a query, some at a time, each asked for again for so long. Raises StoreError."""
         prepared = await self.prepared(cql)
         state = None
