@@ -24,6 +24,18 @@ pytestmark = [
 ]
 
 FIFTY = ("--people", "60", "--devices", "1", "--conversations", "2", "--groups", "1x50", "--rate", "4")
+FIVE_HUNDRED = (
+    "--people",
+    "500",
+    "--devices",
+    "1",
+    "--conversations",
+    "2",
+    "--groups",
+    "1x500",
+    "--rate",
+    "1",
+)
 FAULTS = [
     Breaker.node_killed,
     Breaker.node_frozen,
@@ -61,3 +73,9 @@ async def test_a_group_of_fifty(system: System, reports: Path) -> None:
     """Every fault, in turn."""
     urls = [node.url for node in system.nodes]
     await broken(system, urls, reports, FIFTY, FAULTS * max(1, TIMES // 10))
+
+
+async def test_a_group_of_five_hundred(system: System, reports: Path) -> None:
+    """Every fault, in turn: its messages are stored once, and read by all from there."""
+    urls = [node.url for node in system.nodes]
+    await broken(system, urls, reports, FIVE_HUNDRED, FAULTS * max(1, TIMES // 10))

@@ -7,76 +7,31 @@ import os
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from client.rig import PASSWORD, Watcher, watching
 from cluster.cassandras import Ring
+from cluster.conftest import PATIENCE
 from cluster.nodes import Balancer, Node, make_tables
-from conformance.cassandra import config_of
 from integration.pairs import Reader, Writer
 from integration.people import Friends, Speaker, Talk, refusal_of, until
 from redis.servers import Server as Redis
 from tidings.client import Client, MessageEvent, PresenceEvent, ReceiptEvent
 from tidings.protocol.close import CloseCode
 from tidings.protocol.frames import Deliver, Sent
-from tidings.store.cassandra.config import CassandraConfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-NODES = 3
 WINDOW = 8
 PADDING = b"x" * 80
 MORE = 100
 """messages acknowledged from one moment of a test to the next"""
-PATIENCE = "10s"
-"""of Cassandra with a request: other processes have the machine, too"""
 POLLED_S = 5.0
 """within this a message comes to another node without Redis"""
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
-    redis = Redis(tmp_path_factory.mktemp("redis"))
-    redis.start()
-    yield redis
-    redis.stop()
-
-
-@pytest.fixture(scope="module")
-def cassandra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CassandraConfig]:
-    """A keyspace of its own, on the Cassandra that was given, or on one that is started."""
-    ring = None
-    address = os.environ.get("TIDINGS_CASSANDRA")
-    if address is None:
-        ring = Ring(tmp_path_factory.mktemp("cassandra"), PATIENCE=PATIENCE)
-        ring.start()
-        address = f"127.0.0.1:{ring.port}"
-    config = config_of(address, f"nodes_{os.getpid()}")
-    asyncio.run(make_tables(config))
-    yield config
-    if ring is not None:
-        ring.stop()
-
-
-@pytest.fixture(scope="module")
-def nodes(
-    tmp_path_factory: pytest.TempPathFactory, cassandra: CassandraConfig, redis: Redis
-) -> Iterator[list[Node]]:
-    folder = tmp_path_factory.mktemp("nodes")
-    nodes = [Node(folder / f"node{number}", cassandra, redis) for number in range(1, NODES + 1)]
-    try:
-        for node in nodes:
-            node.start()
-        yield nodes
-        for node in nodes:
-            node.stop()
-    finally:
-        for node in nodes:
-            node.discard()
 
 
 async def friends_of(nodes: list[Node], name: str) -> Friends:

@@ -6,14 +6,14 @@ cheaply: a thousand proper hashes would take minutes.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from integration.server import Server
 from tidings.bench.seed import seed
-from tidings.client import Client, Event, Group, Message, Surroundings
+from tidings.client import Client, Event, Group, Message, MessageEvent, SentEvent, Surroundings
 from tidings.client.enrolment import enrol
 from tidings.client.http import Server as Address
 from tidings.client.socket import Socket, dial
@@ -28,6 +28,8 @@ AT_ONCE = 8
 """profiles that are made at the same time"""
 SHOWN = 200
 """messages of a conversation that a member shows"""
+TALK_S = 0.1
+"""from one message to the next"""
 
 
 class Tap:
@@ -139,16 +141,20 @@ class Crowd:
         """So many people; the server, which nobody has started yet, runs after this."""
         accounts, _ = await seed(server.data, people, [])
         server.start()
+        return await cls.of(accounts, folder, [server.url])
+
+    @classmethod
+    async def of(cls, accounts: list[LoggedIn], folder: Path, urls: list[str]) -> Self:
+        """People who have accounts; they are spread over these addresses, in turn."""
         crowd = cls(folder, accounts)
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def make(number: int) -> None:
+            address = Address.at(urls[number % len(urls)])
             async with gate:
-                await enrol(
-                    crowd._profile(number), Address.at(server.url), crowd._answer(number), is_new=True
-                )
+                await enrol(crowd._profile(number), address, crowd._answer(number), is_new=True)
 
-        await asyncio.gather(*(make(number) for number in range(people)))
+        await asyncio.gather(*(make(number) for number in range(len(accounts))))
         return crowd
 
     def handles(self, first: int, end: int) -> list[str]:
@@ -171,3 +177,47 @@ class Crowd:
             return self._accounts[number]
 
         return answer
+
+
+class Talk:
+    """A group, what was said in it, and whom it is for."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.said: list[str] = []
+
+    async def say(self, member: Member, text: str) -> None:
+        """Say something, and wait until the server has it."""
+        await member.client.send(self.peer, text)
+        self.said.append(text)
+
+    async def is_shown(self, *members: Member, since: str = "") -> None:
+        """Wait until all of them show it all, or what was said from one text on."""
+        expected = self.said[self.said.index(since) if since else 0 :]
+        for member in members:
+            await member.shows(self.peer, expected)
+            told = [
+                event.reference
+                for event in member.events
+                if isinstance(event, MessageEvent | SentEvent) and event.change is None
+            ]
+            assert len(told) == len(set(told)), f"@{member.handle} was told twice"
+
+    @contextlib.asynccontextmanager
+    async def going_on(self, *members: Member) -> AsyncIterator[None]:
+        """Members talk in turn, all the time."""
+
+        is_over = asyncio.Event()
+
+        async def talk() -> None:
+            while not is_over.is_set():
+                for member in members:
+                    await self.say(member, f"{len(self.said)}: @{member.handle}")
+                    await asyncio.sleep(TALK_S)
+
+        task = asyncio.ensure_future(talk())
+        try:
+            yield
+        finally:
+            is_over.set()
+            await task

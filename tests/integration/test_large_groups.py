@@ -8,14 +8,14 @@ is printed what that took.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from integration.crowd import Crowd, Member
+from integration.crowd import Crowd, Member, Talk
 from integration.server import Server
-from tidings.client import MessageEvent, Refused, SentEvent, WarningEvent
+from tidings.client import Refused, WarningEvent
 from tidings.client.sealing.publishing import FULL
 from tidings.protocol.frames import Bundles, Claim, DeviceName
 from tidings.protocol.limits import Limits
@@ -24,7 +24,6 @@ FIRST = 240
 """members that a group is made with: each gets copies"""
 BOTH_S = 2.0
 """in which messages go both ways; the usual half a minute would be waited for"""
-TALK_S = 0.1
 CROSSED = 5
 """messages without copies, after which it is believed that there are none any more"""
 CLAIMS = 10
@@ -56,50 +55,6 @@ class Cost:
         member = self._member
         used_s = (time.process_time(), self._server.usage.cpu_s)
         return (*used_s, member.handouts, member.sent_bytes, member.received_bytes)
-
-
-class Talk:
-    """A group, what was said in it, and whom it is for."""
-
-    def __init__(self, peer: str) -> None:
-        self.peer = peer
-        self.said: list[str] = []
-
-    async def say(self, member: Member, text: str) -> None:
-        """Say something, and wait until the server has it."""
-        await member.client.send(self.peer, text)
-        self.said.append(text)
-
-    async def is_shown(self, *members: Member, since: str = "") -> None:
-        """Wait until all of them show it all, or what was said from one text on."""
-        expected = self.said[self.said.index(since) if since else 0 :]
-        for member in members:
-            await member.shows(self.peer, expected)
-            told = [
-                event.reference
-                for event in member.events
-                if isinstance(event, MessageEvent | SentEvent) and event.change is None
-            ]
-            assert len(told) == len(set(told)), f"@{member.handle} was told twice"
-
-    @contextlib.asynccontextmanager
-    async def going_on(self, *members: Member) -> AsyncIterator[None]:
-        """Members talk in turn, all the time."""
-
-        is_over = asyncio.Event()
-
-        async def talk() -> None:
-            while not is_over.is_set():
-                for member in members:
-                    await self.say(member, f"{len(self.said)}: @{member.handle}")
-                    await asyncio.sleep(TALK_S)
-
-        task = asyncio.ensure_future(talk())
-        try:
-            yield
-        finally:
-            is_over.set()
-            await task
 
 
 @pytest.fixture
