@@ -35,7 +35,7 @@ FOUND = {
     "acknowledged_before_written": Found(2, LOST),
     "looked_up_before_committed": Found(74, LATE),
     "sends_first": Found(3, LOST),
-    "word_of_the_client": Found(10, LOST),
+    "word_of_the_client": Found(260, LOST),
     "cursor_is_acknowledged": Found(58, LOST),
     "the_dead_forgotten": Found(121, LATE),
     "late_message_kept": Found(16, LOST | ORDER),

@@ -200,7 +200,7 @@ class Receiver:
     async def _catch_up(self, connection: Connection) -> None:
         try:
             await self._syncing.sync(connection)
-            await self._filling.fill(connection)
+            await self._fill(connection)
             await self._grouping.catch_up(connection)
         except ConnectionLost:
             return
@@ -237,7 +237,11 @@ class Receiver:
     async def _sync(self, connection: Connection) -> None:
         with contextlib.suppress(ConnectionLost, Refused):
             await self._syncing.sync(connection)
-            await self._filling.fill(connection)  # what was on its way when that was done first
+            await self._fill(connection)  # what was on its way when that was done first
+
+    async def _fill(self, connection: Connection) -> None:
+        await self._filling.fill(connection)
+        self._has_arrived.set()  # keys of what was read there may be missing
 
 
 def _strange(database: sqlite3.Connection, messages: Sequence[Message]) -> set[ConversationId]:

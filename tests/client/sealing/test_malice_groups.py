@@ -3,6 +3,8 @@
 See "A server that lies" in docs/concepts/encryption.md; `test_group_malice.py` has more, on devices alone.
 """
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -12,6 +14,8 @@ from client.sealing.malice import Choir, past, told
 from client.sealing.test_clients import in_profile, warned
 from client.sealing.test_group_clients import said, texts
 from tidings.client import ClientError, Fault
+from tidings.client.connection import Connection
+from tidings.client.filling import Filling
 from tidings.protocol.frames import (
     Conversation,
     Deliver,
@@ -24,6 +28,7 @@ from tidings.protocol.frames import (
     Send,
     Sent,
     ServerFrame,
+    Tallies,
 )
 from tidings.protocol.ids import ClientId, ConversationId, MessageId
 
@@ -355,8 +360,17 @@ async def test_a_name_that_no_member_sealed_is_not_gone_by(choir: Choir, forged:
 
 
 @pytest.mark.parametrize("is_renewed", [False, True], ids=["the key is there", "the key is not there"])
-async def test_what_the_inbox_cannot_bring_is_read_from_the_history(choir: Choir, is_renewed: bool) -> None:
+async def test_what_the_inbox_cannot_bring_is_read_from_the_history(
+    choir: Choir, monkeypatch: pytest.MonkeyPatch, is_renewed: bool
+) -> None:
     alice, bob, _, peer = choir
+    fill = Filling.fill
+
+    async def late(self: Filling, connection: Connection) -> None:
+        await asyncio.sleep(0.1)  # by then it was looked for keys that are missing
+        await fill(self, connection)
+
+    monkeypatch.setattr(Filling, "fill", late)
     if is_renewed:
         await renewed(choir)
     alice.liar.lie = lambda frame: [] if isinstance(frame, Deliver) else [frame]
@@ -365,5 +379,8 @@ async def test_what_the_inbox_cannot_bring_is_read_from_the_history(choir: Choir
     await until(lambda: len(messages_of(alice)) > count)
     alice.liar.lie = honest
     past(alice, [messages_of(alice)[-1].message], [])
+    told_past = alice.liar.lie
+    # Nothing else comes that would have it looked for keys.
+    alice.liar.lie = lambda frame: [] if isinstance(frame, Tallies) else told_past(frame)
     await texts(alice, peer, "1", "2", "3")
     assert (Relation.ASK in [one.relation for one in alice.liar.sent]) == is_renewed
