@@ -115,6 +115,27 @@ async def test_one_node_may_die_unnoticed(ring: Ring, store: CassandraStore) -> 
     assert await store.get(CONTESTED, ("one down",)) == row
 
 
+async def test_one_node_that_hangs_costs_little_time(ring: Ring, store: CassandraStore) -> None:
+    """It keeps its connections, and answers nobody: every third request goes to it."""
+
+    async def took_s(part: int) -> float:
+        begun = time.monotonic()
+        await store.write([Put(ASCENDING, int_row(1, part=part), 5)])
+        assert await store.get(ASCENDING, (7, part, 1)) == int_row(1, part=part)
+        return time.monotonic() - begun
+
+    await took_s(1000)
+    ring.freeze(3)
+    try:
+        found_s = await asyncio.gather(*[took_s(part) for part in range(1001, 1061)])
+    finally:
+        ring.thaw(3)
+    print(f"a write and a read, one of three hangs: worst {max(found_s):.1f} s")
+    assert max(found_s) > 0.9, "none of them went to it"
+    assert max(found_s) < 6.0
+    await until_written(store)
+
+
 async def test_what_was_acknowledged_survives_that_all_nodes_are_killed(
     ring: Ring, store: CassandraStore
 ) -> None:

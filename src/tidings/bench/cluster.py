@@ -58,7 +58,7 @@ class ClusterOptions(NamedTuple):
     """of each system that is measured"""
     rounds: int = 1
     pairs: int = 50
-    """of each node: so each has as much to do, however many there are"""
+    """of the system: it has as much to do, however many nodes there are"""
     messages: int = 100
     """a pair and round, at full speed"""
     window: int = 8
@@ -109,7 +109,7 @@ class System:
 
     async def start(self) -> None:
         """Seed it, start the nodes, connect the pairs."""
-        pairs = self._options.pairs * self.nodes
+        pairs = self._options.pairs
         accounts, conversations = await self._family.start(
             2 * pairs, [(2 * n, 2 * n + 1) for n in range(pairs)]
         )
@@ -182,7 +182,7 @@ async def cluster(folder: Path, options: ClusterOptions, progress: Progress) -> 
         await cassandra.start()
         await redis.start()
         for nodes in options.nodes:
-            progress.say(f"{2 * options.pairs * nodes} people on {nodes} nodes")
+            progress.say(f"{2 * options.pairs} people on {nodes} nodes")
             systems.append(System(folder, nodes, cassandra, redis, options))
             await systems[-1].start()
         for system in systems:
@@ -309,7 +309,7 @@ def _result(options: ClusterOptions, rounds: Mapping[int, list[dict[str, object]
     result: dict[str, object] = {
         "bench": "cluster",
         "rounds": options.rounds,
-        "pairs_of_a_node": options.pairs,
+        "pairs": options.pairs,
         "messages_of_a_pair": options.messages,
         "window": options.window,
         "content_bytes": options.content_bytes,

@@ -44,9 +44,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 def bench_direct(
     as_json: AsJson = False,
     folder: Folder = None,
-    pairs: Annotated[
-        int | None, typer.Option(min=1, help="50; of a cluster on each node.", show_default=False)
-    ] = None,
+    pairs: Annotated[int | None, typer.Option(min=1, help="50.", show_default=False)] = None,
     messages: Annotated[
         int | None,
         typer.Option(min=1, help="Of a pair; 400, of a cluster 100 a round.", show_default=False),

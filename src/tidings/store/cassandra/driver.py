@@ -273,7 +273,9 @@ def _cluster(config: CassandraConfig) -> Any:
         # How long a node that was lost stays away at most, once it is back.
         exponential_reconnect_base_delay_ms=250,
         exponential_reconnect_max_delay_ms=5000,
-        # What a node that hangs was asked goes to another one before `request_s` is over.
+        # Of what is idempotent; once, or a cluster that is only slow would get many times as much to do.
+        speculative_execution_policy=acsylla.SpeculativeExecutionPolicy(int(config.again_s * 1000), 1),
+        # A node that hangs is found out, and given up, before `request_s` is over.
         heartbeat_interval_sec=2,
         idle_timeout_sec=max(4, int(config.request_s * 0.6)),
         application_name="tidings",
