@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from cluster.cassandras import Ring, free_ports
+from cluster.cassandras import PATIENCE, Ring, free_ports
 from cluster.nodes import Node, make_tables
 from integration.server import TIDINGS
 from redis.clocks import ShiftedClock
@@ -31,8 +31,6 @@ FEW = ("--people", "8", "--devices", "2", "--conversations", "2", "--groups", "1
 CASSANDRAS = 3
 NODES = 3
 HEAP = "400M"
-PATIENCE = "10s"
-"""of Cassandra with a request: other processes have the machine, too"""
 LIMITS = {rate: {"per_s": 1000.0, "burst": 1000} for rate in ("register_rate", "login_rate")}
 """people are made as fast as the machine can"""
 WELL_S = 120.0

@@ -12,6 +12,8 @@ from tidings.store.cassandra.config import CassandraConfig
 SCRIPT = Path(__file__).parents[2] / "scripts" / "cassandra"
 START_S = 300
 """of a ring on a busy machine, and for what has to be fetched first"""
+PATIENCE = "10s"
+"""of a node with a request: other processes have the machine, too"""
 
 
 def free_ports(count: int) -> list[int]:

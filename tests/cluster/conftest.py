@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.cassandras import Ring
+from cluster.cassandras import PATIENCE, Ring
 from cluster.nodes import Node, make_tables
 from conformance.cassandra import config_of
 from redis.servers import Server as Redis
@@ -16,8 +16,6 @@ from tidings.store.cassandra.config import CassandraConfig
 NODES = 3
 LIMITS = {"lookup_rate": {"per_s": 1000.0, "burst": 2000}}
 """who makes a group of hundreds need not wait until they may look up all of them"""
-PATIENCE = "10s"
-"""of Cassandra with a request: other processes have the machine, too"""
 
 
 @pytest.fixture

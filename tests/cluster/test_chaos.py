@@ -23,19 +23,6 @@ pytestmark = [
     pytest.mark.skipif(not is_there(), reason="no Toxiproxy: run scripts/toxiproxy"),
 ]
 
-FIFTY = ("--people", "60", "--devices", "1", "--conversations", "2", "--groups", "1x50", "--rate", "4")
-FIVE_HUNDRED = (
-    "--people",
-    "500",
-    "--devices",
-    "1",
-    "--conversations",
-    "2",
-    "--groups",
-    "1x500",
-    "--rate",
-    "1",
-)
 FAULTS = [
     Breaker.node_killed,
     Breaker.node_frozen,
@@ -69,13 +56,13 @@ async def test_clients_whose_connections_are_reset_or_half_open(system: System, 
     assert result["connections_broken"] > 0
 
 
-async def test_a_group_of_fifty(system: System, reports: Path) -> None:
+@pytest.mark.parametrize(
+    ("people", "members", "rate"),
+    [(60, 50, 4), (500, 500, 1)],
+    ids=["fifty", "five-hundred"],
+)
+async def test_a_large_group(system: System, reports: Path, people: int, members: int, rate: int) -> None:
     """Every fault, in turn."""
     urls = [node.url for node in system.nodes]
-    await broken(system, urls, reports, FIFTY, FAULTS * max(1, TIMES // 10))
-
-
-async def test_a_group_of_five_hundred(system: System, reports: Path) -> None:
-    """Every fault, in turn: its messages are stored once, and read by all from there."""
-    urls = [node.url for node in system.nodes]
-    await broken(system, urls, reports, FIVE_HUNDRED, FAULTS * max(1, TIMES // 10))
+    options = f"--people {people} --devices 1 --conversations 2 --groups 1x{members} --rate {rate}"
+    await broken(system, urls, reports, tuple(options.split()), FAULTS * max(1, TIMES // 10))

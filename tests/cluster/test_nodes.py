@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from client.rig import PASSWORD, Watcher, watching
-from cluster.cassandras import Ring
-from cluster.conftest import PATIENCE
+from cluster.cassandras import PATIENCE, Ring
 from cluster.nodes import Balancer, Node, make_tables
 from integration.pairs import Reader, Writer
 from integration.people import Friends, Speaker, Talk, refusal_of, until

@@ -122,6 +122,16 @@ async def texts(device: Device) -> list[str]:
     return [one.message.content.decode() for one in left if one.message.content_type != CHANGE_TYPE]
 
 
+async def read_so_far(scene: Scene) -> ConversationId:
+    """A group of all of them, stored once, of which the second has read all."""
+    alice, bob, *others = scene.people
+    group = await group_of(alice, [bob, *others])
+    await scene.fanout(group, Fanout.READ)
+    await bob.settle()
+    bob.ack()
+    return group
+
+
 async def test_a_message_of_a_large_group_is_written_once_and_comes_to_all() -> None:
     scene = await Scene.of(5)
     alice, *others = scene.people
@@ -160,11 +170,8 @@ async def test_who_was_away_reads_on_from_where_they_were() -> None:
 
 async def test_a_device_that_reads_slowly_gets_all_in_order() -> None:
     scene = await Scene.of(5)
-    alice, bob, *others = scene.people
-    group = await group_of(alice, [bob, *others])
-    await scene.fanout(group, Fanout.READ)
-    await bob.settle()
-    bob.ack()
+    alice, bob, *_ = scene.people
+    group = await read_so_far(scene)
     said = [f"{number}" for number in range(40)]
     for text in said:
         await say(alice, group, text)
@@ -188,11 +195,8 @@ def left_open() -> Iterator[list[object]]:
 
 async def test_a_log_that_is_not_read_to_its_end_is_closed_at_once() -> None:
     scene = await Scene.of(5)
-    alice, bob, *others = scene.people
-    group = await group_of(alice, [bob, *others])
-    await scene.fanout(group, Fanout.READ)
-    await bob.settle()
-    bob.ack()
+    alice, bob, *_ = scene.people
+    group = await read_so_far(scene)
     with left_open() as found:
         for number in range(LIMITS.window_entries + 1):
             await say(alice, group, f"{number}")
@@ -466,11 +470,8 @@ async def test_a_group_that_becomes_large_while_it_is_looked_at_is_looked_at_aga
 
 async def test_cursors_go_with_what_is_acknowledged() -> None:
     scene = await Scene.of(5)
-    alice, bob, *others = scene.people
-    group = await group_of(alice, [bob, *others])
-    await scene.fanout(group, Fanout.READ)
-    await bob.settle()
-    bob.ack()
+    alice, bob, *_ = scene.people
+    group = await read_so_far(scene)
     first = await say(alice, group, "one")
     await say(alice, group, "two")
     await has(bob, "two")
