@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from tidings.store.cassandra.driver import Driver
+from tidings.store.cassandra.rows import Sent
 from tidings.store.cassandra.store import CassandraStore
 from tidings.store.contract import Row, Table
 from tidings.store.counts import StoreCounts
@@ -44,13 +45,6 @@ class Statement(NamedTuple):
     values: tuple[Any, ...]
 
 
-class Prepared(NamedTuple):
-    cql: str
-
-    def bind(self, values: tuple[Any, ...]) -> Statement:
-        return Statement(self.cql, values)
-
-
 class OneRow:
     """In place of the driver: a table of one row, whose columns are compared as they are stored."""
 
@@ -58,8 +52,8 @@ class OneRow:
         self.counts = StoreCounts()
         self.row: dict[str, Any] = {}
 
-    async def prepared(self, cql: str) -> Prepared:
-        return Prepared(cql)
+    async def bound(self, sent: list[Sent]) -> list[Statement]:
+        return [Statement(cql, values) for cql, values in sent]
 
     async def write_if(self, statements: list[Statement]) -> tuple[bool, list[dict[str, Any]]]:
         (statement,) = statements

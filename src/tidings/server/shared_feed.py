@@ -23,7 +23,8 @@ from tidings.server.feed import OLD_MS, Feed, Read, Recipient
 
 FIRST_REREAD_S = 10.0
 REREAD_S = 300.0
-REREAD_ACKS = 256
+REREAD_ACKS = 1024
+"""Each reads again what the margin of the one before covered: fewer would read most of a busy inbox twice."""
 REMEMBERED = 4096
 """Entries sent after the last read of all; beyond it the oldest are forgotten, and sent once more."""
 IDLE_MS = 3_600_000

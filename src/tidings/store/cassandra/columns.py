@@ -142,8 +142,8 @@ class RowColumns(Generic[R]):
         self.clustering = self.key[len(table.partition) :]
         self.others = [column for column in self.all if column.name not in table.key]
         self._encoders = {column.name: self._encoder(column) for column in self.all}
-        self._decoders = [_decoder(column, alone=self._is_alone(column)) for column in self.all]
-        self.of_row: Callable[[R], Values] = self._compiled()
+        self._made = self._compiled_row()
+        self.of_row: Callable[[R], Values] = self._compiled_values()
         """The values of a row's columns. Raises TypeError for what is no row, ValueError for no key."""
         self._partition_at = [self.at[column.name] for column in self.partition]
         self._clustering_at = [self.at[column.name] for column in self.clustering]
@@ -177,21 +177,38 @@ class RowColumns(Generic[R]):
     def row(self, values: Sequence[Any]) -> R:
         """The row of all its columns' values. Raises StoreDamaged."""
         try:
-            return self.table.row(
-                *[decode(value) for decode, value in zip(self._decoders, values, strict=True)]
-            )
+            return self._made(*values)
         except (msgspec.DecodeError, TypeError) as error:
             key = self.key_of(tuple(values))
             raise StoreDamaged(f"a row of {self.table} cannot be read: {error} (its key: {key})") from None
 
-    def _compiled(self) -> Callable[[R], Values]:
-        """A function from a row to its values, made from its text as keys are: it runs for every row."""
-        names: dict[str, Any] = {}
+    # Both are made from their text, as keys are: they run for every row.
+
+    def _compiled_values(self) -> Callable[[R], Values]:
+        """A function from a row to its values."""
+        names: dict[str, Any] = {"to_bytes": int.to_bytes, "bits": int.bit_length}
         terms = []
         for column in self.all:
+            if column.kind is Kind.NUMBER:  # most are: a call less
+                value = f"value := row.{column.name}"
+                terms.append(f"to_bytes(({value}), bits(value) // 8 + 1, 'big', signed=True)")
+                continue
             names[f"of_{column.name}"] = self._encoders[column.name]
             terms.append(f"of_{column.name}(row.{column.name})")
         made: Callable[[R], Values] = eval(f"lambda row: ({', '.join(terms)},)", names)  # noqa: S307
+        return made
+
+    def _compiled_row(self) -> Callable[..., R]:
+        """A function from values to the row."""
+        names: dict[str, Any] = {"row": self.table.row, "number": int.from_bytes}
+        terms, values = [], [f"v{place}" for place in range(len(self.all))]
+        for column, value in zip(self.all, values, strict=True):
+            names[f"missing_{value}"] = column.default or _missing
+            term = _decoded(column, value, names, alone=self._is_alone(column))
+            terms.append(term)
+        made: Callable[..., R] = eval(  # noqa: S307
+            f"lambda {', '.join(values)}: row({', '.join(terms)})", names
+        )
         return made
 
 
@@ -251,23 +268,21 @@ def _encoder(column: Column) -> Callable[[Any], Any]:
     return plain[column.kind]
 
 
-def _decoder(column: Column, *, alone: bool) -> Callable[[Any], Any]:
-    """From a value to that of a row; from None to the default."""
-    default = column.default or _missing
-    from_bytes = int.from_bytes
+def _decoded(column: Column, value: str, names: dict[str, Any], *, alone: bool) -> str:
+    """The expression for a column of a row, of its value; from None comes the default."""
+    missing = f"missing_{value}()"
     if column.kind is Kind.NUMBER:
-        return lambda value: default() if value is None else from_bytes(value, "big", signed=True)
+        return f"{missing} if {value} is None else number({value}, 'big', signed=True)"
     if column.kind is Kind.MAYBE_NUMBER:
         # Of an empty value and of a null: whatever the default is, None is what was written.
-        return lambda value: (
-            default() if value is None else from_bytes(value, "big", signed=True) if value else None
-        )
+        number = f"number({value}, 'big', signed=True) if {value} else None"
+        return f"{missing} if {value} is None else {number}"
     if column.kind is Kind.NESTED:
-        decode = msgspec.msgpack.Decoder(column.hint).decode
-        return lambda value: decode(value) if value else default()
+        names[f"decode_{value}"] = msgspec.msgpack.Decoder(column.hint).decode
+        return f"decode_{value}({value}) if {value} else {missing}"
     if alone and column.kind is Kind.TEXT:
-        return lambda value: "" if value == _EMPTY_KEY else value
-    return lambda value: default() if value is None else value
+        return f"'' if {value} == {_EMPTY_KEY!r} else {value}"
+    return f"{missing} if {value} is None else {value}"
 
 
 def _missing() -> Any:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 from tidings.store.cassandra.columns import Values
@@ -112,6 +112,11 @@ class Driver:
         self._prepared[cql] = prepared
         return prepared
 
+    async def bound(self, sent: Sequence[tuple[str, Values]]) -> list[Statement]:
+        """Statements of texts and values, to be written. Raises StoreError."""
+        known = self._prepared
+        return [(known.get(cql) or await self.prepared(cql)).bind(values) for cql, values in sent]
+
     async def write(self, statements: Sequence[Statement]) -> None:
         """Send writes, of each partition all or none. They may be sent again. Raises StoreError."""
         if len(statements) == 1:
@@ -152,14 +157,16 @@ class Driver:
 
         `serial`: as they are after every conditional write that was begun before.
         """
-        found: list[tuple[Any, ...]] = []
+        prepared = self._prepared.get(cql) or await self.prepared(cql)
         size = PAGE_ROWS if limit is None else min(limit, PAGE_ROWS)
-        async with aclosing(self.pages(cql, values, size=size, serial=serial)) as pages:
-            async for page in pages:
-                found += page
-                if limit is not None and len(found) >= limit:
-                    break
-        return found[:limit]
+        found: list[tuple[Any, ...]] = []
+        state = None
+        while True:
+            result = await self._page(prepared, values, size, state, serial=serial)
+            found += [row.as_tuple() for row in result]
+            if not result.has_more_pages() or (limit is not None and len(found) >= limit):
+                return found[:limit]
+            state = result.page_state()
 
     async def pages(
         self, cql: str, values: Values, *, size: int = PAGE_ROWS, serial: bool = False, patience_s: float = 0
@@ -168,19 +175,22 @@ class Driver:
         prepared = await self.prepared(cql)
         state = None
         while True:
-            statement = prepared.bind(
-                values, page_size=size, page_state=state, consistency=self._serial if serial else None
-            )
-            statement.set_is_idempotent(True)
-
-            async def ask(statement: Statement = statement) -> Result:
-                return await self._settled(self._session.execute(statement))
-
+            ask = partial(self._page, prepared, values, size, state, serial=serial)
             result = await repeated(ask, patience_s)
             yield [row.as_tuple() for row in result]
             if not result.has_more_pages():
                 return
             state = result.page_state()
+
+    async def _page(
+        self, prepared: Prepared, values: Values, size: int, state: bytes | None, *, serial: bool
+    ) -> Result:
+        """Rows of a query from a place on."""
+        statement = prepared.bind(
+            values, page_size=size, page_state=state, consistency=self._serial if serial else None
+        )
+        statement.set_is_idempotent(True)
+        return await self._settled(self._session.execute(statement))
 
     async def close(self) -> None:
         """Take leave of the cluster. Nothing may be on its way."""

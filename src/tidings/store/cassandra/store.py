@@ -109,7 +109,7 @@ class CassandraStore:
     async def send(self, by_partition: ByPartition) -> None:
         """Send statements, those of a partition key together. Raises StoreError."""
         requests = shared(by_partition.values(), self._together)
-        bound = [await self._bound(sent) for sent in requests]
+        bound = [await self._driver.bound(sent) for sent in requests]
         self._counts.write_requests += len(bound)
         if len(bound) == 1:
             await self._driver.write(bound[0])
@@ -137,10 +137,6 @@ class CassandraStore:
         self._last_us = max(self._wall_ms() * 1000, self._last_us + 1)
         return self._last_us
 
-    async def _bound(self, sent: list[Sent]) -> list[Any]:
-        prepared = self._driver.prepared
-        return [(await prepared(cql)).bind(values) for cql, values in sent]
-
     async def compare_and_set(
         self, table: Table[R], expected: R | None, row: R, also: Sequence[Row] = ()
     ) -> R | None:
@@ -162,7 +158,7 @@ class CassandraStore:
             sent = [rows.compared(values, condition, absent), *behind]
             rows.counts.statements += len(sent)
             self._counts.write_requests += 1
-            done, answers = await self._driver.write_if(await self._bound(sent))
+            done, answers = await self._driver.write_if(await self._driver.bound(sent))
             if done:
                 return None
             found = rows.found(answers, values)
