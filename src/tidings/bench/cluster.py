@@ -59,7 +59,7 @@ class ClusterOptions(NamedTuple):
     rounds: int = 1
     pairs: int = 50
     """of the system: it has as much to do, however many nodes there are"""
-    messages: int = 100
+    messages: int = 400
     """a pair and round, at full speed"""
     window: int = 8
     """messages of a pair that are not read yet"""

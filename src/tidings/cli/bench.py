@@ -47,7 +47,7 @@ def bench_direct(
     pairs: Annotated[int | None, typer.Option(min=1, help="50.", show_default=False)] = None,
     messages: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a pair; 400, of a cluster 100 a round.", show_default=False),
+        typer.Option(min=1, help="Of a pair, of a cluster a round: 400.", show_default=False),
     ] = None,
     window: int = DirectOptions().window,
     paced_s: Annotated[
