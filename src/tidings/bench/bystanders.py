@@ -22,6 +22,13 @@ class Bystanders:
     def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs
         self._chatting: asyncio.Task[None] | None = None
+        for pair in pairs:
+            pair.one.on_error = pair.say_again
+
+    @property
+    def refused(self) -> int:
+        """How often the server asked for a message once more."""
+        return sum(pair.refused for pair in self._pairs)
 
     @classmethod
     async def connect(

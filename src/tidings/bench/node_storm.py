@@ -124,6 +124,7 @@ async def _storm(
             "pairs": options.bystanders,
             "before": latencies(calm_s),
             "meanwhile": latencies(storm_s),
+            "refused_for_now": bystanders.refused,
         },
     }
     return result | verdict(result, {"back_last_s": BACK_S})

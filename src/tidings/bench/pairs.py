@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
-from tidings.bench.load import Device
+from msgspec.structs import replace
+
+from tidings.bench.load import Device, Refusal
 from tidings.bench.process import ServerProcess
 from tidings.bench.spread import owners
 from tidings.protocol.api import LoggedIn
-from tidings.protocol.frames import Deliver, Receipt, Send, Sent
+from tidings.protocol.frames import Deliver, Error, Receipt, Send, Sent
 from tidings.protocol.ids import ClientId, ConversationId, MessageId
 
 Two = tuple[Device, Device]
@@ -36,6 +38,8 @@ class Pair:
         self.sent_at: dict[ClientId, float] = {}
         self.latencies_s: list[float] = []
         self.received = 0
+        self.refused = 0
+        """how often `say_again` was needed"""
         self.finished: asyncio.Future[None] = one.loop.create_future()
         self._to_send = 0
         self._to_read = 0
@@ -66,6 +70,17 @@ class Pair:
         frame = self._make()
         self.sent_at[frame.client_id] = time.perf_counter()
         self.one.say(frame)
+
+    def say_again(self, error: Error) -> None:
+        """Repeat what was refused for now, as clients do. Raises Refusal for what is refused for good.
+
+        For `one.on_error`, where the server may have too much to do.
+        """
+        if error.client_id is None or error.retry_after is None:
+            raise Refusal(error)
+        self.refused += 1
+        frame = replace(self._make(), client_id=error.client_id, attempt=2)
+        self.one.loop.call_later(error.retry_after, self.one.say, frame)
 
     def _sent(self, sent: Sent) -> None:
         self._unread[sent.message_id] = None
