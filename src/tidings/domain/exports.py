@@ -127,9 +127,10 @@ class Exports:
         yield b"]"
 
     async def _messages(self, conversation_id: ConversationId, user_id: UserId) -> AsyncIterator[object]:
-        async for row in self._log.walk(conversation_id, before=None, after=None):
-            if row.sender_id == user_id:
-                yield _message(row)
+        async with self._log.walk(conversation_id, before=None, after=None) as rows:
+            async for row in rows:
+                if row.sender_id == user_id:
+                    yield _message(row)
 
     async def _reports(self, user_id: UserId) -> AsyncIterator[object]:
         first, last = (

@@ -7,7 +7,6 @@ spec §6.2, §6.5
 """
 
 import asyncio
-from contextlib import aclosing
 
 from tidings.domain.accounts import Accounts
 from tidings.domain.clock import Clock
@@ -196,7 +195,7 @@ class Histories:
             return 0
         count, looked_at = 0, 0
         rights = await self._groups.rights(conversation, user)
-        async with aclosing(self._log.walk(conversation.conversation_id, before=None, after=None)) as rows:
+        async with self._log.walk(conversation.conversation_id, before=None, after=None) as rows:
             async for row in rows:
                 looked_at += 1
                 if row.message_id <= read_up_to or count >= self._limits.unread_counted:
@@ -216,7 +215,7 @@ class Histories:
         if user not in conversation.blockers:
             return conversation.newest
         looked_at = 0
-        async with aclosing(self._log.walk(conversation.conversation_id, before=None, after=None)) as rows:
+        async with self._log.walk(conversation.conversation_id, before=None, after=None) as rows:
             async for row in rows:
                 looked_at += 1
                 if user not in row.hidden_from or looked_at > PASSED_OVER:
@@ -244,9 +243,8 @@ class Histories:
         found: list[MessageRow] = []
         size, passed_over = 0, 0
         seen = MessageId(0)
-        async with aclosing(
-            self._log.walk(conversation.conversation_id, before=query.before, after=query.after)
-        ) as rows:
+        where = conversation.conversation_id
+        async with self._log.walk(where, before=query.before, after=query.after) as rows:
             async for row in rows:
                 is_theirs = _is_for(row, viewer, rights)
                 if not is_theirs or (query.after is None and row.relation in CHANGES):

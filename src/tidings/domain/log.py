@@ -4,7 +4,8 @@ A message stands in the bucket of its id for ever. What was deleted or has expir
 place: its row stays, with an empty content.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing
 
 import msgspec
 
@@ -45,10 +46,15 @@ class Log:
                 return bucket.bucket
         return None
 
-    async def walk(
+    def walk(
         self, conversation_id: ConversationId, *, before: MessageId | None, after: MessageId | None
+    ) -> AbstractAsyncContextManager[AsyncIterator[MessageRow]]:
+        """Entered: rows from the newest (or `before`) back, or from `after` onwards; closed where left."""
+        return aclosing(self._walk(conversation_id, before, after))
+
+    async def _walk(
+        self, conversation_id: ConversationId, before: MessageId | None, after: MessageId | None
     ) -> AsyncGenerator[MessageRow, None]:
-        """Rows from the newest (or `before`) back, or from `after` onwards; who leaves it early closes it."""
         onwards = after is not None
         buckets = await self._buckets(conversation_id)
         if onwards:

@@ -14,7 +14,6 @@ spec §6.14
 
 import asyncio
 from collections import OrderedDict
-from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -210,11 +209,8 @@ class Requests:
     async def _waiting(self, conversation: Conversation, user: UserId) -> list[MessageRow]:
         """What a stranger wrote and nobody has in their inbox yet; oldest first."""
         now_ms = self._ids.now_ms()
-        rows = [
-            row
-            async for row in self._log.walk(conversation.conversation_id, before=None, after=None)
-            if _is_due(row, user, now_ms)
-        ]
+        async with self._log.walk(conversation.conversation_id, before=None, after=None) as log:
+            rows = [row async for row in log if _is_due(row, user, now_ms)]
         rows.reverse()
         has = await self._has_copies(rows, user)
         due = [row for row in rows if not any(entry_id in has for entry_id in row.entry_ids)]
@@ -243,7 +239,7 @@ class Requests:
         most_ever = max(limits.request_messages, limits.request_messages_ever)
         waiting: list[MessageRow] = []
         ever = looked_at = 0
-        async with aclosing(self._log.walk(conversation.conversation_id, before=None, after=None)) as rows:
+        async with self._log.walk(conversation.conversation_id, before=None, after=None) as rows:
             async for row in rows:
                 looked_at += 1
                 if row.relation in KNOCKS:

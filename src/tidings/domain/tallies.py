@@ -16,7 +16,6 @@ import asyncio
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from contextlib import aclosing
 from typing import NamedTuple
 
 from structlog.typing import FilteringBoundLogger
@@ -203,7 +202,7 @@ class Tellers:
     async def _find_unfinished(self, conversation: Conversation, group: GroupState) -> None:
         """This node may not have seen all of the group's messages: the newest may be unfinished."""
         found = 0
-        async with aclosing(self._log.walk(conversation.conversation_id, before=None, after=None)) as rows:
+        async with self._log.walk(conversation.conversation_id, before=None, after=None) as rows:
             async for row in rows:
                 group.follow(message_of(row))
                 found += 1

@@ -293,9 +293,7 @@ class Following:
             followed.owed = ALL
             head = await self._store.get(HEADS, (conversation_id,))
             if head is not None and head.newest > followed.safe:
-                async for row in self._log.walk(conversation_id, before=None, after=followed.safe):
-                    if is_to_be_told(row):
-                        self._take(followed, entry_of(row), row.version)
+                await self._take_new(conversation_id, followed)
             # What waits may do so in vain, and is looked for again from here on.
             owed = min([followed.owed, *(entry.message_id for entry, _ in followed.waiting)])
             began = MessageId(min(began, owed - 1))
@@ -309,6 +307,12 @@ class Following:
             followed.due_s = 0.0
         finally:
             followed.looking = None
+
+    async def _take_new(self, conversation_id: ConversationId, followed: _Followed) -> None:
+        async with self._log.walk(conversation_id, before=None, after=followed.safe) as rows:
+            async for row in rows:
+                if is_to_be_told(row):
+                    self._take(followed, entry_of(row), row.version)
 
     def _margin(self, present: Present) -> MessageId:
         return MessageId(snowflakes.first_at(present.now_ms() - int(MARGIN_S * 1000)))

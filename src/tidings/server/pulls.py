@@ -13,7 +13,6 @@ spec §6.17
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -326,7 +325,7 @@ class Pulls:
             return
         until = pull.membership.pulled_until or snowflakes.SNOWFLAKE_MAX
         read_to = pull.position
-        async with aclosing(means.log.walk(pull.conversation_id, before=None, after=read_to)) as rows:
+        async with means.log.walk(pull.conversation_id, before=None, after=read_to) as rows:
             async for row in rows:
                 if row.message_id >= until:
                     break
