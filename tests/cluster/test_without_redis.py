@@ -2,14 +2,14 @@
 
 import asyncio
 import time
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from cluster.nodes import Node
 from redis.servers import Server as Redis
-from tidings.bench.load import Device
-from tidings.bench.nodes import beat
+from tidings.bench.nodes import beat, connected
 from tidings.bench.pairs import Pair
 from tidings.bench.seed import seed
 from tidings.store.cassandra.config import CassandraConfig
@@ -35,11 +35,7 @@ async def test_messages_to_a_thousand_devices_a_node_come_within_five_seconds(
     store = await CassandraStore.open(cassandra)
     accounts, conversations = await seed(tmp_path, SERVING * DEVICES, talking, store=store)
     # The two of a pair are one after the other, so on two nodes.
-    devices = [
-        await Device(account.token).connect(nodes[number % SERVING].port)
-        for number, account in enumerate(accounts)
-    ]
-    await asyncio.gather(*(device.drained for device in devices))
+    devices = await connected(accounts, cycle(node.port for node in nodes[:SERVING]))
     beating = asyncio.create_task(beat(devices))
     pairs = [
         Pair(devices[one], devices[other], conversation)

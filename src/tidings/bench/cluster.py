@@ -24,9 +24,8 @@ from typing import NamedTuple
 
 from tidings.bench.backing import CassandraProcess, RedisProcess
 from tidings.bench.figures import milliseconds, percentile
-from tidings.bench.load import Device
 from tidings.bench.musts import verdict
-from tidings.bench.nodes import Nodes, beat
+from tidings.bench.nodes import Nodes, beat, connected
 from tidings.bench.pairs import Pair
 from tidings.bench.progress import Progress
 from tidings.bench.scrape import scraped
@@ -113,14 +112,11 @@ class System:
         accounts, conversations = await self._family.start(
             2 * pairs, [(2 * n, 2 * n + 1) for n in range(pairs)]
         )
-        devices = []
-        for number, account in enumerate(accounts):
-            # The two of a pair are one after the other, so on neighbours.
-            which, side = divmod(number, 2)
-            server = self._family.servers[(which + side) % self.nodes]
-            devices.append(await Device(account.token).connect(server.port))
+        ports = [server.port for server in self._family.servers]
+        # The two of a pair are one after the other, so on neighbours.
+        turns = (ports[(pair + side) % self.nodes] for pair in range(pairs) for side in range(2))
+        devices = await connected(accounts, turns)
         self._beating = asyncio.create_task(beat(devices))
-        await asyncio.gather(*(device.drained for device in devices))
         for n, conversation in enumerate(conversations):
             pair = Pair(devices[2 * n], devices[2 * n + 1], conversation)
             pair.one.on_error = pair.other.on_error = partial(_refused, pair)

@@ -8,6 +8,7 @@ other nodes are watched meanwhile.
 import asyncio
 import os
 import time
+from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -17,11 +18,10 @@ from tidings.bench.bystanders import Bystanders
 from tidings.bench.flock import Flock
 from tidings.bench.load import Device, local
 from tidings.bench.musts import verdict
-from tidings.bench.nodes import Nodes, beat
+from tidings.bench.nodes import Nodes, beat, connected
 from tidings.bench.pairs import Pair
 from tidings.bench.progress import Progress
 from tidings.bench.storm import latencies, times, watch
-from tidings.protocol.api import LoggedIn
 from tidings.protocol.ids import ConversationId
 
 BACK_S = 10.0
@@ -56,7 +56,9 @@ async def node_storm(folder: Path, options: NodeStormOptions, progress: Progress
         accounts, conversations = await nodes.start(
             options.clients + chatting, [(n, n + 1) for n in range(0, chatting, 2)]
         )
-        devices = await _beside(nodes, accounts[:chatting])
+        # On those to which nothing happens.
+        turns = cycle(server.port for server in nodes.servers[1:])
+        devices = await connected(accounts[:chatting], turns)
         beating = asyncio.create_task(beat(devices))
         tokens = [account.token for account in accounts[chatting:]]
         flock = await Flock.start(
@@ -71,17 +73,6 @@ async def node_storm(folder: Path, options: NodeStormOptions, progress: Progress
         await nodes.stop()
         await redis.stop()
         await cassandra.stop()
-
-
-async def _beside(nodes: Nodes, accounts: list[LoggedIn]) -> list[Device]:
-    """Their devices, on the nodes to which nothing happens, by turns."""
-    others = nodes.servers[1:]
-    found = [
-        await Device(account.token).connect(others[number % len(others)].port)
-        for number, account in enumerate(accounts)
-    ]
-    await asyncio.gather(*(device.drained for device in found))
-    return found
 
 
 def _bystanders(devices: list[Device], conversations: list[ConversationId]) -> Bystanders:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tidings.bench.backing import CassandraProcess, RedisProcess
@@ -72,6 +72,15 @@ request_s = {self._store.request_s}
 addresses = ["127.0.0.1:{self._redis.port}"]
 prefix = "of{self._count}:"
 """
+
+
+async def connected(accounts: Sequence[LoggedIn], ports: Iterable[int]) -> list[Device]:
+    """A device of each, on the node whose turn it is; returns once all were sent their inboxes."""
+    devices = [
+        await Device(account.token).connect(port) for account, port in zip(accounts, ports, strict=False)
+    ]
+    await asyncio.gather(*(device.drained for device in devices))
+    return devices
 
 
 async def beat(devices: Sequence[Device]) -> None:
