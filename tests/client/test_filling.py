@@ -1,14 +1,17 @@
 """What the inbox has no more is taken from the history, also if that is cut off half-way."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from client.memory_world import Devices, Screen, all_agree, until
-from tidings.client import CaughtUpEvent, GapEvent, MessageEvent, PastEvent, ReactionEvent
+from tidings.client import CaughtUpEvent, GapEvent, MessageEvent, PastEvent, ReactionEvent, inbox
 from tidings.client.connection import Connection
 from tidings.client.filling import Filling
+from tidings.client.receiver import Receiver
 from tidings.domain.conversation import Conversation
 from tidings.protocol.frames import Drained, InboxExpired, Stale
 from tidings.protocol.ids import EntryId
@@ -120,6 +123,41 @@ async def test_what_was_on_its_way_as_a_gap_ended_is_looked_for_once_more(
         session.send(Stale())
         await until(lambda: heard(bob) == ["before", "on its way"])
         await all_agree(bob)
+
+
+async def test_who_is_told_again_that_the_inbox_is_empty_looks_again_but_no_more_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = Devices(await World.start(), tmp_path)
+    alice = await devices.register("alice")
+    looks: list[object] = []
+    ask_for_keys = inbox.ask_for_keys
+
+    def asked(*args: Any) -> bool:
+        looks.append(args)
+        return ask_for_keys(*args)
+
+    async def told(times: int) -> None:
+        await until(lambda: looks and caught_up(alice) == times)
+        looks.clear()
+
+    monkeypatch.setattr(inbox, "ask_for_keys", asked)
+    async with alice:
+        await told(1)
+        ((session,),) = devices.world.services.connections._receivers.values()
+        for times in range(2, 5):
+            session.send(Drained(devices.world.services.ids.now_ms(), EntryId(0)))
+            await told(times)
+        assert len(tasks_of(Receiver._ask_for_keys)) == len(tasks_of(Receiver._look_for_gaps)) == 1
+
+
+def caught_up(screen: Screen) -> int:
+    return len([event for event in screen.events if isinstance(event, CaughtUpEvent)])
+
+
+def tasks_of(work: Callable[..., Any]) -> list["asyncio.Task[Any]"]:
+    """Those that run some method."""
+    return [one for one in asyncio.all_tasks() if getattr(one.get_coro(), "cr_code", None) is work.__code__]
 
 
 async def test_a_new_device_is_given_the_newest_of_each_conversation(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ class Receiver:
         """Receive over a connection until it is lost."""
         stored = 0
         beside: set[asyncio.Task[None]] = set()
+        is_watching = False
 
         async def acknowledge_again(pause_s: float) -> None:
             await self._clock.sleep(pause_s)
@@ -116,8 +117,12 @@ class Receiver:
                 if delivered:
                     stored += delivered
                     connection.post(Ack(stored))
-                for task in self._follow_up(connection, arrived):
-                    beside.add(task)
+                beside.update(self._follow_up(connection, arrived))
+                if not is_watching and _is_any_drained(arrived):
+                    # A server may say so again and again: those that look go on as long as the connection.
+                    is_watching = True
+                    beside.add(asyncio.ensure_future(self._look_for_gaps()))
+                    beside.add(asyncio.ensure_future(self._ask_for_keys()))
                 for task in [task for task in beside if task.done()]:
                     beside.remove(task)
                     task.result()
@@ -132,11 +137,9 @@ class Receiver:
         for frame in arrived:
             if isinstance(frame, InboxExpired):
                 self._stream.note(GapEvent(unix_ms(frame.since)))
-        if any(isinstance(frame, Drained) for frame in arrived):
+        if _is_any_drained(arrived):
             self._stream.note(CaughtUpEvent())
             tasks.append(asyncio.ensure_future(self._catch_up(connection)))
-            tasks.append(asyncio.ensure_future(self._look_for_gaps()))
-            tasks.append(asyncio.ensure_future(self._ask_for_keys()))
         elif any(isinstance(frame, Stale) for frame in arrived):
             tasks.append(asyncio.ensure_future(self._sync(connection)))
         return tasks
@@ -242,6 +245,10 @@ class Receiver:
     async def _fill(self, connection: Connection) -> None:
         await self._filling.fill(connection)
         self._has_arrived.set()  # keys of what was read there may be missing
+
+
+def _is_any_drained(arrived: Sequence[Arrival]) -> bool:
+    return any(isinstance(frame, Drained) for frame in arrived)
 
 
 def _strange(database: sqlite3.Connection, messages: Sequence[Message]) -> set[ConversationId]:
