@@ -77,6 +77,27 @@ def test_a_verb_pays_for_no_other() -> None:
     assert not {"tidings.server", "tidings.bench", "rocksdict", "litestar", "httpx", "rich"} & modules
 
 
+def test_without_the_encryption_core_a_client_says_how_to_get_it() -> None:
+    program = """
+import sys
+from tidings.cli.main import main
+sys.modules["tidings_core"] = None  # as where it is not installed
+main(sys.argv[1:])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "send", "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: tidings send encrypts, and the encryption core is not installed\n"
+        "hint: in a checkout, scripts/core VENV builds it and installs it into a virtual environment\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "serve", "--help"], capture_output=True, check=False
+    )
+    assert done.returncode == 0
+
+
 def test_no_profile_and_no_server(tmp_path) -> None:  # type: ignore[no-untyped-def]
     done = tidings("send", "@bob", "x", "--profile", tmp_path / "none")
     assert done.code == 1

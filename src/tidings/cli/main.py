@@ -10,6 +10,7 @@ To add a verb: write `cli/VERB.py` with a function `VERB`, and add one line to `
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -50,6 +51,7 @@ VERBS = {
     "completion": "Make your shell complete verbs and options.",
 }
 """The verbs and their line in `tidings --help`, in its order."""
+CORE = "tidings_core"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,7 +87,7 @@ def application(chosen: str) -> typer.Typer:
 
 
 def _add(app: typer.Typer, verb: str, summary: str) -> None:
-    module = importlib.import_module(f"tidings.cli.{verb}")
+    module = _module(verb)
     inner: typer.Typer | None = getattr(module, "app", None)
     if inner is not None:
         for command in inner.registered_commands:
@@ -95,6 +97,19 @@ def _add(app: typer.Typer, verb: str, summary: str) -> None:
         return
     function: Callable[..., None] = getattr(module, verb)
     app.command(verb)(with_passphrase_file(function))
+
+
+def _module(verb: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"tidings.cli.{verb}")
+    except ModuleNotFoundError as error:
+        if error.name != CORE:
+            raise
+        # A server does without it, so that it is no dependency of the package.
+        raise Failure(
+            f"tidings {verb} encrypts, and the encryption core is not installed",
+            hint="in a checkout, scripts/core VENV builds it and installs it into a virtual environment",
+        ) from None
 
 
 def _nothing() -> None:
