@@ -583,3 +583,19 @@ class TestFlood:
         assert alice.link.is_paused
         assert await bob.texts(10) == texts
         assert not alice.link.is_paused
+
+    async def test_a_heartbeat_is_answered_at_once_also_while_something_slow_goes_on(self) -> None:
+        world = await World.start(limits=Limits(receipt_delay_s=0))
+        alice, bob, conversation = await pair(world)
+        again = await World.start(
+            world.services.conversations._store,  # the same rows, nothing in memory
+            clock=world.clock,
+            limits=Limits(receipt_delay_s=0),
+        )
+        alice, bob = await again.online(alice.account), await again.online(bob.account)
+        alice.send(conversation, "reads the conversation first")
+        alice.send(conversation, "waits for it")
+        alice.say(frames.Heartbeat())
+        last = alice.codec.decode_server(alice.link.sent[-1])
+        assert isinstance(last, frames.HeartbeatOk)
+        assert await bob.texts(2) == ["reads the conversation first", "waits for it"]

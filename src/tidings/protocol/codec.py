@@ -14,7 +14,7 @@ from typing import Any, Protocol, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from tidings.protocol.errors import MALFORMED, UNKNOWN_TAG, ProtocolError
-from tidings.protocol.frames import ClientFrame, Frame, Message, SealedDeliver, ServerFrame
+from tidings.protocol.frames import ClientFrame, Frame, Heartbeat, Message, SealedDeliver, ServerFrame
 from tidings.protocol.ids import SNOWFLAKES
 
 MSGPACK_SUBPROTOCOL = "tidings.v1.msgpack"
@@ -31,6 +31,10 @@ class Codec(Protocol):
     @property
     def binary(self) -> bool:
         """Whether its frames travel as binary WebSocket messages."""
+
+    @property
+    def heartbeat(self) -> bytes:
+        """A Heartbeat as clients send it, to be known without decoding."""
 
     def encode(self, frame: Frame) -> bytes:
         """The frame as one WebSocket message."""
@@ -64,6 +68,7 @@ class MsgpackCodec:
 
     def __init__(self) -> None:
         self.encode = _encoder.encode
+        self.heartbeat = self.encode(Heartbeat())
         self._client = msgspec.msgpack.Decoder(ClientFrame)
         self._server = msgspec.msgpack.Decoder(ServerFrame)
 
@@ -89,6 +94,7 @@ class JsonCodec:
     binary = False
 
     def __init__(self) -> None:
+        self.heartbeat = msgspec.json.encode(Heartbeat())
         self._client = msgspec.json.Decoder(ClientFrame, strict=False)
         self._server = msgspec.json.Decoder(ServerFrame, strict=False)
 
