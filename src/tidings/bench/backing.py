@@ -7,6 +7,8 @@ checkout starts one. Redis is always one of our own, so that nobody else's comma
 import asyncio
 import os
 import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from tidings.bench.family import usage
@@ -25,7 +27,8 @@ class CassandraProcess:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         named = os.environ.get("TIDINGS_CASSANDRA", "")
-        self._is_ours = not named
+        self.is_ours = not named
+        """whether it goes, with all that is in it, when it is stopped"""
         host, _, port = named.rpartition(":")
         self.host = host or "127.0.0.1"
         self.port = int(port) if named else free_port()
@@ -33,13 +36,13 @@ class CassandraProcess:
 
     async def start(self) -> None:
         """Return once it takes requests. Raises RuntimeError."""
-        if self._is_ours:
+        if self.is_ours:
             await self._script("start")
         self._pid = listener(self.port)
 
     async def stop(self) -> None:
         """End it, if it was started here."""
-        if self._is_ours:
+        if self.is_ours:
             await self._script("stop")
 
     @property
@@ -115,3 +118,14 @@ class RedisProcess:
             return (await reader.readexactly(length)).decode()
         finally:
             writer.close()
+
+
+@asynccontextmanager
+async def backing(folder: Path) -> AsyncIterator[tuple[CassandraProcess, RedisProcess]]:
+    """Both, begun in a folder; they are ended whatever fails. Raises RuntimeError."""
+    cassandra, redis = CassandraProcess(folder / "cassandra"), RedisProcess(folder)
+    async with AsyncExitStack() as stack:
+        for process in (cassandra, redis):
+            stack.push_async_callback(process.stop)
+            await process.start()
+        yield cassandra, redis

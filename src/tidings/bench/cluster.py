@@ -17,12 +17,13 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from tidings.bench.backing import CassandraProcess, RedisProcess
+from tidings.bench.backing import CassandraProcess, RedisProcess, backing
 from tidings.bench.figures import milliseconds, percentile
 from tidings.bench.musts import verdict
 from tidings.bench.nodes import Nodes, beat, connected
@@ -171,16 +172,16 @@ class System:
 
 async def cluster(folder: Path, options: ClusterOptions, progress: Progress) -> dict[str, object]:
     """Run it in an empty folder; the result is what `--json` prints."""
-    cassandra, redis = CassandraProcess(folder / "cassandra"), RedisProcess(folder)
     systems: list[System] = []
-    try:
+    async with AsyncExitStack() as stack:
         progress.say("Cassandra and Redis")
-        await cassandra.start()
-        await redis.start()
+        cassandra, redis = await stack.enter_async_context(backing(folder))
         for nodes in options.nodes:
             progress.say(f"{2 * options.pairs} people on {nodes} nodes")
-            systems.append(System(folder, nodes, cassandra, redis, options))
-            await systems[-1].start()
+            system = System(folder, nodes, cassandra, redis, options)
+            systems.append(system)
+            stack.push_async_callback(system.stop)
+            await system.start()
         for system in systems:
             await system.full_speed(WARM)
         await asyncio.sleep(SETTLE_S)
@@ -189,11 +190,6 @@ async def cluster(folder: Path, options: ClusterOptions, progress: Progress) -> 
             for system in systems:
                 progress.say(f"round {number + 1} of {options.rounds}, {system.nodes} nodes")
                 rounds[system.nodes].append(await _round(system, options))
-    finally:
-        for system in systems:
-            await system.stop()
-        await redis.stop()
-        await cassandra.stop()
     return _result(options, rounds)
 
 

@@ -8,12 +8,13 @@ other nodes are watched meanwhile.
 import asyncio
 import os
 import time
+from contextlib import AsyncExitStack
 from itertools import cycle
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from tidings.bench.backing import CassandraProcess, RedisProcess
+from tidings.bench.backing import backing
 from tidings.bench.bystanders import Bystanders
 from tidings.bench.flock import Flock
 from tidings.bench.load import Device, local
@@ -45,12 +46,10 @@ class NodeStormOptions(NamedTuple):
 
 async def node_storm(folder: Path, options: NodeStormOptions, progress: Progress) -> dict[str, object]:
     """Run it in an empty folder; the result is what `--json` prints."""
-    cassandra, redis = CassandraProcess(folder / "cassandra"), RedisProcess(folder)
-    nodes = Nodes(folder / "nodes", options.nodes, cassandra, redis)
-    try:
+    async with AsyncExitStack() as stack:
         progress.say("Cassandra and Redis")
-        await cassandra.start()
-        await redis.start()
+        nodes = Nodes(folder / "nodes", options.nodes, *await stack.enter_async_context(backing(folder)))
+        stack.push_async_callback(nodes.stop)
         chatting = 2 * options.bystanders
         progress.say(f"registering {options.clients + chatting} people")
         accounts, conversations = await nodes.start(
@@ -69,10 +68,6 @@ async def node_storm(folder: Path, options: NodeStormOptions, progress: Progress
         finally:
             beating.cancel()
             await flock.close()
-    finally:
-        await nodes.stop()
-        await redis.stop()
-        await cassandra.stop()
 
 
 def _bystanders(devices: list[Device], conversations: list[ConversationId]) -> Bystanders:

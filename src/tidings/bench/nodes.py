@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tidings.bench.backing import CassandraProcess, RedisProcess
@@ -29,6 +30,7 @@ class Nodes:
         self._folder = folder
         self._count = count
         self._redis = redis
+        self._goes = cassandra.is_ours
         self._store = CassandraConfig(
             contact_points=(cassandra.host,),
             port=cassandra.port,
@@ -52,9 +54,12 @@ class Nodes:
         return seeded
 
     async def stop(self) -> None:
-        """End the nodes, and drop what they kept."""
-        for server in self.servers:
-            await server.stop()
+        """End the nodes, and drop what they kept in a Cassandra that stays."""
+        async with AsyncExitStack() as stack:
+            for server in self.servers:
+                stack.push_async_callback(server.stop)
+        if self._goes:
+            return
         driver = await Driver.connect(self._store)
         await driver.query(f"DROP KEYSPACE IF EXISTS {self._store.keyspace}")
         await driver.close()
