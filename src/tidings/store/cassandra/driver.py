@@ -27,6 +27,8 @@ except ImportError:  # an extra, `tidings[cluster]`
     acsylla = None
 
 PAGE_ROWS = 200
+LOST_S = 2.0
+"""after the time of a request it is given up here: where all nodes go the driver may never answer some"""
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 5.0
 """between two tries of `repeated`"""
@@ -86,7 +88,7 @@ class Driver:
         statement = acsylla.create_statement(cql, timeout=timeout_s)
         if host:
             statement.set_host(host, self._config.port)
-        result = await self._settled(self._session.execute(statement))
+        result = await self._settled(self._session.execute(statement), timeout_s=timeout_s)
         return [row.as_tuple() for row in result]
 
     async def least_host(self) -> str:
@@ -201,7 +203,9 @@ class Driver:
 
     # --- inside -----------------------------------------------------------------------------
 
-    async def _settled(self, request: Awaitable[Any], *, conditional: bool = False) -> Result:
+    async def _settled(
+        self, request: Awaitable[Any], *, conditional: bool = False, timeout_s: float | None = None
+    ) -> Result:
         """The answer to a request, once there is room for it."""
         began_s = self._now_s()
         if self._free:
@@ -220,8 +224,9 @@ class Driver:
             finally:
                 self.counts.waiting -= 1
         try:
-            return await request
-        except acsylla.errors.CassException as error:
+            async with asyncio.timeout((timeout_s or self._config.request_s) + LOST_S):
+                return await request
+        except (acsylla.errors.CassException, TimeoutError) as error:
             self.counts.failures += 1
             raise refusal(error, self._config, conditional=conditional) from None
         finally:

@@ -33,7 +33,7 @@ _FUTURE = re.compile(r"timestamp.*(future|maximum)|maximum.*timestamp", re.IGNOR
 
 def refusal(error: Exception, config: CassandraConfig, *, conditional: bool = False) -> StoreError:
     """The StoreError for what a request raised."""
-    name, said = type(error).__name__, str(error).strip().rstrip(":")
+    name, said = type(error).__name__, str(error).strip().rstrip(":") or "no answer in time"
     where = f"the store at {', '.join(config.contact_points)}:{config.port}"
     if _FULL.search(said):
         return StoreFull(f"{where} has no room: {said}")
