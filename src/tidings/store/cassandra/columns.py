@@ -204,8 +204,7 @@ class RowColumns(Generic[R]):
         terms, values = [], [f"v{place}" for place in range(len(self.all))]
         for column, value in zip(self.all, values, strict=True):
             names[f"missing_{value}"] = column.default or _missing
-            term = _decoded(column, value, names, alone=self._is_alone(column))
-            terms.append(term)
+            terms.append(_decoded(column, value, names, alone=self._is_alone(column)))
         made: Callable[..., R] = eval(  # noqa: S307
             f"lambda {', '.join(values)}: row({', '.join(terms)})", names
         )

@@ -1,8 +1,9 @@
 """The connection to the cluster: the only module that knows the driver, acsylla.
 
 Bounds. At most `in_flight` requests are at the cluster; further ones wait here in their order. Each
-is answered, or fails, within `request_s`. Statements are prepared at their first use and kept: as many
-as there are texts. A result is fetched in pages of `PAGE_ROWS`.
+is answered, or fails, within `request_s`; what the driver loses fails `LOST_S` later. Statements are
+prepared at their first use and kept: as many as there are texts. A result is fetched in pages of
+`PAGE_ROWS`.
 
 What fails is raised as a StoreError, see `refusals`.
 """
