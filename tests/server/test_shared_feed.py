@@ -3,6 +3,7 @@
 import asyncio
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +12,8 @@ from tidings.domain.peers import LATE_S, MARGIN_S
 from tidings.protocol import ids
 from tidings.protocol.ids import ConversationId, DeviceId, EntryId, MessageId, UserId
 from tidings.protocol.limits import Limits
-from tidings.server.shared_feed import FIRST_REREAD_S, REREAD_ACKS, REREAD_S, Present, SharedFeed
+from tidings.server import shared_feed
+from tidings.server.shared_feed import FIRST_REREAD_S, REMEMBERED, REREAD_ACKS, REREAD_S, Present, SharedFeed
 from tidings.testing.clock import FakeClock
 
 OWN, OTHER = DeviceId(1), DeviceId(2)
@@ -137,8 +139,36 @@ async def test_many_acknowledgements_bring_a_read() -> None:
         bench.clock.advance(0.001)
         bench.feed.offer(bench.write())
         bench.acknowledge()
+    bench.clock.advance(MARGIN_S)
     await bench.sweep()
     assert bench.sent.count(lost.entry_id) == 1
+
+
+async def test_in_a_busy_inbox_nothing_is_sent_twice() -> None:
+    bench = Bench()
+    await bench.sweep()
+    for _ in range(15):
+        for _ in range(1000):
+            bench.clock.advance(0.001)
+            bench.feed.offer(bench.write())
+            bench.acknowledge()
+        await bench.sweep()
+    assert len(bench.sent) == len(set(bench.sent)) == 15_000
+    assert bench.cursor > bench.id_at(2 * MARGIN_S + 1)
+
+
+async def test_a_long_inbox_need_not_be_read_to_its_end() -> None:
+    bench = Bench()
+    for _ in range(10 * WINDOW):
+        bench.write()
+        bench.clock.advance(0.001)
+    bench.clock.advance(MARGIN_S)
+    seventh = bench.inbox[7 * WINDOW - 1][1].entry_id
+    for _ in range(7):
+        await bench.sweep()
+        bench.acknowledge()
+    assert bench.drained == 0
+    assert bench.cursor == seventh
 
 
 async def test_while_the_clock_is_wrong_the_cursor_stays() -> None:
@@ -171,9 +201,11 @@ async def test_reading_begins_a_margin_before_the_start() -> None:
 
 
 @settings(max_examples=150)
-@given(st.integers(0, 2**32), st.integers(1, 200))
-def test_nothing_is_missed_and_nothing_sent_twice(seed: int, steps: int) -> None:
-    asyncio.run(_wander(random.Random(seed), steps))
+@given(st.integers(0, 2**32), st.integers(1, 200), st.sampled_from([1, 5, 20, REMEMBERED]))
+def test_nothing_is_missed_and_nothing_sent_twice(seed: int, steps: int, remembered: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_feed, "REMEMBERED", remembered)
+        asyncio.run(_wander(random.Random(seed), steps))
 
 
 async def _wander(rng: random.Random, steps: int) -> None:

@@ -2,10 +2,11 @@
 
 Publications come out of order, late or not at all, and rows may become readable later than rows with
 greater ids. So a live entry is sent and remembered, and moves nothing. What moves the cursor is a read
-that came to the inbox's end: up to the greatest entry that reads have returned, but no nearer to the
-present than `MARGIN_S`, since until then rows may still appear. Such a read is made while draining,
-`FIRST_REREAD_S` after going live, after `REREAD_ACKS` acknowledgements, each `REREAD_S`, and when
-something may have been lost. It passes over what was sent to this device already.
+of all that came since: as far as it has come, but no nearer to the present than `MARGIN_S`, since until
+then rows may still appear. Such a read is made while draining, `FIRST_REREAD_S` after going live, after
+`REREAD_ACKS` acknowledgements, each `REREAD_S`, and when something may have been lost. It passes over
+what was sent to this device already. Where that is more than can be remembered nothing is sent, until
+the present has moved on.
 
 spec §6.4
 """
@@ -24,9 +25,12 @@ from tidings.server.feed import OLD_MS, Feed, Read, Recipient
 FIRST_REREAD_S = 10.0
 REREAD_S = 300.0
 REREAD_ACKS = 1024
-"""Each reads again what the margin of the one before covered: fewer would read most of a busy inbox twice."""
-REMEMBERED = 4096
-"""Entries sent after the last read of all; beyond it the oldest are forgotten, and sent once more."""
+"""Each reads again what the margin of the one before covered: fewer would read most of a busy inbox twice.
+However many they are, a margin lies between two reads."""
+REMEMBERED = 32_768
+"""Entries sent, and not yet behind what can be relied upon: 1,600 a second, and some 3 MB of one inbox."""
+FULL_S = 2.0
+"""After this it is looked whether more can be remembered."""
 IDLE_MS = 3_600_000
 """An inbox in which nothing came is read from so long ago on."""
 NEVER = float("inf")
@@ -51,7 +55,9 @@ class SharedFeed(Feed):
         "_after_gap",
         "_began_ms",
         "_due_s",
+        "_ended_s",
         "_greatest",
+        "_is_full",
         "_left_out",
         "_present",
         "_remembered",
@@ -78,9 +84,13 @@ class SharedFeed(Feed):
         what reads have returned"""
         self._stored = start
         """the cursor as it was stored last"""
-        self._remembered: dict[EntryId, None] | None = None
+        self._remembered: set[EntryId] | None = None
         """sent, and after `_safe`; None while there are none"""
+        self._is_full = False
+        """whether nothing is sent, since it could not be remembered"""
         self._due_s = NEVER
+        self._ended_s = 0.0
+        """when a read came to the end last"""
         self._after_gap = False
         self._rereading = False
         self._whole = True
@@ -92,6 +102,10 @@ class SharedFeed(Feed):
         """the least of the entries that came live, were not sent, and are to be read"""
 
     @property
+    def has_room(self) -> bool:
+        return not self._is_full and super().has_room
+
+    @property
     def is_stalled(self) -> bool:
         return self._rereading or not self._live
 
@@ -100,10 +114,11 @@ class SharedFeed(Feed):
         return self._safe
 
     def is_due(self, now_s: float) -> bool:
-        if now_s < self._due_s or self._whole:
+        if now_s < self._due_s or (self._whole and not self._is_full):
             return False  # one that has begun goes to its end first
         self._due_s = NEVER
         self._acks = 0
+        self._is_full = False
         self._rereading = self._whole = True
         self._position = self._safe
         return True
@@ -120,7 +135,7 @@ class SharedFeed(Feed):
         stored = super().acknowledge(up_to)
         self._acks += len(stored)
         if self._acks >= REREAD_ACKS:
-            self._due_s = 0.0
+            self._due_s = min(self._due_s, self._ended_s + MARGIN_S)
         return stored
 
     def cursor(self, stored: list[Entry]) -> EntryId | None:  # noqa: ARG002 - what was acknowledged moves nothing
@@ -133,6 +148,10 @@ class SharedFeed(Feed):
         return False
 
     def offer(self, entry: Entry) -> None:
+        if self._live and self._is_beyond_memory(entry):
+            self._live = False
+            self._is_full = self._overflow = True
+            self._due_s = min(self._due_s, self._present.now_s())
         super().offer(entry)
         if self._overflow:
             self._leave_out([entry])
@@ -169,10 +188,14 @@ class SharedFeed(Feed):
                 self._end_read()
                 return self._go_live()
             for entry in entries:
+                if self._is_beyond_memory(entry):
+                    self._is_full = True
+                    break
                 self._position = entry.entry_id
                 self._pass(entry)
                 if not self.has_room:
                     break
+            self._settle()
             self._greatest = max(self._greatest, self._position)
             await asyncio.sleep(0)
         self._leave_out(self._held or ())
@@ -187,17 +210,41 @@ class SharedFeed(Feed):
         self._with_own = with_own and first
         return first
 
+    def _bound(self) -> EntryId:
+        """Up to where what is read and passed need not be read again; 0: nowhere."""
+        if not (self._whole and self._began_ms and self._present.is_right()):
+            return EntryId(0)
+        return EntryId(ids.first_at(self._began_ms - int(MARGIN_S * 1000)))
+
+    def _is_beyond_memory(self, entry: Entry) -> bool:
+        """Whether it would have to be remembered, and cannot."""
+        remembered = self._remembered
+        if remembered is None or len(remembered) < REMEMBERED or entry.entry_id in remembered:
+            return False
+        return entry.entry_id > max(self._safe, self._bound())
+
+    def _settle(self) -> None:
+        """A read has come to `_position`."""
+        self._safe = EntryId(max(self._safe, min(self._position, self._bound())))
+        if self._remembered is None or len(self._remembered) < REMEMBERED:
+            return
+        self._forget()
+        self._is_full = self._is_full and len(self._remembered or ()) >= REMEMBERED
+        if self._is_full:
+            self._due_s = min(self._due_s, self._present.now_s() + FULL_S)
+
     def _end_read(self) -> None:
         began_ms, was_whole = self._began_ms, self._whole
         self._rereading = self._whole = False
         self._began_ms = 0
+        self._ended_s = self._present.now_s()
         if began_ms and self._present.is_right():
             read_up_to = max(self._greatest, ids.first_at(began_ms - IDLE_MS))
             safe = min(read_up_to, ids.first_at(began_ms - int(MARGIN_S * 1000)))
             self._safe = EntryId(max(self._safe, safe))
             self._forget()
         wait_s = REREAD_S if self._drained and was_whole else FIRST_REREAD_S
-        self._due_s = min(self._due_s, self._present.now_s() + wait_s)
+        self._due_s = min(self._due_s, self._ended_s + wait_s)
 
     def _pass(self, entry: Entry) -> None:
         entry_id = entry.entry_id
@@ -207,18 +254,15 @@ class SharedFeed(Feed):
         if entry_id <= self._safe or (entry.sender_device == self._device and not self._with_own):
             return
         if self._remembered is None:
-            self._remembered = {}
+            self._remembered = set()
         elif entry_id in self._remembered:
             return
-        self._remembered[entry_id] = None
-        if len(self._remembered) > REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+        self._remembered.add(entry_id)
         self._dispatch(entry)
 
     def _forget(self) -> None:
         if self._remembered is not None:
-            kept = dict.fromkeys(entry_id for entry_id in self._remembered if entry_id > self._safe)
-            self._remembered = kept or None
+            self._remembered = {entry_id for entry_id in self._remembered if entry_id > self._safe} or None
 
     def _settled(self) -> EntryId | None:
         """Where the stored cursor belongs now, if it is worth a write."""
