@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tidings.bench.backing import RedisProcess
 from tidings.bench.cluster import ClusterOptions, Work, _idle, _result, _spent
 from tidings.bench.node_storm import NodeStormOptions, node_storm
 from tidings.bench.progress import Progress
+from tidings.bench.scheduling import scheduled_in_batches
 from tidings.bench.spread import listener
 from tidings.cli.failure import Failure
 from tidings.cli.main import application
@@ -67,9 +69,34 @@ def test_medians_and_growth_are_told_with_what_must_hold() -> None:
     assert result["by_nodes"][1]["node_cpu_us_per_message_of_rounds"] == [130, 500, 120]
     assert result["node_cpu_growth"] == 1.3
     assert result["missed"] == ["node_cpu_growth"]
+    assert "crossing" not in result
     alone: Any = _result(ClusterOptions(), {2: rounds(251)})
     assert "node_cpu_growth" not in alone
     assert alone["missed"] == ["node_cpu_us_per_message"]
+
+
+def test_what_crossing_costs_is_told_of_the_most_nodes() -> None:
+    def rounds(*cpu_us: tuple[float, float]) -> list[dict[str, Any]]:
+        return [
+            {"node_cpu_us_per_message": one, "at_home": {"node_cpu_us_per_message": other}}
+            for one, other in cpu_us
+        ]
+
+    alone = [{"node_cpu_us_per_message": 100}]
+    result: Any = _result(
+        ClusterOptions(), {1: alone, 2: rounds((190, 100)), 4: rounds((210, 200), (190, 150), (230, 300))}
+    )
+    assert result["crossing"] == 1.05
+    assert "at_home" not in result["by_nodes"][0]
+    assert [one["at_home"]["node_cpu_us_per_message"] for one in result["by_nodes"][1:]] == [100, 200]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SCHED_BATCH is Linux'")
+def test_what_is_measured_is_scheduled_in_batches_for_as_long() -> None:
+    before = os.sched_getscheduler(0)
+    with scheduled_in_batches():
+        assert os.sched_getscheduler(0) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == before
 
 
 def test_the_process_that_listens_is_found() -> None:
