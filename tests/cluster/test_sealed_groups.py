@@ -9,6 +9,7 @@ from cluster.nodes import Node
 from integration.crowd import Crowd, Member, Talk
 from tidings.bench.seed import seed
 from tidings.client import MessageEvent, WarningEvent
+from tidings.protocol.api import LoggedIn
 from tidings.store.cassandra.config import CassandraConfig
 from tidings.store.cassandra.store import CassandraStore
 
@@ -22,12 +23,28 @@ HANDED_OUT_S = 0.4
 """more for each member: each of the two hands a key to every device at first, a message each"""
 
 
-@pytest.mark.parametrize("members", [50, 500], ids=["fifty", "five-hundred"])
+FIFTY, FIVE_HUNDRED = range(50), range(50, 550)
+"""people"""
+
+
+@pytest.fixture(scope="module")
+def accounts(cassandra: CassandraConfig, tmp_path_factory: pytest.TempPathFactory) -> list[LoggedIn]:
+    """Of all people of this module."""
+
+    async def made() -> list[LoggedIn]:
+        store = await CassandraStore.open(cassandra)
+        found, _ = await seed(tmp_path_factory.mktemp("people"), FIVE_HUNDRED.stop, [], store=store)
+        return found
+
+    return asyncio.run(made())
+
+
+@pytest.mark.parametrize("who", [FIFTY, FIVE_HUNDRED], ids=["fifty", "five-hundred"])
 async def test_two_people_talk_in_a_group(
-    nodes: list[Node], cassandra: CassandraConfig, tmp_path: Path, members: int
+    nodes: list[Node], accounts: list[LoggedIn], tmp_path: Path, who: range
 ) -> None:
-    accounts, _ = await seed(tmp_path, members, [], store=await CassandraStore.open(cassandra))
-    crowd = await Crowd.of(accounts, tmp_path, [node.url for node in nodes])
+    members = len(who)
+    crowd = await Crowd.of(accounts[who.start : who.stop], tmp_path, [node.url for node in nodes])
     async with crowd.member(0) as ann, crowd.member(1) as ben:
         group = await ann.client.groups.create("All of us", crowd.handles(1, members))
         assert group.count == members
