@@ -2,9 +2,9 @@
 
 import pytest
 
-from tidings.bench.chaos.membership import Asked, Span, allowed, broken_chain, spans_of
+from tidings.bench.chaos.membership import Asked, Span, allowed, broken_chain, once, spans_of
 from tidings.protocol.frames import GroupAction, GroupChange
-from tidings.protocol.ids import UserId
+from tidings.protocol.ids import ClientId, UserId
 
 MAKER, ALICE, BOB, CAROL = (UserId(number) for number in (1, 2, 3, 4))
 CREATE, ADD, REMOVE = GroupAction.CREATE, GroupAction.ADD, GroupAction.REMOVE
@@ -39,6 +39,14 @@ def test_spans_follow_from_the_changes() -> None:
 def test_what_is_there_already_changes_nothing() -> None:
     twice = [*CHANGES[:2], GroupChange(3, ADD, [CAROL]), GroupChange(4, REMOVE, [UserId(9)])]
     assert spans_of(MAKER, twice)[CAROL] == [Span(2)]
+
+
+def test_a_change_that_was_told_twice_under_one_name_is_one() -> None:
+    log = [(ClientId(b"%d" % change.version), change) for change in CHANGES]
+    assert once([*log[:4], log[2], log[3], log[4]]) == CHANGES
+    # Neither what one name has for two changes, nor what two names have for one.
+    assert once([*log, (log[3][0], CHANGES[1])]) == [*CHANGES, CHANGES[1]]
+    assert once([*log, (ClientId(b"other"), CHANGES[1])]) == [*CHANGES, CHANGES[1]]
 
 
 @pytest.mark.parametrize(("version", "is_covered"), [(1, False), (2, True), (4, True), (5, False)])

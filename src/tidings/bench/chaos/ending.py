@@ -14,7 +14,7 @@ from tidings.bench.chaos.book import NOWHERE, UNPLACED, Book, Finding, Kind
 from tidings.bench.chaos.cast import Direct, Group, Person
 from tidings.bench.chaos.chatter import Chatter
 from tidings.bench.chaos.judge import Room, Seen, judge, missing
-from tidings.bench.chaos.membership import ALWAYS, allowed, broken_chain, spans_of
+from tidings.bench.chaos.membership import ALWAYS, allowed, broken_chain, once, spans_of
 from tidings.bench.chaos.side import NOBODY, Marks, change_of, line_of
 from tidings.bench.load import Refusal
 from tidings.bench.transcript import Name, Transcript
@@ -31,7 +31,7 @@ from tidings.protocol.frames import (
     Tallies,
     Tally,
 )
-from tidings.protocol.ids import ConversationId, MessageId, UserId
+from tidings.protocol.ids import ClientId, ConversationId, MessageId, UserId
 from tidings.protocol.limits import Limits
 
 PAGE = 256
@@ -175,7 +175,7 @@ class Ending:
             yield Room(group.conversation, members, self._book.versions, mine, forgets), group.people
 
     async def _log(self, person: Person, conversation: ConversationId) -> Log:
-        shown, changes = Transcript(), []
+        shown, changes = Transcript(), list[tuple[ClientId, GroupChange]]()
         after, more = MessageId(0), True
         while more:
             try:
@@ -191,10 +191,10 @@ class Ending:
                     f"history of {person.account.name}", conversation, message.message_id, message.version
                 )
                 if message.sender_device == NOBODY and (change := change_of(message)) is not None:
-                    changes.append(change)
+                    changes.append((message.client_id, change))
             more = page.more
             after = page.next or (page.items[-1].message.message_id if page.items else after)
-        return Log(shown, changes)
+        return Log(shown, once(changes))
 
     def _judge_room(self, room: Room, people: Sequence[Person], logs: Sequence[Log]) -> None:
         seen = [one for person in people for one in _devices(person, room.conversation)]

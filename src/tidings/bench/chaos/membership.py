@@ -5,13 +5,13 @@ Pure: it is given what was seen.
 spec §6.17
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from tidings.protocol.frames import GroupAction, GroupChange
-from tidings.protocol.ids import UserId
+from tidings.protocol.ids import ClientId, UserId
 
 COMES = (GroupAction.CREATE, GroupAction.ADD, GroupAction.JOIN)
 GOES = (GroupAction.REMOVE, GroupAction.LEAVE)
@@ -59,6 +59,17 @@ def spans_of(maker: UserId, changes: Sequence[GroupChange]) -> Spans:
             elif change.action in GOES and is_in:
                 mine[-1] = mine[-1]._replace(left=change.version)
     return spans
+
+
+def once(log: Iterable[tuple[ClientId, GroupChange]]) -> list[GroupChange]:
+    """A group's changes, from its log. One whose node failed may be told twice, under one name."""
+    changes: list[GroupChange] = []
+    told: dict[ClientId, GroupChange] = {}
+    for name, change in log:
+        if told.get(name) != change:
+            told[name] = change
+            changes.append(change)
+    return changes
 
 
 def broken_chain(changes: Sequence[GroupChange], asked: Sequence[Asked]) -> Iterator[str]:
