@@ -42,7 +42,7 @@ class CassandraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """seconds until a connection must be there"""
     request_s: _Seconds = 10.0
     """seconds until a request must be answered; no request waits longer for the cluster"""
-    again_s: _Seconds = 1.0
+    again_s: _Seconds = 0.5
     """seconds after which another node is asked the same, where that does no harm: the first one may hang"""
     in_flight: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 1024
     """requests that are at the cluster at a time; further ones wait their turn"""
