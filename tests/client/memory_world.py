@@ -69,6 +69,11 @@ class Screen:
         """Wait until the state that lives on events meets a condition."""
         await until(lambda: condition(self.checked))
 
+    async def ended(self) -> None:
+        """Wait until it knows that it is out: it leaves with what it was told then."""
+        assert self._task is not None
+        await asyncio.wait([self._task])
+
     async def fresh(self) -> State:
         """What the profile has right now."""
         return await self.client.state(messages=50)

@@ -64,8 +64,15 @@ async def in_profile(screen: Screen, job: Callable[[sqlite3.Connection], object]
 async def signed_out(screen: Screen) -> AsyncIterator[Screen]:
     """A device that is taken out while it is open."""
     with pytest.raises(SessionEnded):
-        async with screen:
+        async with _until_it_is_out(screen):
             yield screen
+
+
+@contextlib.asynccontextmanager
+async def _until_it_is_out(screen: Screen) -> AsyncIterator[None]:
+    async with screen:
+        yield
+        await screen.ended()  # whoever took it out may have been answered before it was told
 
 
 def device_of(screen: Screen) -> str:
