@@ -126,10 +126,9 @@ class System:
             2 * pairs, [(2 * n, 2 * n + 1) for n in range(pairs)]
         )
         ports = [server.port for server in self._family.servers]
-        turns = (
-            ports[(pair + side * (pair < across)) % self.nodes] for pair in range(pairs) for side in range(2)
-        )
-        devices = await connected(accounts, turns)
+        # The second of a pair is on the neighbour of the first, or at home with it.
+        places = (place for pair in range(pairs) for place in (pair, pair + int(pair < across)))
+        devices = await connected(accounts, (ports[place % self.nodes] for place in places))
         self._beating = asyncio.create_task(beat(devices))
         for n, conversation in enumerate(conversations):
             pair = Pair(devices[2 * n], devices[2 * n + 1], conversation)

@@ -96,7 +96,7 @@ class SharedFeed(Feed):
         self._whole = True
         """whether what is being read began at `_safe`, not where an earlier read had stopped"""
         self._began_ms = 0
-        """the wall clock when that began; 0: the clock could not be relied upon then"""
+        """the wall clock when that began; 0: it did not begin at `_safe`, or the clock was in doubt then"""
         self._acks = 0
         self._left_out: EntryId | None = None
         """the least of the entries that came live, were not sent, and are to be read"""
@@ -212,9 +212,9 @@ class SharedFeed(Feed):
 
     def _bound(self) -> EntryId:
         """Up to where what is read and passed need not be read again; 0: nowhere."""
-        if not (self._whole and self._began_ms and self._present.is_right()):
+        if not (self._began_ms and self._present.is_right()):
             return EntryId(0)
-        return EntryId(ids.first_at(self._began_ms - int(MARGIN_S * 1000)))
+        return margin_before(EntryId(ids.first_at(self._began_ms)))
 
     def _is_beyond_memory(self, entry: Entry) -> bool:
         """Whether it would have to be remembered, and cannot."""
@@ -234,14 +234,13 @@ class SharedFeed(Feed):
             self._due_s = min(self._due_s, self._present.now_s() + FULL_S)
 
     def _end_read(self) -> None:
-        began_ms, was_whole = self._began_ms, self._whole
+        began_ms, bound, was_whole = self._began_ms, self._bound(), self._whole
         self._rereading = self._whole = False
         self._began_ms = 0
         self._ended_s = self._present.now_s()
-        if began_ms and self._present.is_right():
+        if bound:
             read_up_to = max(self._greatest, ids.first_at(began_ms - IDLE_MS))
-            safe = min(read_up_to, ids.first_at(began_ms - int(MARGIN_S * 1000)))
-            self._safe = EntryId(max(self._safe, safe))
+            self._safe = EntryId(max(self._safe, min(read_up_to, bound)))
             self._forget()
         wait_s = REREAD_S if self._drained and was_whole else FIRST_REREAD_S
         self._due_s = min(self._due_s, self._ended_s + wait_s)
