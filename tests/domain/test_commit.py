@@ -279,6 +279,19 @@ async def test_a_store_that_failed_is_tried_without_anybody_writing() -> None:
             await asyncio.sleep(0)
 
 
+async def test_once_it_is_closed_a_store_that_failed_is_tried_no_more() -> None:
+    store = HeldStore()
+    commit = commit_on(store, store_retry_s=0.0)
+    writing = asyncio.create_task(commit.write([user(1)]))
+    await turns()
+    commit.close()
+    store.released.put_nowait(StoreFull("no room"))
+    with pytest.raises(ProtocolError):
+        await writing
+    await turns()
+    assert commit.failure is not None  # the store would take it now
+
+
 async def test_finishing_leaves_nothing_behind_that_callbacks_add() -> None:
     store = HeldStore()
     commit = commit_on(store, receipt_delay_s=3600)

@@ -68,6 +68,21 @@ async def acknowledges(device: Device) -> None:
     await device.settle()
 
 
+async def test_a_node_that_ends_tells_nobody_any_more() -> None:
+    limits = msgspec.structs.replace(LIMITS, tally_delay_s=0.0, tally_delay_most_s=0.0)
+    scene = await Scene.of(3, limits)
+    alice, bob, carol = scene.people
+    group = await group_of(alice, [bob, carol])
+    sent = await say(alice, group, "to both of you")
+    await acknowledges(bob)
+    await alice.expect(Tallies, lambda told: told.items == [MessageTally(sent.message_id, 1, 0, 2)])
+    await carol.settle()
+    carol.ack()  # counts are waited for
+    scene.world.services.tellers.stop()
+    await carol.ask(lambda n: Read(n, group, sent.message_id), Ok)
+    assert not [frame for frame in await alice.settle() if isinstance(frame, Tallies)]
+
+
 @pytest.mark.parametrize("write_members", [3, 2])
 async def test_who_left_with_a_message_counts_for_it_also_when_they_are_back(write_members: int) -> None:
     group = await Group.of(write_members)

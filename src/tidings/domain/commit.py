@@ -95,6 +95,7 @@ class GroupCommit:
         self._raised: list[Done] = []
         self._namers: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
         self._due = False
         """the delay of what waits in `_raises` is over"""
         self._writer: asyncio.Task[None] | None = None
@@ -200,12 +201,17 @@ class GroupCommit:
 
     def close(self) -> None:
         """Start no commit any more; what still waits is given up."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
 
     def _arm(self) -> None:
-        if self._timer is None and not self._due:
-            self._timer = self._loop.call_later(self._limits.receipt_delay_s, self._ring)
+        if not self._due:
+            self._ring_after(self._limits.receipt_delay_s)
+
+    def _ring_after(self, delay_s: float) -> None:
+        if self._timer is None and not self._closed:
+            self._timer = self._loop.call_later(delay_s, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
@@ -280,8 +286,7 @@ class GroupCommit:
         # Something to try it with, should nobody write meanwhile.
         node = NodeRow(self._ids.node, self._ids.last)
         self._late.setdefault((NODES.name, NODES.key_of(node)), Raise(NODES, node))
-        if self._timer is None:
-            self._timer = self._loop.call_later(self._limits.store_retry_s, self._ring)
+        self._ring_after(self._limits.store_retry_s)
 
     async def _write_above(self, rows: list[Write]) -> StoreError | None:
         """Write rows once `ids_until` is above all ids that they may have."""

@@ -122,11 +122,12 @@ class Tellers:
         self._delays: dict[ConversationId, float] = {}
         """of those that moved lately: how long the next tally waits"""
         self._telling: set[asyncio.Task[None]] = set()
+        self._stopped = False
 
     def moved(self, conversation: Conversation) -> None:
         """A watermark of a group has moved."""
         conversation_id = conversation.conversation_id
-        if conversation_id in self._due:
+        if self._stopped or conversation_id in self._due:
             return
         self._due[conversation_id] = conversation
         delay_s = self._delays.get(conversation_id, self._limits.tally_delay_s)
@@ -157,9 +158,18 @@ class Tellers:
         counted = await self.counted(conversation, _newest_version(messages))
         return [counted.of(*message) for message in messages]
 
+    def stop(self) -> None:
+        """The node ends: nobody is told anything any more."""
+        self._stopped = True
+        self._due.clear()
+        for task in self._telling:
+            task.cancel()
+
     # --- inside -----------------------------------------------------------------------------
 
     def _tell_soon(self, conversation_id: ConversationId) -> None:
+        if self._stopped:
+            return
         conversation = self._due.pop(conversation_id)
         delay_s = self._delays[conversation_id]
         self._loop.call_later(2 * delay_s, self._calm, conversation_id, delay_s)

@@ -248,6 +248,7 @@ async def wire(
         receipts=Receipts(
             store, commit, id_clock, router, conversations, settings, privacy, limits, loop, peers, tellers
         ),
+        tellers=tellers,
         settings=settings,
         privacy=privacy,
         people=people,
@@ -358,6 +359,7 @@ async def serve_node(
         stopping.cancel()
         await upkeep.stop()
         services.messages.stop()
+        services.tellers.stop()
         await services.commit.finish()
         if services.cluster is not None:
             await services.cluster.stop()

@@ -28,6 +28,7 @@ from tidings.domain.receipts import Receipts
 from tidings.domain.reports import Reports
 from tidings.domain.requests import Requests
 from tidings.domain.settings import Settings
+from tidings.domain.tallies import Tellers
 from tidings.protocol.frames import Frame
 from tidings.protocol.limits import Limits
 from tidings.server.account_rules import AccountRules
@@ -71,6 +72,7 @@ class Services:
     inboxes: Inboxes
     generations: Generations
     receipts: Receipts
+    tellers: Tellers
     settings: Settings
     privacy: Privacy
     people: People

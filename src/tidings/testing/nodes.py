@@ -164,6 +164,10 @@ class Node:
         for socket in self._sockets:
             socket.tear()
         self._sockets.clear()
+        # Its timers are as dead as it is: else they would go on as long as the loop does.
+        self.services.messages.stop()
+        self.services.tellers.stop()
+        self.services.commit.close()
         await self._upkeep.stop()
 
     def waits_for_its_disk(self) -> None:
