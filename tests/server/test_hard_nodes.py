@@ -1,6 +1,7 @@
 """Two nodes at bad moments: something ends, fails or is slow while something else is under way."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
@@ -91,6 +92,8 @@ class Faulty(MemoryStore):
         self.writing: Callable[[Batch], None] = lambda _: None
         self.failing: set[str] = set()
         """tables that cannot be read"""
+        self.asked: Counter[str] = Counter()
+        """how often each table was"""
         self.hold_read: asyncio.Event | None = None
         self.hold_read_of = ""
         """of which table what was read is held: it is old by the time it is released"""
@@ -132,6 +135,7 @@ class Faulty(MemoryStore):
         )
 
     def _fail(self, table: str) -> None:
+        self.asked[table] += 1
         if table in self.failing:
             raise StoreUnavailable("planned")
 

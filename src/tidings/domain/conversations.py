@@ -138,7 +138,15 @@ class Conversations:
         loading = self._loading.get(conversation_id)
         if loading is not None:
             await asyncio.wait([loading])  # it began before, and may not know either
-        return await _once(self._loading, conversation_id, lambda: self._load(conversation_id))
+        found = await _once(self._loading, conversation_id, lambda: self._load(conversation_id))
+        if found is not None:
+            await self.look_for_newest(found)
+        return found
+
+    async def look_for_newest(self, conversation: Conversation) -> None:
+        """Know of every message that was accepted before the call, on whichever node. Raises StoreError."""
+        if self._peers.are_there and conversation.group is None:
+            conversation.newest = max(conversation.newest, await self._newest(conversation.bucket_row))
 
     async def find(self, conversation_id: ConversationId) -> Conversation | None:
         """The conversation, or None if nobody ever opened it."""
@@ -256,15 +264,11 @@ class Conversations:
             # What a raise still waiting in the group commit says must be in what is read here.
             await self._commit.barrier()
         for _ in range(LOADS):
-            changes, began_s = 0 if known is None else known.changes, self._clock.monotonic_s()
-            stored = await self._read(conversation_id, known)
-            if stored is None:
-                return None
-            if known is None:
-                known = Conversation(stored)
-            else:
-                known.renew(stored, with_members=known.changes == changes and not known.is_changing)
-            await self._learn(known, loaded=True)
+            began_s = self._clock.monotonic_s()
+            if known is None or not await self._looked_at_again(known):
+                known = await self._looked_at(conversation_id, known)
+                if known is None:
+                    return None
             if self._peers.are_there:
                 known.freshness = known.freshness or Freshness(began_s)
                 known.freshness.renew(began_s)
@@ -272,6 +276,39 @@ class Conversations:
                 self._keep(known)
                 return known
         raise StoreUnavailable("what is read of a conversation is old by the time it comes")
+
+    async def _looked_at(
+        self, conversation_id: ConversationId, known: Conversation | None
+    ) -> Conversation | None:
+        """Read all of a conversation, in steps: what a blocked one may see still before who blocks."""
+        changes = 0 if known is None else known.changes
+        stored = await self._read(conversation_id, known)
+        if stored is None:
+            return None
+        if known is None:
+            known = Conversation(stored)
+        else:
+            known.renew(stored, with_members=known.changes == changes and not known.is_changing)
+        await self._learn(known, loaded=True)
+        return known
+
+    async def _looked_at_again(self, known: Conversation) -> bool:
+        """Read a direct conversation anew, in one step; whether that will do.
+
+        It will not where anybody blocks the other one. `newest` stays: who knows of more asks `anew`.
+        """
+        if known.kind != ConversationKind.DIRECT or known.frozen or known.gone:
+            return False
+        known.learned += 1
+        generation, changes = known.learned, known.changes
+        stored, found = await asyncio.gather(
+            self._read_members(known.conversation_id, known), self._hidden(known.members)
+        )
+        if stored is None or found.gone or found.blocked_at or generation != known.learned:
+            return False
+        known.renew(stored, with_members=known.changes == changes and not known.is_changing)
+        known.blockers, known.hides_reads = frozenset(), found.hides_reads
+        return True
 
     async def _read(self, conversation_id: ConversationId, known: Conversation | None) -> Stored | None:
         if known is None or known.group is None:
@@ -283,14 +320,25 @@ class Conversations:
     async def _read_direct(
         self, conversation_id: ConversationId, known: Conversation | None
     ) -> Stored | None:
-        partition = (conversation_id,)
         # At once: each of them may be a way to another process.
-        rows, bucket, head, watermarks, frozen = await asyncio.gather(
+        stored, frozen = await asyncio.gather(
+            self._read_members(conversation_id, known),
+            self._store.range(FROZEN, (conversation_id,), limit=DIRECT_MEMBERS),
+        )
+        if stored is None:
+            return None
+        return stored._replace(frozen=frozen, newest=await self._newest(stored.bucket))
+
+    async def _read_members(
+        self, conversation_id: ConversationId, known: Conversation | None
+    ) -> Stored | None:
+        """A direct conversation but for what is frozen, and its newest message."""
+        partition = (conversation_id,)
+        rows, bucket, head, watermarks = await asyncio.gather(
             self._store.range(MEMBERS, partition, limit=1 + DIRECT_MEMBERS),
             self._bucket(conversation_id, known),
             self._store.get(HEADS, partition),
             self._store.range(WATERMARKS, partition, limit=DIRECT_MEMBERS),
-            self._store.range(FROZEN, partition, limit=DIRECT_MEMBERS),
         )
         if not rows or rows[0].user_id != HEAD_MEMBER:
             return None
@@ -300,11 +348,11 @@ class Conversations:
             rows[0].version,
             [row for row in rows[1:] if row.left_version is None],
             bucket,
-            await self._newest(bucket),
+            MessageId(0),
             0 if head is None else head.removal_at,
             0 if head is None else head.scheme,
             watermarks,
-            frozen,
+            [],
         )
 
     async def _read_group(self, conversation_id: ConversationId, known: Conversation | None) -> Stored | None:

@@ -91,6 +91,7 @@ class Histories:
         newest = max([0, *(row.version for row in rows), *(one.version for one in relations)])
         if newest > known and (anew := await self._as_of(conversation, viewer, newest)).version > known:
             return await self.page(anew, viewer, query)  # the viewer's rights may be others by now
+        conversation.newest = max([conversation.newest, *(row.message_id for row in rows)])
         if not onwards:
             rows.reverse()
         shown = await self._items(conversation, rows, viewer)
@@ -171,6 +172,7 @@ class Histories:
         ]
 
     async def _summary(self, conversation: Conversation, user: UserId) -> ConversationSummary:
+        await self._conversations.look_for_newest(conversation)
         mark = conversation.watermarks.get(user) or WatermarkRow(conversation.conversation_id, user)
         is_shut = user in conversation.pending or not conversation.has_bucket
         return ConversationSummary(
