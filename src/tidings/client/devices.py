@@ -72,7 +72,7 @@ class OwnDevices:
                     await me.devices.sign_out(device.device_id)
         ```
         """
-        if self._linking is not None and await self._linking.is_linked(_id(device_id)):
+        if self._linking is not None and await self._linking.is_removable(_id(device_id)):
             await self._linking.remove(_id(device_id), self._ask)
             return
         path = f"/v1/devices/{_digits(device_id)}"

@@ -14,12 +14,14 @@ from client.sealing.test_clients import device_of, in_profile, link, signed_out,
 from client.sealing.test_sealing import ALICE, BOB, Four, kinds, overdue, text
 from tidings.client import Client, Refused, Surroundings, transcript
 from tidings.client.errors import Unreachable
-from tidings.client.sealing import asking, chains, own, press
+from tidings.client.sealing import asking, chains, lists, own, press
 from tidings.client.sealing.linking import Linking
 from tidings.client.sealing.opener import is_of_other_identity
 from tidings.client.sealing.publishing import listed, sign
 from tidings.client.sealing.supplies import Supplies
 from tidings.client.values import Fault
+from tidings.domain.list_changes import ListChanges
+from tidings.protocol.errors import OVERLOADED, ProtocolError
 from tidings.protocol.frames import Relation
 from tidings.protocol.limits import Limits, Rate
 from tidings.testing.world import PASSWORD, World
@@ -35,6 +37,15 @@ async def devices(tmp_path: Path) -> AsyncIterator[Devices]:
 @pytest.fixture
 def four() -> Four:
     return Four()
+
+
+async def known_to(screen: Screen, other: Screen) -> lists.Listed:
+    """The devices of another one's user, as a profile has them."""
+    assert other.client._parts is not None
+    user_id = other.client._parts.me.user_id
+    known = await in_profile(screen, lambda database: lists.known(database, user_id))
+    assert isinstance(known, lists.Listed)
+    return known
 
 
 async def linked(screen: Screen) -> None:
@@ -122,6 +133,44 @@ async def test_two_programs_that_publish_a_first_device_at_once_make_one_identit
     )
     async with asyncio.timeout(PATIENCE_S), beside, phone:
         await linked(phone)
+
+
+# --- out ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_stolen", [False, True])
+async def test_a_device_whose_taking_out_failed_half_way_is_taken_out_by_the_next_try(
+    devices: Devices, monkeypatch: pytest.MonkeyPatch, *, is_stolen: bool
+) -> None:
+    async def fails(*_: object) -> None:
+        raise ProtocolError(OVERLOADED)
+
+    async with await devices.register("alice") as phone, await devices.register("bob") as bob:
+        async with signed_out(await devices.login("alice")) as laptop:
+            await link(phone, laptop)
+            await bob.client.send("@alice", "1")
+            await texts(phone, "bob", "1")
+            before, out = (await known_to(bob, phone)).identity, device_of(laptop)
+
+            async def take_out() -> None:
+                if is_stolen:
+                    await phone.client.devices.revoke_stolen(out, PASSWORD)
+                else:
+                    await phone.client.devices.sign_out(out)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(ListChanges, "_replace", fails)  # it is logged out by then
+                with pytest.raises(Refused):
+                    await take_out()
+            await gone(laptop)
+        await take_out()
+        await bob.client.send("@alice", "2")
+        await texts(phone, "bob", "1", "2")
+        known = await known_to(bob, phone)
+        assert [str(one.device_id) for one in known.devices] == [device_of(phone)]
+        assert not known.gone
+        assert (known.identity != before) == is_stolen
 
 
 # --- another identity ---------------------------------------------------------------------------

@@ -204,12 +204,18 @@ class Linking:
 
     # --- one that is in -------------------------------------------------------------------
 
-    async def is_linked(self, device_id: DeviceId | None = None) -> bool:
-        """Whether a device is in the newest list that is known here; of this one, with the identity."""
-        if device_id is None or device_id == self._me.device_id:
-            return await self._vault.read(self._is_in)
+    async def is_linked(self) -> bool:
+        """Whether this device is in the newest list that is known here, and has the identity."""
+        return await self._vault.read(self._is_in)
+
+    async def is_removable(self, device_id: DeviceId) -> bool:
+        """Whether `remove` is what ends a device: the newest list names it, be it logged out or not."""
+        if device_id == self._me.device_id:
+            return await self.is_linked()
         known = await self._vault.read(lambda database: lists.known(database, self._me.user_id))
-        return known is not None and any(device.device_id == device_id for device in known.devices)
+        return known is not None and (
+            device_id in known.gone or any(device.device_id == device_id for device in known.devices)
+        )
 
     async def approve(self, code: str, ask: Ask) -> DeviceId:
         """Link the device that shows a code. Raises ClientError, Refused, Unreachable, what `ask` raises."""
@@ -407,8 +413,10 @@ class Linking:
 
 
 def _without(known: Listed, device_id: DeviceId) -> list[ListedDevice]:
+    """Whom the next list names. One that is logged out and still named is taken out, too: what logged it out
+    may have failed half-way."""
     left = [one for one in known.devices if one.device_id != device_id]
-    if len(left) == len(known.devices):
+    if len(left) == len(known.devices) and device_id not in known.gone:
         raise ClientError(f"device {device_id} is not in the list", "see: tidings devices list")
     return left
 

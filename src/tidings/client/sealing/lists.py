@@ -36,6 +36,8 @@ class Listed(NamedTuple):
     """as of when the server told that this is the newest list"""
     devices: list[ListedDevice]
     """those to seal for"""
+    gone: frozenset[DeviceId]
+    """those that the list names, and that are logged out: the next list leaves them out"""
     is_blocked: bool
     """the identity changed, and the user wants to agree before anything is sealed for it"""
 
@@ -56,14 +58,17 @@ def known(database: sqlite3.Connection, user_id: UserId) -> Listed | None:
     ).fetchone()
     if row is None:
         return None
-    return Listed(user_id, row[0], row[1], EntryId(row[3]), _there(row[2], row[4]), bool(row[5]))
+    there, gone = _named(row[2], row[4])
+    return Listed(user_id, row[0], row[1], EntryId(row[3]), there, gone, bool(row[5]))
 
 
 @lru_cache(READ)
-def _there(body: bytes, gone: bytes) -> list[ListedDevice]:
-    """The devices of a list that are not gone. Nobody may change it."""
+def _named(body: bytes, gone: bytes) -> tuple[list[ListedDevice], frozenset[DeviceId]]:
+    """The devices of a list: those that are there, which nobody may change, and those that are gone."""
     left_out = set(msgspec.msgpack.decode(gone, type=list[int]))
-    return [one for one in decode_list(body, DEVICES_MAX).devices if one.device_id not in left_out]
+    named = decode_list(body, DEVICES_MAX).devices
+    there = [one for one in named if one.device_id not in left_out]
+    return there, frozenset(one.device_id for one in named if one.device_id in left_out)
 
 
 def identities(database: sqlite3.Connection, user_id: UserId) -> list[bytes]:

@@ -26,7 +26,7 @@ MEMBERS_MIN = 2
 """a group that has no more is left by nobody"""
 NAMES_FROM = 90_000
 """no message bears such a number"""
-RIGHTS = frozenset({"group_rights", "no_such_conversation"})
+RIGHTS = frozenset({"group_rights", "no_such_conversation", "no_such_user"})
 """refusals that follow from who is in a group, and as what"""
 Holds = Callable[[State], bool]
 
@@ -84,13 +84,16 @@ class Members:
                 await groups.transfer(group.handle, f"@{heir.handle}")
             await groups.leave(group.handle)
 
-        # (Another device of the user, or of the owner, may have handed it over meanwhile.)
+        # (Another device of the user, or of the owner, may have handed it over meanwhile, or the heir have left.)
         return self._change(
             device,
             group,
             "leave",
             go,
-            lambda state: 0 <= state.roles.get(user, -1) < GroupRole.OWNER,
+            lambda state: (
+                0 <= state.roles.get(user, -1) < GroupRole.OWNER
+                and (heir is None or heir.user_id in state.roles)
+            ),
             _is_out(user),
         )
 
