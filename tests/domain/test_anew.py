@@ -1,11 +1,20 @@
-"""A direct conversation that is known is read anew where there are other nodes: little of it, and in one step."""
+"""A known direct conversation is read anew where there are other nodes: little of it, and in one step."""
 
 import asyncio
 
 from server.test_hard_nodes import Nodes, nodes, turns, until
 from tidings.domain.peers import TRUST_S
 from tidings.protocol import frames
-from tidings.protocol.frames import Conversations, ConversationList, Deliver, Ok, Receipt, Sent, Set, SettingKind
+from tidings.protocol.frames import (
+    ConversationList,
+    Conversations,
+    Deliver,
+    Ok,
+    Receipt,
+    Sent,
+    Set,
+    SettingKind,
+)
 from tidings.testing.world import Device, World
 
 __all__ = ["nodes"]
@@ -42,7 +51,7 @@ async def test_all_that_is_needed_is_asked_for_at_once_and_nothing_else(nodes: N
 
 
 async def test_a_block_that_was_set_elsewhere_holds_and_what_is_shown_since_stays(nodes: Nodes) -> None:
-    one, alice, other, bob = await pair(nodes)
+    one, alice, _, bob = await pair(nodes)
     chat = await alice.open("bob")
     bob.ack()
     await alice.expect(Receipt, lambda receipt: receipt.delivered_up_to > 0)

@@ -32,13 +32,12 @@ def _assumed(value: float, unit: str, source: str) -> Cost:
 
 
 _ONE_BY_ONE = "bench direct --cluster, one by one: every message alone, what was read before not trusted"
-_FEWER_QUERIES = _ONE_BY_ONE + "; with 20 queries a message instead of 25"
 _FULL_SPEED = "bench direct --cluster, at full speed: messages share commits, look-ups and what was read"
 
 COSTS: dict[str, Cost] = {
     "lone_cpu_us_per_message": _measured(502, "µs", "bench direct, 500 a second: a commit for each message"),
     "lone_cpu_us_per_copy": _measured(20, "µs", "bench group, one message at a time"),
-    "node_cpu_us_per_message": _measured(294, "µs", _FULL_SPEED),
+    "node_cpu_us_per_message": _measured(224, "µs", _FULL_SPEED),
     "node_cpu_us_per_read": _assumed(
         40, "µs", "a query: made, sent, its answer taken; busy nodes share wake-ups"
     ),
@@ -49,16 +48,16 @@ COSTS: dict[str, Cost] = {
         60, "µs", "two publications and three look-ups: to a thousand nodes none is shared"
     ),
     "redis_cpu_us_per_copy": _assumed(25, "µs", "a look-up and a publication more"),
-    "cassandra_cpu_us_per_message": _measured(550, "µs", _FULL_SPEED + "; one copy of each row"),
+    "cassandra_cpu_us_per_message": _measured(338, "µs", _FULL_SPEED + "; one copy of each row"),
     "cassandra_cpu_us_per_read": _assumed(
         60, "µs", "a query by key whose rows are in memory, for each that answers"
     ),
     "cassandra_cpu_us_per_copy": _assumed(
         150, "µs", "a row of the inbox, watermark, receipts, for one copy of each"
     ),
-    "requests_per_message": _measured(0.39, "", _FULL_SPEED),
-    "reads_per_message": _measured(25, "", _ONE_BY_ONE),
-    "rows_per_message": _measured(8.1, "", _ONE_BY_ONE),
+    "requests_per_message": _measured(0.37, "", _FULL_SPEED),
+    "reads_per_message": _measured(16, "", _ONE_BY_ONE),
+    "rows_per_message": _measured(8, "", _ONE_BY_ONE),
     "rows_per_copy": _assumed(4, "", "inbox, watermark, its two rows in the log of receipts"),
     "row_bytes": _assumed(90, "bytes", "keys, ids and times of a row beside its content, compressed"),
     "connection_bytes": _measured(8400, "bytes", "bench idle"),
@@ -73,12 +72,12 @@ COSTS: dict[str, Cost] = {
 """nodes that are busy, and share commits and wake-ups, with conversations that are not, and are read anew"""
 
 ALONE: dict[str, Cost] = COSTS | {
-    "node_cpu_us_per_message": _measured(7686, "µs", _FEWER_QUERIES),
+    "node_cpu_us_per_message": _measured(6918, "µs", _ONE_BY_ONE),
     "node_cpu_us_per_read": _measured(0, "µs", "in that"),
-    "redis_cpu_us_per_message": _measured(335, "µs", _ONE_BY_ONE),
-    "cassandra_cpu_us_per_message": _measured(20_202, "µs", _FEWER_QUERIES + "; one copy of each row"),
+    "redis_cpu_us_per_message": _measured(400, "µs", _ONE_BY_ONE),
+    "cassandra_cpu_us_per_message": _measured(8030, "µs", _ONE_BY_ONE + "; one copy of each row"),
     "cassandra_cpu_us_per_read": _measured(0, "µs", "in that"),
-    "requests_per_message": _measured(2.95, "", _ONE_BY_ONE),
+    "requests_per_message": _measured(1.67, "", _ONE_BY_ONE),
 }
 """every message alone on machines that have little to do: hardly anything can be dearer"""
 

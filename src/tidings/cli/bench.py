@@ -44,10 +44,12 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 def bench_direct(
     as_json: AsJson = False,
     folder: Folder = None,
-    pairs: Annotated[int | None, typer.Option(min=1, help="50.", show_default=False)] = None,
+    pairs: Annotated[
+        int | None, typer.Option(min=1, help="50; of a cluster 200.", show_default=False)
+    ] = None,
     messages: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a pair, of a cluster a round: 400.", show_default=False),
+        typer.Option(min=1, help="Of a pair: 400; of a cluster a round: 200.", show_default=False),
     ] = None,
     window: int = DirectOptions().window,
     paced_s: Annotated[

@@ -84,7 +84,7 @@ class Members:
                 await groups.transfer(group.handle, f"@{heir.handle}")
             await groups.leave(group.handle)
 
-        # (Another device of the user, or of the owner, may have handed it over meanwhile, or the heir have left.)
+        # (Another device of the user, or of the owner, may have handed it over, and the heir be gone.)
         return self._change(
             device,
             group,
