@@ -1,6 +1,7 @@
 """Devices that come and go at bad moments: what the simulation found (see docs/reference/reliability.md)."""
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from client.memory_world import LOOK_S, PATIENCE_S, Devices, Screen, until
 from client.sealing.test_clients import device_of, in_profile, link, signed_out, texts, warned
 from client.sealing.test_sealing import ALICE, BOB, Four, kinds, overdue, text
 from tidings.client import Client, Refused, Surroundings, transcript
-from tidings.client.errors import Unreachable
+from tidings.client.errors import ClientError, Unreachable
 from tidings.client.sealing import asking, chains, lists, own, press
 from tidings.client.sealing.linking import Linking
 from tidings.client.sealing.opener import is_of_other_identity
@@ -227,6 +228,38 @@ async def test_an_identity_is_handed_over_in_the_end_though_the_one_before_it_is
             await gone(another)
         phone.tear()
         await linked(laptop)
+
+
+@pytest.mark.slow
+async def test_of_two_tries_for_another_identity_either_may_be_the_one_that_counts(devices: Devices) -> None:
+    async with await devices.register("alice") as phone, await devices.register("bob") as bob:
+        request, under_way = phone._requests, []
+
+        async def late(
+            method: str, url: str, body: bytes | None, headers: dict[str, str]
+        ) -> tuple[int, bytes]:
+            if not url.endswith("/keys/devices"):
+                return await request(method, url, body, headers)
+            if not under_way:
+                under_way.append((method, url, body, headers))
+                raise Unreachable("the server does not answer")
+            assert (await request(*under_way[0]))[0] == 200  # it was under way all the time
+            return await request(method, url, body, headers)
+
+        async with signed_out(await devices.login("alice")) as stolen:
+            await link(phone, stolen)
+            before, out = (await known_to(phone, phone)).identity, device_of(stolen)
+            surroundings = Surroundings(dial=phone._dial, request=late)
+            async with Client.open(phone._profile, receive=False, surroundings=surroundings) as beside:
+                with pytest.raises(Unreachable):
+                    await beside.devices.revoke_stolen(out, PASSWORD)
+                with contextlib.suppress(ClientError):  # it is out already
+                    await beside.devices.revoke_stolen(out, PASSWORD)
+            await gone(stolen)
+        await linked(phone)
+        await bob.client.send("@alice", "1")
+        await texts(phone, "bob", "1")
+        assert (await known_to(bob, phone)).identity != before
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ spec §6.16, §7
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -259,15 +260,14 @@ class Linking:
 
         `secret` is the login secret, `code` of the second factor. Raises as `approve`.
         """
-        fresh = core.SigningKey.generate()
         changed = await self._change(
-            lambda database: self._signed(database, lambda known: _without(known, stolen), fresh),
+            lambda database: self._signed(database, lambda known: _without(known, stolen), is_fresh=True),
             ask,
-            fresh=fresh,
+            is_fresh=True,
             secret=secret,
             code=code,
         )
-        await self._hand_over_all(fresh, lists.checked(changed.signed).devices)
+        await self._hand_over_all(changed.identity, lists.checked(changed.signed).devices)
 
     async def start_over(self, secret: str, code: str, ask: Ask) -> None:
         """Begin with another identity on this device alone; the devices that were linked are logged out.
@@ -278,10 +278,7 @@ class Linking:
             raise ClientError(
                 "this device is linked", "if another one is lost: tidings devices sign-out --stolen"
             )
-        fresh = core.SigningKey.generate()
-        await self._change(
-            lambda database: self._begun_anew(database, fresh), ask, fresh=fresh, secret=secret, code=code
-        )
+        await self._change(self._begun_anew, ask, is_fresh=True, secret=secret, code=code)
         await self._tell_settings()
 
     async def _tell_settings(self) -> None:
@@ -334,11 +331,11 @@ class Linking:
         signing: Callable[[sqlite3.Connection], Changed],
         ask: Ask,
         *,
-        fresh: core.SigningKey | None = None,
+        is_fresh: bool = False,
         secret: str = "",
         code: str = "",
     ) -> Changed:
-        """Sign the next list and have the server take it."""
+        """Sign the next list and have the server take it. `is_fresh`: it is of another identity."""
         for _ in range(TRIES):
             await self._supplies.lists([self._me.user_id], ask)
             changed = await self._vault.write(signing)
@@ -350,8 +347,8 @@ class Linking:
                 if refusal.code != LIST_CHANGED.code:
                     raise
                 continue
-            if fresh is not None:
-                await self._vault.write(lambda database: own.adopt_fresh(database, fresh))
+            if is_fresh:
+                await self._vault.write(partial(own.adopt_fresh, identity=changed.identity))
             await self._supplies.lists([self._me.user_id], ask)
             return changed
         raise ClientError("another device changes the device list at the same time", "try again")
@@ -360,17 +357,17 @@ class Linking:
         self,
         database: sqlite3.Connection,
         devices: Callable[[Listed], list[ListedDevice]],
-        fresh: core.SigningKey | None = None,
+        *,
+        is_fresh: bool = False,
     ) -> Changed:
+        self._taken_fresh(database)  # an attempt may have been done of which that was not known
         mine, known = own.load(database), lists.known(database, self._me.user_id)
         if mine is None or mine.identity is None or known is None or known.identity != mine.identity.public:
             raise ClientError("this device is not linked itself", "use one that is: `tidings devices list`")
-        identity = fresh or mine.identity
-        if fresh is not None:
-            # What nobody can make again must not be lost between the server and here.
-            own.keep_fresh(database, fresh)
-        previous = mine.identity if fresh is not None else self._repeated(database)
-        return Changed(sign(identity, self._me, known.version + 1, devices(known), previous), identity)
+        left = devices(known)
+        identity = own.made_fresh(database) if is_fresh else mine.identity
+        previous = mine.identity if is_fresh else self._repeated(database)
+        return Changed(sign(identity, self._me, known.version + 1, left, previous), identity)
 
     def _repeated(self, database: sqlite3.Connection) -> core.SigningKey | None:
         """The identity before this one, if the list names it: who missed the change learns of it later."""
@@ -379,11 +376,11 @@ class Linking:
             return None
         return former
 
-    def _begun_anew(self, database: sqlite3.Connection, fresh: core.SigningKey) -> Changed:
+    def _begun_anew(self, database: sqlite3.Connection) -> Changed:
         mine, known = own.load(database), lists.known(database, self._me.user_id)
         if mine is None:
             raise ClientError("this device's keys are not published yet", "try again")
-        own.keep_fresh(database, fresh)
+        fresh = own.made_fresh(database)
         version = 1 if known is None else known.version + 1
         return Changed(sign(fresh, self._me, version, [listed(mine, self._me)]), fresh)
 

@@ -131,8 +131,23 @@ def forget_identity(database: sqlite3.Connection) -> None:
     database.execute("UPDATE sessions SET is_outbound_lost = 1")
 
 
-def keep_fresh(database: sqlite3.Connection, identity: core.SigningKey) -> None:
-    """Another identity is about to be told to the server."""
+def made_fresh(database: sqlite3.Connection) -> core.SigningKey:
+    """Another identity, that is about to be told to the server.
+
+    One that was made for this before, and may still come to be the user's, is that again: of two attempts
+    either may be the one that counts in the end, and nobody could make the key of it once more.
+    """
+    pending, mine = fresh(database), load(database)
+    if pending is not None and (
+        mine is None or mine.identity is None or mine.identity.public != pending.public
+    ):
+        return pending
+    made = core.SigningKey.generate()
+    _keep_fresh(database, made)
+    return made
+
+
+def _keep_fresh(database: sqlite3.Connection, identity: core.SigningKey) -> None:
     database.execute("UPDATE own_keys SET fresh = ?", (identity.secret(),))
 
 
@@ -145,7 +160,7 @@ def fresh(database: sqlite3.Connection) -> core.SigningKey | None:
 def adopt_fresh(database: sqlite3.Connection, identity: core.SigningKey) -> None:
     """The server has the identity that this device made: the others are to be sent it, see `handed_over`."""
     adopt(database, identity)
-    keep_fresh(database, identity)
+    _keep_fresh(database, identity)
 
 
 def handed_over(database: sqlite3.Connection, identity: core.SigningKey) -> None:
