@@ -92,16 +92,35 @@ def test_as_long_as_a_removal_is_not_told_somebody_may_have_been_there(database:
 
 
 def test_a_stay_that_was_over_before_it_could_be_asked_about(database: sqlite3.Connection) -> None:
+    def was_never_told(at: int) -> bool:
+        return rosters.was_never_told(database, GROUP, ALICE, MessageId(at))
+
+    moment = 9_000 << TIME_SHIFT
     known_groups.meet(database, GROUP)
-    assert rosters.was_never_told(database, GROUP, ALICE)
+    assert was_never_told(HOUR)
     known(database, ALICE, BOB, version=2, removal_at=2)
-    assert not rosters.was_never_told(database, GROUP, ALICE)
+    assert not was_never_told(HOUR)
     known_groups.leave(database, GROUP)
-    assert not rosters.was_never_told(database, GROUP, ALICE)
+    assert not was_never_told(HOUR)
     hear(database, notice(4, GroupAction.ADD, ALICE, by=BOB))
-    assert rosters.was_never_told(database, GROUP, ALICE)
+    assert was_never_told(5 * HOUR)
+    # What is given once more, or whose key comes, when it is told that the stay is over.
     hear(database, notice(5, GroupAction.REMOVE, ALICE, by=BOB))
-    assert not rosters.was_never_told(database, GROUP, ALICE)
+    assert was_never_told(5 * HOUR - 1)
+    assert was_never_told(5 * HOUR + moment)
+    assert not was_never_told(5 * HOUR + 2 * moment)
+
+
+def test_of_a_stay_that_was_asked_about_it_is_known_who_was_there(database: sqlite3.Connection) -> None:
+    known(database, ALICE, BOB, version=2, removal_at=2)
+    roster = rosters.of(database, GROUP)
+    assert roster is not None
+    rosters.untold(database, roster)
+    known_groups.leave(database, GROUP)
+    hear(database, notice(3, GroupAction.REMOVE, ALICE, by=BOB))
+    assert not rosters.was_never_told(database, GROUP, ALICE, MessageId(2 * HOUR))
+    assert rosters.may_speak(database, GROUP, BOB, MessageId(2 * HOUR))
+    assert not rosters.may_speak(database, GROUP, CAROL, MessageId(2 * HOUR))
 
 
 def test_what_comes_late_of_a_stay_that_is_over_is_heard(database: sqlite3.Connection) -> None:

@@ -39,7 +39,7 @@ FOUND = {
     "cursor_is_acknowledged": Found(58, LOST),
     "the_dead_forgotten": Found(121, LATE),
     "late_message_kept": Found(16, LOST | ORDER),
-    "number_given_twice": Found(79, LOST | TWICE),
+    "number_given_twice": Found(62, LOST | TWICE),
     "clock_ahead": Found(15, LOST | ORDER | TOLD),
     "subscribed_after_pulling": Found(29, LATE),
     "compared_with_the_newest": Found(8, LOST | LATE),

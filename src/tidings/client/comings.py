@@ -50,13 +50,14 @@ def tell_members(database: sqlite3.Connection, message: Message, me: Self) -> No
     # The history tells what was before: what came after it holds.
     later = _moved(database, where, "message_id > ?", message.message_id)
     came, went = moved.came - later, moved.went - later
+    never_told = rosters.was_never_told(database, where, me.user_id, message.message_id)
     rosters.tell(database, where, sorted(came))
     rosters.untell(database, where, sorted(went), message.message_id)
     if me.user_id in came:
         # Of what was said before this user came (back) nothing is missing.
         chains.excuse_conversation(database, where)
     if me.user_id in went:
-        rosters.forget(database, where, message.message_id)
+        rosters.forget(database, where, message.message_id, never_told=never_told)
 
 
 def may_have_gone(database: sqlite3.Connection, message: Message) -> bool:

@@ -6,10 +6,11 @@ spec §6.17
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tidings.client import group_info, http, introductions, known_groups, names
+from tidings.client import group_info, http, introductions, known_groups, names, notices
 from tidings.client.conversations import Ask, Conversations, Known
 from tidings.client.errors import ClientError, Refused
 from tidings.client.founding import NO_NONCE, Founding
@@ -41,7 +42,7 @@ from tidings.protocol.frames import (
     LookInside,
     Scheme,
 )
-from tidings.protocol.ids import UserId
+from tidings.protocol.ids import ConversationId, UserId
 
 LINK_S = 7 * 86_400
 """how long an invite link is good, unless told otherwise"""
@@ -499,7 +500,8 @@ class Groups:
         code, secret = invite(link)
         answer = await self._ask(lambda request_id: Join(request_id, code))
         assert isinstance(answer, Joined)
-        await self._vault.write(lambda database: infos.learn(database, answer.conversation_id, secret))
+        await self._vault.write(lambda database: _learn(database, answer.conversation_id, secret))
+        self._changed()
         if answer.waiting:
             return None
         known = await self._conversations.asked(answer.conversation_id, self._ask)
@@ -595,6 +597,11 @@ class Groups:
             (group for group in there if not group.is_left),
             key=lambda group: (group.name.casefold(), group.peer),
         )
+
+
+def _learn(database: sqlite3.Connection, conversation_id: ConversationId, info_keys: bytes) -> None:
+    """An invite link brought what opens the name, maybe also what the group was called in an earlier stay."""
+    notices.read(database, conversation_id, infos.learn(database, conversation_id, info_keys))
 
 
 def _told(rules: Rules) -> GroupRules:

@@ -8,7 +8,7 @@ spec §6.4
 """
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +19,7 @@ from tidings.client import (
     copies,
     known_groups,
     names,
+    notices,
     outbox,
     receipts,
     settings,
@@ -39,7 +40,7 @@ from tidings.client.events import (
 )
 from tidings.client.group_values import is_group
 from tidings.client.outbox import Draft, Posting
-from tidings.client.sealing import asking, chains, group_asking, infos, rosters
+from tidings.client.sealing import asking, chains, group_asking, rosters
 from tidings.client.sealing.group_opener import open_in_group, reopen, take_share
 from tidings.client.sealing.opener import (
     Opened,
@@ -144,7 +145,7 @@ def consume(database: sqlite3.Connection, one: Waiting) -> None:
         # It was told as one that cannot be read, and its key has come since.
         database.execute("UPDATE messages SET origin = ? WHERE seq = ?", (Origin.OPENED, one.seq))
     if isinstance(one.event, Message) and one.event.change is not None and not one.event.change.name:
-        _check_notice(database, one.seq)
+        notices.check(database, one.seq)
     if isinstance(one.event, Message) and one.event.content_type:
         # It may have had its time since it was read.
         transcript.tell_expired(database, "seq = ? AND expires_at IS NOT NULL AND content_type = ''", one.seq)
@@ -204,15 +205,6 @@ def notice(
     transcript.add(database, message, me, origin, consumed=consumed)
 
 
-def _check_notice(database: sqlite3.Connection, seq: int) -> None:
-    """A change was told without what the group is called: that may have become readable meanwhile."""
-    where, content = database.execute(
-        "SELECT conversation_id, content FROM messages WHERE seq = ?", (seq,)
-    ).fetchone()
-    if infos.peek(database, ConversationId(where), contents.info_in(content)):
-        _tell_again(database, seq)
-
-
 def _read_who_went(database: sqlite3.Connection, message: frames.Message, me: Self, now_ms: int) -> None:
     """Who went may have written before, and it was not known that they had been in the group."""
     went = comings.of(message).went
@@ -260,7 +252,7 @@ def _open_in_group(database: sqlite3.Connection, message: frames.Message, me: Se
 def _may_speak(database: sqlite3.Connection, message: frames.Message, me: Self) -> bool:
     where = message.conversation_id
     return rosters.may_speak(database, where, message.sender_id, message.message_id) or (
-        rosters.was_never_told(database, where, me.user_id)
+        rosters.was_never_told(database, where, me.user_id, message.message_id)
     )
 
 
@@ -348,9 +340,7 @@ def _take_share(database: sqlite3.Connection, frame: Deliver, me: Self, now_ms: 
         return
     for name in group_asking.waiting(database, where, message.sender_device, taken.key_id):
         _reopen(database, name, me, now_ms)
-    if taken.info_keys:
-        known_groups.read_info(database, where)
-        _tell_notices_again(database, where, taken.info_keys)
+    notices.read(database, where, taken.info_keys)
 
 
 def _reopen(database: sqlite3.Connection, name: Reference, me: Self, now_ms: int) -> None:
@@ -366,24 +356,6 @@ def _reopen(database: sqlite3.Connection, name: Reference, me: Self, now_ms: int
     if opened is not None:
         asking.opened(database, name)
         transcript.fill(database, opened.message, me, opened.fault)
-
-
-def _tell_notices_again(
-    database: sqlite3.Connection, where: ConversationId, info_keys: Collection[bytes]
-) -> None:
-    """What the group was called can be read now, in the changes too that were told without."""
-    rows = database.execute(
-        "SELECT seq, content FROM messages WHERE conversation_id = ? AND sender_device = 0 AND consumed = 1"
-        " AND content_type = ?",
-        (where, contents.CHANGE),
-    ).fetchall()
-    for seq, content in rows:
-        if infos.is_sealed_with(contents.info_in(content), info_keys):
-            _tell_again(database, seq)
-
-
-def _tell_again(database: sqlite3.Connection, seq: int) -> None:
-    database.execute("UPDATE messages SET origin = ?, consumed = 0 WHERE seq = ?", (Origin.OPENED, seq))
 
 
 def ask_for_keys(

@@ -22,7 +22,8 @@ GONE_KEPT = 1024
 UNHEARD_MS = 10_000
 """until all nodes have heard that somebody went; it is not answered before"""
 ALL_TOLD = 0
-"""instead of a user: those who were there when the group was met are told"""
+"""instead of a user: those who were there when the group was met are told; with where this user went: until
+then they never were"""
 UNSAID = 0
 """instead of where somebody went: nobody said so"""
 
@@ -68,14 +69,19 @@ def untell(
     )
 
 
-def forget(database: sqlite3.Connection, conversation_id: ConversationId, at: int) -> None:
+def forget(
+    database: sqlite3.Connection, conversation_id: ConversationId, at: int, *, never_told: bool
+) -> None:
     """This user is in the group no more, by the message at a place: what the others say later is not heard.
 
-    Who is there when they come back is told then.
+    Who is there when they come back is told then. `never_told`: see `was_never_told`, of this stay.
     """
-    database.execute(
-        "DELETE FROM told_members WHERE conversation_id = ? AND user_id = ?", (conversation_id, ALL_TOLD)
-    )
+    told = database.execute(
+        "DELETE FROM told_members WHERE conversation_id = ? AND user_id = ? RETURNING gone_at",
+        (conversation_id, ALL_TOLD),
+    ).fetchone()
+    if never_told and told != (None,):
+        database.execute("INSERT INTO told_members VALUES (?, ?, ?)", (conversation_id, ALL_TOLD, at))
     database.execute(
         "UPDATE told_members SET gone_at = ? WHERE conversation_id = ? AND gone_at IS NULL",
         (at, conversation_id),
@@ -123,12 +129,16 @@ def was_there(
     return row is not None
 
 
-def was_never_told(database: sqlite3.Connection, conversation_id: ConversationId, me: UserId) -> bool:
-    """Whether this user was in a group, and is out before the server could be asked who is in it."""
+def was_never_told(
+    database: sqlite3.Connection, conversation_id: ConversationId, me: UserId, at: MessageId
+) -> bool:
+    """Whether this user was in a group when a message at a place was written, and is out before the server
+    could be asked who is in it."""
     row = database.execute(
-        "SELECT 1 FROM groups g WHERE conversation_id = ?1 AND is_left = 1 AND (version = 0 OR EXISTS"
-        " (SELECT 1 FROM told_members t WHERE t.conversation_id = ?1 AND user_id = ?2 AND gone_at IS NULL))",
-        (conversation_id, me),
+        "SELECT 1 FROM groups WHERE conversation_id = ?1 AND is_left = 1 AND (version = 0 OR EXISTS"
+        " (SELECT 1 FROM told_members t WHERE t.conversation_id = ?1"
+        "  AND (user_id = ?2 AND gone_at IS NULL OR user_id = ?3 AND gone_at > ?4)))",
+        (conversation_id, me, ALL_TOLD, at - (UNHEARD_MS << TIME_SHIFT)),
     ).fetchone()
     return row is not None
 
