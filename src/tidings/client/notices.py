@@ -24,7 +24,7 @@ def read(database: sqlite3.Connection, conversation_id: ConversationId, key_ids:
     ).fetchall()
     for seq, content in rows:
         if infos.is_sealed_with(contents.info_in(content), key_ids):
-            tell_again(database, seq)
+            _tell_again(database, seq)
 
 
 def check(database: sqlite3.Connection, seq: int) -> None:
@@ -33,9 +33,9 @@ def check(database: sqlite3.Connection, seq: int) -> None:
         "SELECT conversation_id, content FROM messages WHERE seq = ?", (seq,)
     ).fetchone()
     if infos.peek(database, ConversationId(where), contents.info_in(content)):
-        tell_again(database, seq)
+        _tell_again(database, seq)
 
 
-def tell_again(database: sqlite3.Connection, seq: int) -> None:
+def _tell_again(database: sqlite3.Connection, seq: int) -> None:
     """A program that was told of a change is told once more."""
     database.execute("UPDATE messages SET origin = ?, consumed = 0 WHERE seq = ?", (Origin.OPENED, seq))

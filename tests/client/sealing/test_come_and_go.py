@@ -323,7 +323,7 @@ async def test_who_missed_another_identity_learns_by_a_later_list_that_it_was_si
             await texts(tablet, "bob", "2")
             await texts(laptop, "bob", "1", "2")
             await linked(laptop)
-        assert warned(bob) == warned(laptop) == ["identity_changed"]
+        await until(lambda: warned(bob) == warned(laptop) == ["identity_changed"])
 
 
 @pytest.mark.slow

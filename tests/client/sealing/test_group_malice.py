@@ -389,7 +389,7 @@ def test_where_somebody_went_is_remembered(group: Three) -> None:
         rosters.untell(database, where, [UserId(user)], 1000 + user)
     (count,) = database.execute("SELECT count(*) FROM told_members WHERE gone_at IS NOT NULL").fetchone()
     assert count == rosters.GONE_KEPT
-    rosters.forget(database, where, 1)
+    rosters.forget(database, where, 1, never_told=False)
     assert rosters.untold(database, group.roster) == ([], [])
 
 
