@@ -39,7 +39,9 @@ SEEN_S = 30
 LOOK_S = 0.5
 """between two looks at what another node has done"""
 
-_UNHEARD = re.compile(r"does not exist|doesn't exist|unconfigured table|timed out", re.IGNORECASE)
+_UNHEARD = re.compile(
+    r"does not exist|doesn't exist|unconfigured table|incompatible_schema|timed out", re.IGNORECASE
+)
 """what hosts say, or those who ask them, that have not heard of a table yet"""
 FILLING = "filling"
 
