@@ -297,7 +297,7 @@ class Conversations:
 
         It will not where anybody blocks the other one. `newest` stays: who knows of more asks `anew`.
         """
-        if known.kind != ConversationKind.DIRECT or known.frozen or known.gone:
+        if not _is_pair(known) or known.frozen or known.gone:
             return False
         known.learned += 1
         generation, changes = known.learned, known.changes
@@ -399,7 +399,7 @@ class Conversations:
         """
         if conversation.group is not None and not conversation.is_channel:
             await self._learn_of_group(conversation)
-        if conversation.kind != ConversationKind.DIRECT or len(conversation.members) != 2:
+        if not _is_pair(conversation):
             return
         while True:
             conversation.learned += 1
@@ -492,6 +492,11 @@ class Conversations:
                 return
             dropped, _ = self._cached.popitem(last=False)
             self._weight -= self._weights.pop(dropped)
+
+
+def _is_pair(conversation: Conversation) -> bool:
+    """Whether there are two who may hide something from each other."""
+    return conversation.kind == ConversationKind.DIRECT and len(conversation.members) == DIRECT_MEMBERS
 
 
 def _frozen(mark: WatermarkRow, at: EntryId) -> FrozenRow:
